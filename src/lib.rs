@@ -1,0 +1,11 @@
+//! pspnetd watches a camera with an int8 PSPNet and tells what covers the picture and how long each step took.
+//!
+//! The modules follow the frame: [`capture`] takes it from the camera, `preprocess` makes it a tensor, `infer` runs the
+//! model, `segment` turns logits into a class map, `publish` hands the result on, and `telemetry` measures all of it.
+//! `docs/design.md` describes how they fit together.
+
+pub mod capture;
+pub mod clock;
+pub mod frame;
+pub mod mailbox;
+pub mod shutdown;

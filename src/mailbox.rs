@@ -1,0 +1,182 @@
+//! The one-item channel that replaces: a newer item takes the place of an older one that nobody took.
+//!
+//! Nothing queues up between the stages, so latency can't grow under load; only the frame rate falls. For sources that
+//! wait for the pipeline ([`Delivery::Every`]) the same mailbox blocks instead of replacing.
+
+use std::time::Duration;
+
+use crossbeam_channel::{bounded, select, Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError};
+
+use crate::shutdown::Shutdown;
+
+/// What happens to an item that nobody has taken when the next one comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The newer one replaces it: live cameras.
+    Newest,
+    /// The sender waits: sources that go as fast as the pipeline.
+    Every,
+}
+
+/// The putting end.
+#[derive(Debug)]
+pub struct Outlet<T> {
+    sender: Sender<T>,
+    // The same channel's other end, to take an item back that is being replaced.
+    taker: Receiver<T>,
+    delivery: Delivery,
+}
+
+/// The taking end.
+#[derive(Debug)]
+pub struct Inlet<T> {
+    receiver: Receiver<T>,
+}
+
+/// How a put ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Put<T> {
+    /// The item lies in the mailbox, which was empty.
+    Stored,
+    /// The item lies in the mailbox; this older one was not taken in time.
+    Replaced(T),
+    /// The program stops or the taker is gone; the item comes back.
+    Closed(T),
+}
+
+/// How a take ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Take<T> {
+    /// The item.
+    Item(T),
+    /// Nothing came in time.
+    Empty,
+    /// The sender is gone and nothing is left.
+    Closed,
+}
+
+/// A mailbox for one item.
+pub fn mailbox<T>(delivery: Delivery) -> (Outlet<T>, Inlet<T>) {
+    let (sender, receiver) = bounded(1);
+    (Outlet { sender, taker: receiver.clone(), delivery }, Inlet { receiver })
+}
+
+impl<T> Outlet<T> {
+    /// Puts `item` in. Blocks only for [`Delivery::Every`], and then no longer than until `shutdown`.
+    pub fn put(&self, item: T, shutdown: &Shutdown) -> Put<T> {
+        match self.delivery {
+            Delivery::Newest => self.replace(item),
+            Delivery::Every => self.wait(item, shutdown),
+        }
+    }
+
+    fn replace(&self, mut item: T) -> Put<T> {
+        let mut replaced = None;
+        loop {
+            match self.sender.try_send(item) {
+                Ok(()) => return replaced.map_or(Put::Stored, Put::Replaced),
+                Err(TrySendError::Disconnected(back)) => return Put::Closed(back),
+                Err(TrySendError::Full(back)) => {
+                    item = back;
+                    // Only this thread puts, so after one take there is room and the loop ends with the next turn.
+                    if let Ok(old) = self.taker.try_recv() {
+                        replaced = Some(old);
+                    }
+                }
+            }
+        }
+    }
+
+    fn wait(&self, item: T, shutdown: &Shutdown) -> Put<T> {
+        let mut item = item;
+        loop {
+            if shutdown.is_pulled() {
+                return Put::Closed(item);
+            }
+            match self.sender.try_send(item) {
+                Ok(()) => return Put::Stored,
+                Err(TrySendError::Disconnected(back)) => return Put::Closed(back),
+                Err(TrySendError::Full(back)) => item = back,
+            }
+            match self.sender.send_timeout(item, crate::shutdown::TICK) {
+                Ok(()) => return Put::Stored,
+                Err(crossbeam_channel::SendTimeoutError::Timeout(back)) => item = back,
+                Err(crossbeam_channel::SendTimeoutError::Disconnected(back)) => return Put::Closed(back),
+            }
+        }
+    }
+}
+
+impl<T> Inlet<T> {
+    /// Takes the item, waiting at most `wait`, and less when the program stops.
+    pub fn take(&self, wait: Duration, shutdown: &Shutdown) -> Take<T> {
+        match self.receiver.try_recv() {
+            Ok(item) => return Take::Item(item),
+            Err(TryRecvError::Disconnected) => return Take::Closed,
+            Err(TryRecvError::Empty) => {}
+        }
+        if shutdown.is_pulled() {
+            // The token's channel is ready for ever now; only the mailbox is worth waiting for.
+            return match self.receiver.recv_timeout(wait) {
+                Ok(item) => Take::Item(item),
+                Err(RecvTimeoutError::Timeout) => Take::Empty,
+                Err(RecvTimeoutError::Disconnected) => Take::Closed,
+            };
+        }
+        select! {
+            recv(self.receiver) -> item => item.map_or(Take::Closed, Take::Item),
+            recv(shutdown.channel()) -> _ => Take::Empty,
+            default(wait) => Take::Empty,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(5);
+
+    #[test]
+    fn a_newer_item_replaces_an_older_one() {
+        let (outlet, inlet) = mailbox(Delivery::Newest);
+        let shutdown = Shutdown::default();
+        assert_eq!(outlet.put(1, &shutdown), Put::Stored);
+        assert_eq!(outlet.put(2, &shutdown), Put::Replaced(1));
+        assert_eq!(inlet.take(SHORT, &shutdown), Take::Item(2));
+        assert_eq!(inlet.take(SHORT, &shutdown), Take::Empty);
+    }
+
+    #[test]
+    fn every_item_arrives_in_order_when_the_sender_waits() {
+        let (outlet, inlet) = mailbox(Delivery::Every);
+        let shutdown = Shutdown::default();
+        let stop = shutdown.clone();
+        let sender = std::thread::spawn(move || {
+            for n in 0..200 {
+                assert_eq!(outlet.put(n, &stop), Put::Stored);
+            }
+        });
+        let mut seen = Vec::new();
+        loop {
+            match inlet.take(Duration::from_secs(5), &shutdown) {
+                Take::Item(n) => seen.push(n),
+                Take::Closed => break,
+                Take::Empty => panic!("the sender stalled"),
+            }
+        }
+        sender.join().unwrap();
+        assert_eq!(seen, (0..200).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_pull_frees_a_waiting_sender() {
+        let (outlet, _inlet) = mailbox(Delivery::Every);
+        let shutdown = Shutdown::default();
+        assert_eq!(outlet.put(1, &shutdown), Put::Stored);
+        let stop = shutdown.clone();
+        let sender = std::thread::spawn(move || outlet.put(2, &stop));
+        shutdown.pull();
+        assert_eq!(sender.join().unwrap(), Put::Closed(2));
+    }
+}
