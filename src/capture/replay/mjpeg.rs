@@ -19,6 +19,9 @@ const BUFFER: usize = 256 << 10;
 const MAX_FRAME: usize = 32 << 20;
 /// A file must have a whole frame within this many bytes.
 const MAX_SEARCH: u64 = 64 << 20;
+const SOS: u8 = 0xDA;
+/// Longest SOS segment: four components.
+const MAX_SOS: usize = 14;
 /// Bytes between two frames that are passed over in silence: padding, or the part headers of an HTTP stream.
 const MAX_GAP: u64 = 1024;
 
@@ -226,16 +229,21 @@ impl<R: Read> Splitter<R> {
                 0xD8 => break format!("a new frame begins at byte {here}, before this one ends"),
                 0xD9 => return Ok(Ok(at + 2)),
                 code => {
-                    (segment, in_scan) = (at, code == 0xDA);
+                    (segment, in_scan) = (at, false);
                     if !self.fill(at + 4)? {
                         break "the file ends within the frame".to_owned();
                     }
                     let length = &self.buffer[self.start + at + 2..][..2];
-                    at += 2 + usize::from(u16::from_be_bytes([length[0], length[1]])).max(2);
+                    let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
+                    if length < 2 || code == SOS && length > MAX_SOS {
+                        break format!("segment of {length} bytes at byte {here}");
+                    }
+                    in_scan = code == SOS;
+                    at += 2 + length;
                 }
             }
         };
-        let resume = if in_scan && at > segment { at } else { segment };
+        let resume = if in_scan { at } else { segment };
         Ok(Err(Fault { reason, resume }))
     }
 
@@ -308,25 +316,25 @@ mod tests {
         }
     }
 
-    /// Frames and faults of a stream, whatever pieces it comes in.
-    fn split(bytes: &[u8]) -> Vec<(u64, Result<Vec<u8>, String>)> {
-        let pass = |step| {
-            let mut splitter = Splitter::new(Drip(bytes, step));
-            let (mut frame, mut found) = (Vec::new(), Vec::new());
-            loop {
-                match splitter.next(&mut frame).unwrap() {
-                    Item::Frame { offset } => found.push((offset, Ok(frame.clone()))),
-                    Item::Broken { offset, reason } => found.push((offset, Err(reason))),
-                    Item::End => {
-                        assert_eq!(splitter.next(&mut frame).unwrap(), Item::End);
-                        return found;
-                    }
+    /// Frames and faults of a stream that is read in pieces of `step` bytes.
+    fn split_in(bytes: &[u8], step: usize) -> Vec<(u64, Result<Vec<u8>, String>)> {
+        let mut splitter = Splitter::new(Drip(bytes, step));
+        let (mut frame, mut found) = (Vec::new(), Vec::new());
+        loop {
+            match splitter.next(&mut frame).unwrap() {
+                Item::Frame { offset } => found.push((offset, Ok(frame.clone()))),
+                Item::Broken { offset, reason } => found.push((offset, Err(reason))),
+                Item::End => {
+                    assert_eq!(splitter.next(&mut frame).unwrap(), Item::End);
+                    return found;
                 }
             }
-        };
-        let found = pass(usize::MAX);
-        assert_eq!(found, pass(1));
-        assert_eq!(found, pass(7));
+        }
+    }
+
+    fn split(bytes: &[u8]) -> Vec<(u64, Result<Vec<u8>, String>)> {
+        let found = split_in(bytes, usize::MAX);
+        assert_eq!(found, split_in(bytes, 97));
         found
     }
 
@@ -355,7 +363,9 @@ mod tests {
             expected.push((bytes.len() as u64, Ok(frame.clone())));
             bytes.extend_from_slice(frame);
         }
-        assert_eq!(split(&bytes), expected);
+        for step in [1, 2, 3, 4096, usize::MAX] {
+            assert_eq!(split_in(&bytes, step), expected);
+        }
     }
 
     #[test]
