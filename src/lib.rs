@@ -6,6 +6,7 @@
 
 pub mod capture;
 pub mod clock;
+pub mod config;
 pub mod frame;
 pub mod mailbox;
 pub mod shutdown;
