@@ -9,4 +9,6 @@ pub mod clock;
 pub mod config;
 pub mod frame;
 pub mod mailbox;
+pub mod model;
 pub mod shutdown;
+pub mod telemetry;
