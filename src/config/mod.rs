@@ -154,7 +154,7 @@ impl Default for Jsonl {
 pub struct Snapshot {
     /// Folder for overlay pictures; empty turns them off.
     pub dir: String,
-    /// Time between two pictures. The first comes with the first frame, and the last frame gets one too.
+    /// Time between two pictures. The first comes with the first frame.
     pub interval: Seconds,
     /// Pictures to keep; the oldest are deleted. 0 keeps all.
     pub keep: u32,
