@@ -10,5 +10,6 @@ pub mod config;
 pub mod frame;
 pub mod mailbox;
 pub mod model;
+pub mod segment;
 pub mod shutdown;
 pub mod telemetry;
