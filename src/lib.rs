@@ -8,4 +8,5 @@ pub mod capture;
 pub mod clock;
 pub mod frame;
 pub mod mailbox;
+pub mod preprocess;
 pub mod shutdown;
