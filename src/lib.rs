@@ -11,5 +11,6 @@ pub mod frame;
 pub mod mailbox;
 pub mod model;
 pub mod segment;
+pub mod preprocess;
 pub mod shutdown;
 pub mod telemetry;
