@@ -3,6 +3,8 @@
 //! A camera hands each frame to a callback, borrowed from its own buffer, and takes the buffer back when the callback
 //! returns. It never keeps frames for later: of several that wait, it hands over the newest and counts the rest.
 
+pub mod jpeg;
+
 use std::fmt;
 use std::time::Duration;
 
