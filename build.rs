@@ -74,9 +74,7 @@ fn library() -> Result<PathBuf, String> {
 fn profile_folder() -> Result<PathBuf, String> {
     let out = PathBuf::from(variable("OUT_DIR")?);
     let folder = out.ancestors().nth(3).filter(|folder| out.starts_with(folder.join("build")));
-    folder
-        .map(Path::to_path_buf)
-        .ok_or_else(|| format!("OUT_DIR has an unknown form: {}", out.display()))
+    folder.map(Path::to_path_buf).ok_or_else(|| format!("OUT_DIR has an unknown form: {}", out.display()))
 }
 
 fn variable(name: &str) -> Result<String, String> {
