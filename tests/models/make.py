@@ -51,6 +51,7 @@ class Built:
 
     data: bytes
     stride: int = 8
+    # value = (pixel / 255 - mean) / std
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     # What to compare: "classes" (the argmax over the last axis, or the classes themselves), "full" (classes at the
@@ -160,6 +161,13 @@ def uint8_in_int8_out() -> Built:
     return Built(g.build([classifier(g, x, "int8", UNIT_INT8, LOGITS_INT8)]))
 
 
+def unscaled() -> Built:
+    """ARG_MAX over the three channels themselves: classes red, green, blue."""
+    g = Graph("int8 without scale and zero point")
+    x = g.input("int8", [1, 64, 96, 3])
+    return Built(g.build([g.argmax(x, "int32")]), check="runs")
+
+
 # Models that the program refuses
 
 
@@ -261,12 +269,6 @@ def picture_classifier() -> Built:
     return Built(g.build([g.reshape(out, [1, 8], "int8", LOGITS_INT8)]), check="runs")
 
 
-def no_scale() -> Built:
-    g = Graph("int8 without scale and zero point")
-    x = g.input("int8", [1, 64, 96, 3])
-    return Built(g.build([g.argmax(x, "int32")]), check="runs")
-
-
 def edgetpu() -> Built:
     g = Graph("compiled for an Edge TPU")
     x = g.input("int8", [1, 64, 96, 3], UNIT_INT8)
@@ -299,6 +301,7 @@ MODELS: dict[str, Callable[[], Built]] = {
         tail=lambda g, x: g.argmax(g.resize_bilinear(x, 64, 96, "int8", LOGITS_INT8), "int64"),
         check="full",
     ),
+    "unscaled_96x64_int8": unscaled,
     "refused_float32": lambda: float32(out_only=False),
     "refused_float32_out": lambda: float32(out_only=True),
     "refused_4_channels": lambda: channels(4),
@@ -316,8 +319,7 @@ MODELS: dict[str, Callable[[], Built]] = {
     "refused_300_classes": lambda: classes(300),
     "refused_output_aspect": uneven_stride,
     "refused_picture_classifier": picture_classifier,
-    "refused_no_scale": no_scale,
-    "refused_edgetpu": edgetpu,
+        "refused_edgetpu": edgetpu,
 }
 # The folders as the program installs them: a model and its manifest.
 FOLDERS = {"colours": "colours_96x64_int8", "colours-imagenet": "colours_96x64_int8_imagenet"}
@@ -335,8 +337,9 @@ def manifest(name: str, built: Built) -> bytes:
         f'sha256 = "{hashlib.sha256(built.data).hexdigest()}"',
         "",
         "[input]",
-        f"mean = {[float(m) for m in built.mean]}",
-        f"std = {[float(s) for s in built.std]}",
+        # The manifest counts in pixels, 0..255.
+        f"mean = {[round(float(m) * 255, 3) for m in built.mean]}",
+        f"std = {[round(float(s) * 255, 3) for s in built.std]}",
     ]
     for label, corner in zip(NAMES, CORNERS):
         color = "#" + "".join(f"{int(c * 255):02x}" for c in corner)
