@@ -265,6 +265,8 @@ pub struct FrameMeta {
     pub captured: Instant,
     /// When it was handed to us.
     pub dequeued: Instant,
+    /// Size of the picture as the camera sent it, where the picture here was decoded at a reduced scale.
+    pub full_size: Option<Size>,
 }
 
 /// A frame as a camera hands it over: the picture is borrowed from the camera's own buffer.

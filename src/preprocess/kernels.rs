@@ -62,7 +62,10 @@ pub(super) struct Kernels {
 impl Backend {
     /// The fastest that this machine can run.
     pub fn detect() -> Self {
-        [Self::Neon, Self::Avx2, Self::Sse41].into_iter().find(|backend| backend.kernels().is_some()).unwrap_or(Self::Scalar)
+        [Self::Neon, Self::Avx2, Self::Sse41]
+            .into_iter()
+            .find(|backend| backend.kernels().is_some())
+            .unwrap_or(Self::Scalar)
     }
 
     /// All that this machine can run.

@@ -83,9 +83,7 @@ impl Axis {
     }
 
     fn area(&self) -> Taps {
-        let edge = |output: usize| {
-            (output * self.pixels) as f64 / (self.outputs * self.step) as f64 + self.shift()
-        };
+        let edge = |output: usize| (output * self.pixels) as f64 / (self.outputs * self.step) as f64 + self.shift();
         let end = |to: f64| (to.ceil() as usize).min(self.samples);
         let spans: Vec<(f64, f64)> = (0..self.outputs).map(|output| (edge(output), edge(output + 1))).collect();
         let count = spans.iter().map(|&(from, to)| end(to) - from as usize).max().unwrap_or(0);
