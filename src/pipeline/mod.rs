@@ -28,12 +28,13 @@ use crate::publish::Sink;
 use crate::segment::Region;
 use crate::shutdown::Shutdown;
 
+pub(crate) use capture::region;
 pub use shared::{Beats, Ending, Shared};
 
 /// Buffers in each pool: one with each of the two threads, one in the mailbox between them.
 const POOL: usize = 3;
 /// Value of the bars beside a letterboxed picture: middle grey.
-const PAD: u8 = 128;
+pub const PAD: u8 = 128;
 
 /// Opens the camera, again and again.
 pub type CameraMaker = Arc<dyn Fn() -> Result<Box<dyn Camera>, CameraError> + Send + Sync>;
