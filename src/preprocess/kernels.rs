@@ -62,13 +62,18 @@ pub(super) struct Kernels {
 impl Backend {
     /// The fastest that this machine can run.
     pub fn detect() -> Self {
-        [Self::Neon, Self::Avx2, Self::Sse41].into_iter().find(|backend| backend.kernels().is_some()).unwrap_or(Self::Scalar)
+        [Self::Neon, Self::Avx2, Self::Sse41]
+            .into_iter()
+            .find(|backend| backend.kernels().is_some())
+            .unwrap_or(Self::Scalar)
     }
 
     /// All that this machine can run.
     pub fn available() -> Vec<Self> {
         let all = [Self::Scalar, Self::Sse41, Self::Avx2, Self::Neon];
-        all.into_iter().filter(|backend| backend.kernels().is_some()).collect()
+        all.into_iter()
+            .filter(|backend| backend.kernels().is_some())
+            .collect()
     }
 
     /// The backend's kernels, if this machine can run them.
