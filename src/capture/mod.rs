@@ -4,6 +4,7 @@
 //! returns. It never keeps frames for later: of several that wait, it hands over the newest and counts the rest.
 
 pub mod jpeg;
+pub mod v4l2;
 
 use std::fmt;
 use std::time::Duration;
