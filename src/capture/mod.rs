@@ -8,6 +8,7 @@ mod paced;
 pub mod pattern;
 pub mod picture;
 pub mod replay;
+pub mod v4l2;
 
 use std::fmt;
 use std::time::Duration;
