@@ -149,7 +149,11 @@ pub struct Colorimetry {
 
 impl Colorimetry {
     /// What JPEG prescribes (JFIF): BT.601, full range, centred chroma.
-    pub const JPEG: Self = Self { matrix: Matrix::Bt601, range: Range::Full, siting: Siting::Center };
+    pub const JPEG: Self = Self {
+        matrix: Matrix::Bt601,
+        range: Range::Full,
+        siting: Siting::Center,
+    };
 }
 
 /// Everything about a picture but its bytes. Pictures of equal formats can share one prepared conversion.
@@ -202,7 +206,11 @@ impl<'a> Picture<'a> {
     pub fn new(format: PictureFormat, planes: [Plane<'a>; 3]) -> Result<Self, ShortPlane> {
         for (index, plane) in planes.iter().enumerate().take(format.layout.planes()) {
             let (row, rows) = format.layout.plane_extent(index, format.size);
-            let needed = if rows == 0 { 0 } else { plane.stride * (rows - 1) + row };
+            let needed = if rows == 0 {
+                0
+            } else {
+                plane.stride * (rows - 1) + row
+            };
             if plane.stride < row || plane.data.len() < needed {
                 return Err(ShortPlane {
                     plane: index,
@@ -219,7 +227,11 @@ impl<'a> Picture<'a> {
 
     /// A picture whose planes follow each other in one buffer, the first with rows of `stride` bytes, the chroma planes
     /// with rows in proportion, as V4L2 lays out its single-planar formats.
-    pub fn contiguous(format: PictureFormat, stride: usize, data: &'a [u8]) -> Result<Self, ShortPlane> {
+    pub fn contiguous(
+        format: PictureFormat,
+        stride: usize,
+        data: &'a [u8],
+    ) -> Result<Self, ShortPlane> {
         let mut planes = [Plane::default(); 3];
         let mut rest = data;
         let count = format.layout.planes();
@@ -265,6 +277,8 @@ pub struct FrameMeta {
     pub captured: Instant,
     /// When it was handed to us.
     pub dequeued: Instant,
+    /// Size of the picture as the camera sent it, where the picture here was decoded at a reduced scale.
+    pub full_size: Option<Size>,
 }
 
 /// A frame as a camera hands it over: the picture is borrowed from the camera's own buffer.
@@ -281,7 +295,11 @@ mod tests {
     use super::*;
 
     fn format(layout: Layout, width: usize, height: usize) -> PictureFormat {
-        PictureFormat { layout, size: Size::new(width, height), color: Colorimetry::default() }
+        PictureFormat {
+            layout,
+            size: Size::new(width, height),
+            color: Colorimetry::default(),
+        }
     }
 
     #[test]

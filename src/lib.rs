@@ -6,6 +6,14 @@
 
 pub mod capture;
 pub mod clock;
+pub mod config;
 pub mod frame;
+pub mod infer;
 pub mod mailbox;
+pub mod model;
+pub mod pipeline;
+pub mod preprocess;
+pub mod publish;
+pub mod segment;
 pub mod shutdown;
+pub mod telemetry;

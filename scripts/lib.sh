@@ -1,0 +1,51 @@
+# shellcheck shell=bash
+# What the scripts share: where the repository is, how they speak, how they install packages, which paths they agree on.
+# Sourced after `set -euo pipefail`, never run by itself.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck disable=SC2034  # read by the scripts that source this file
+readonly ROOT \
+    AARCH64=aarch64-unknown-linux-gnu \
+    CROSS_DIR=$ROOT/.cross \
+    MIN_RUST=1.88
+
+# Progress lines go to stderr, so that what a script prints on stdout can be used by another program.
+say() { printf '== %s\n' "$*" >&2; }
+die() {
+    printf '%s: %s\n' "$(basename "$0")" "$*" >&2
+    exit 1
+}
+
+# Prints the comment block at the top of the calling script: header and help are one text.
+usage() { sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$0"; }
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# at_least FOUND WANTED: compares dotted version numbers.
+at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif have sudo; then
+        sudo "$@"
+    else
+        die "'$*' needs root, and there is no sudo: run it as root, then this script again"
+    fi
+}
+
+apt_has() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+# apt_install PACKAGE…: installs those that are missing. Costs a few milliseconds when none is.
+apt_install() {
+    local missing=() package
+    have dpkg-query || die "this is no Debian: install what corresponds to these packages yourself: $*"
+    for package in "$@"; do
+        apt_has "$package" || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    say "installing by apt: ${missing[*]}"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}

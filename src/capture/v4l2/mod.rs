@@ -1,0 +1,233 @@
+//! Cameras through V4L2: finds the device, agrees on a format, starts the stream.
+//!
+//! The parts: `devices` and `names` find cameras, `negotiate` picks the format, `node` talks to the driver, `ring` holds
+//! the buffers, `reader` makes frames of them, `errors` finds the words. docs/v4l2.md describes the behaviour.
+//! Opening again after an error is left to the pipeline.
+
+mod color;
+mod devices;
+mod errors;
+mod names;
+mod negotiate;
+mod node;
+mod reader;
+mod ring;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::errors::Fault;
+use self::names::Place;
+use self::negotiate::{choose, Choice, Request, DEFAULT_RATE, DEFAULT_SIZE};
+use self::node::{Capability, Node, PixelFormat};
+use self::reader::{Pixels, Reader};
+use self::ring::Ring;
+use super::jpeg::JpegDecoder;
+use super::{Camera, CameraError};
+use crate::clock::Clock;
+use crate::frame::{Matrix, PictureFormat, Range, Size};
+
+pub use self::devices::{list, DeviceInfo};
+pub use self::names::stable_name;
+pub use self::negotiate::{Extent, FormatInfo, FourCc, Interval, NotAFourCc, Rates, SizeInfo};
+
+/// Buffers that are asked for: one is read, one is filled, two absorb a late thread.
+const BUFFERS: u32 = 4;
+
+/// Which camera.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Selector {
+    /// The first that can be used, in the order of [`list`].
+    #[default]
+    Auto,
+    /// A node as /dev/video0, or a link to one as /dev/v4l/by-id/….
+    Path(PathBuf),
+}
+
+/// What is wanted of a camera.
+#[derive(Clone, Debug, PartialEq)]
+pub struct V4l2Options {
+    /// Which camera.
+    pub device: Selector,
+    /// This pixel format and no other; `None` takes the cheapest.
+    pub format: Option<FourCc>,
+    /// Frame size; the nearest that the camera has is taken. `None` means 640x480.
+    pub size: Option<Size>,
+    /// Frames per second; the nearest that the camera has is taken. `None` means 30.
+    pub frame_rate: Option<f64>,
+    /// A camera that sends no frame for this long is taken for dead.
+    pub silent_after: Duration,
+    /// Size of the model's input: JPEG pictures that are much larger are decoded at reduced scale.
+    pub wanted: Option<Size>,
+}
+
+impl Default for V4l2Options {
+    fn default() -> Self {
+        Self {
+            device: Selector::Auto,
+            format: None,
+            size: None,
+            frame_rate: None,
+            silent_after: Duration::from_secs(5),
+            wanted: None,
+        }
+    }
+}
+
+impl V4l2Options {
+    fn request(&self) -> Request {
+        Request {
+            format: self.format,
+            size: self.size.unwrap_or(DEFAULT_SIZE),
+            rate: self.frame_rate.unwrap_or(DEFAULT_RATE),
+        }
+    }
+
+    fn check(&self) -> Result<(), CameraError> {
+        let source = match &self.device {
+            Selector::Auto => "V4L2 camera".into(),
+            Selector::Path(path) => path.display().to_string(),
+        };
+        if let Some(format) = self.format.filter(|format| format.cost().is_none()) {
+            let taken: Vec<_> = FourCc::TAKEN.iter().map(FourCc::to_string).collect();
+            let hint = format!("taken are {}", taken.join(", "));
+            return Err(CameraError::config(source, format!("pixel format {format} is not taken"), hint));
+        }
+        let Request { size, rate, .. } = self.request();
+        if size.width == 0 || size.height == 0 || size.width > 1 << 16 || size.height > 1 << 16 {
+            return Err(CameraError::config(source, format!("there are no pictures of {size}"), ""));
+        }
+        if !(0.001..=100_000.0).contains(&rate) {
+            return Err(CameraError::config(source, format!("{rate} is no frame rate"), ""));
+        }
+        Ok(())
+    }
+}
+
+/// Opens a camera and starts its stream.
+///
+/// # Errors
+/// When there is no such camera, it is used by another program, it offers no format that is taken, or the driver fails:
+/// all of that can pass. A format that is never taken, or a size or rate that can't be, is an error of configuration.
+pub fn open(options: &V4l2Options, clock: Arc<dyn Clock>) -> Result<Box<dyn Camera>, CameraError> {
+    options.check()?;
+    match &options.device {
+        Selector::Auto => open_at(&first_usable(options)?, options, clock),
+        Selector::Path(path) => match names::locate(path) {
+            Place::Here(place) => {
+                let camera = open_at(&place, options, clock)?;
+                names::remember(path, stable_name(&place).as_deref());
+                Ok(camera)
+            }
+            Place::Away(link) => Err(CameraError::retry(
+                path.display().to_string(),
+                format!("the camera is away: {} is gone, and this is another device now", link.display()),
+                "plug the camera in again; to take the other device, restart pspnetd",
+            )),
+        },
+    }
+}
+
+fn first_usable(options: &V4l2Options) -> Result<PathBuf, CameraError> {
+    let request = options.request();
+    let mut refused = Vec::new();
+    for device in devices::list_for(request.size) {
+        let reason = match device.unusable {
+            Some(reason) => reason,
+            None if choose(&device.formats, &request).is_some() => return Ok(device.path),
+            None => "doesn't offer the wanted pixel format".into(),
+        };
+        refused.push(format!("{}: {reason}", device.path.display()));
+    }
+    let reason = match refused.as_slice() {
+        [] => "there are no V4L2 devices".to_owned(),
+        _ => format!("no device can be used: {}", refused.join("; ")),
+    };
+    Err(CameraError::retry("V4L2 camera", reason, "plug a camera in, or name one; `pspnetd devices` lists them"))
+}
+
+fn open_at(path: &Path, options: &V4l2Options, clock: Arc<dyn Clock>) -> Result<Box<dyn Camera>, CameraError> {
+    let fault = |fault: Fault| fault.into_camera_error(path);
+    let node = Node::open(path).map_err(Fault::in_call("open")).map_err(fault)?;
+    let capability = node.capability().map_err(Fault::in_call("VIDIOC_QUERYCAP")).map_err(fault)?;
+    let refuse = |reason: String| CameraError::retry(path.display().to_string(), reason, "see `pspnetd devices`");
+    if let Some(reason) = devices::refusal(&capability) {
+        return Err(refuse(reason.to_owned()));
+    }
+    let request = options.request();
+    let offers = node.formats(request.size);
+    let Some(choice) = choose(&offers, &request) else {
+        let names: Vec<_> = offers.iter().map(|offer| offer.fourcc.to_string()).collect();
+        let wanted = request.format.map_or_else(|| "a format that pspnetd takes".into(), |format| format.to_string());
+        return Err(refuse(format!("doesn't offer {wanted}, only: {}", names.join(", "))));
+    };
+    let set = node.set_format(choice.fourcc, choice.size).map_err(Fault::in_call("VIDIOC_S_FMT")).map_err(fault)?;
+    let interval = node.set_interval(choice.interval);
+    let pixels = pixels(&set, options.wanted).map_err(refuse)?;
+    report(path, &request, &choice, &set, interval);
+    let description = describe(path, &capability, &set, interval);
+    let ring = Ring::start(node, BUFFERS).map_err(fault)?;
+    let reader = Reader::new(ring, pixels, clock, options.silent_after, path.to_owned(), description);
+    Ok(Box::new(reader))
+}
+
+fn pixels(set: &PixelFormat, wanted: Option<Size>) -> Result<Pixels, String> {
+    if let Some(layout) = set.fourcc.layout() {
+        let format = PictureFormat { layout, size: set.size, color: set.color.resolve(set.size) };
+        // A few old drivers leave the stride out where rows have no padding.
+        let stride = if set.stride == 0 { layout.plane_extent(0, set.size).0 } else { set.stride };
+        return Ok(Pixels::Plain { format, stride });
+    }
+    if set.fourcc.cost().is_none() {
+        return Err(format!("the driver set pixel format {} instead of the one that was asked for", set.fourcc));
+    }
+    let mut decoder = JpegDecoder::new().map_err(|error| error.to_string())?;
+    decoder.set_wanted(wanted);
+    Ok(Pixels::Jpeg { decoder: Box::new(decoder), last: None })
+}
+
+/// Logs where the camera gives something else than was asked for.
+fn report(path: &Path, request: &Request, choice: &Choice, set: &PixelFormat, interval: Option<Interval>) {
+    let path = path.display();
+    if set.size != request.size {
+        log::info!("{path}: {} is the nearest it has to {}", set.size, request.size);
+    }
+    if set.fourcc != choice.fourcc {
+        log::info!("{path}: the driver sends {} where {} was asked for", set.fourcc, choice.fourcc);
+    }
+    if let Some(rate) = interval.map(Interval::rate).filter(|rate| (rate / request.rate - 1.0).abs() > 0.02) {
+        log::info!(
+            "{path}: {} fps is the nearest it has to {} in {} {}",
+            readable(rate),
+            request.rate,
+            set.fourcc,
+            set.size
+        );
+    }
+}
+
+/// A rate as people write it: 30, 29.97, 0.2.
+fn readable(rate: f64) -> f64 {
+    (rate * 1000.0).round() / 1000.0
+}
+
+fn describe(path: &Path, capability: &Capability, set: &PixelFormat, interval: Option<Interval>) -> String {
+    let rate = interval.map_or_else(String::new, |interval| format!(" at {} fps", readable(interval.rate())));
+    let color = set.color.resolve(set.size);
+    let color = match set.fourcc.layout() {
+        Some(layout) if layout.is_yuv() => {
+            let matrix = if color.matrix == Matrix::Bt709 { "BT.709" } else { "BT.601" };
+            let range = if color.range == Range::Full { "full" } else { "limited" };
+            format!(", {matrix} {range} range")
+        }
+        _ => String::new(),
+    };
+    let name = match stable_name(path) {
+        Some(name) if name == path => "this name is stable".to_owned(),
+        Some(name) => format!("stable name {}", name.display()),
+        None => "no stable name".to_owned(),
+    };
+    let Capability { card, bus, .. } = capability;
+    format!("{} ({card}, {bus}): {} {}{rate}{color}; {name}", path.display(), set.fourcc, set.size)
+}

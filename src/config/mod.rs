@@ -1,0 +1,220 @@
+//! The configuration: one TOML file as types, every key documented where it is declared.
+//!
+//! [`load`] merges the layers (command line over environment over file over default) and reports what is wrong with
+//! file, line and key. What a key means at run time is left to the module that uses it.
+
+mod layers;
+mod spans;
+pub mod values;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use layers::{load, ConfigError, Loaded, Override};
+use values::{Auto, Bytes, FourCc, FrameRate, MaskSize, Seconds, SizeText, Source, Threads};
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where frames come from.
+    pub camera: Camera,
+    /// What runs on them.
+    pub model: Model,
+    /// What is made of the model's output.
+    pub segment: Segment,
+    /// Where results go.
+    pub publish: Publish,
+    /// Latency figures.
+    pub telemetry: Telemetry,
+    /// The program's own log.
+    pub log: Log,
+}
+
+/// `[camera]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Camera {
+    /// `auto` (the first usable V4L2 camera), `v4l2:/dev/v4l/by-id/…`, `replay:PATH` or `pattern:WxH`.
+    pub source: Source,
+    /// Picture size asked of a V4L2 camera, `WxH`; the nearest it has is taken. `auto` asks for 640x480.
+    pub size: Auto<SizeText>,
+    /// Pixel format asked of a V4L2 camera, such as `YUYV` or `MJPG`. `auto` takes what costs least.
+    pub format: Auto<FourCc>,
+    /// `native`, frames per second, or `max`. A V4L2 camera is asked for it; a replayed source is paced by it, and with
+    /// `max` goes as fast as the pipeline without losing a frame.
+    pub rate: FrameRate,
+    /// Start a replayed source again at its end.
+    #[serde(rename = "loop")]
+    pub repeat: bool,
+    /// A V4L2 camera that sends nothing for so long is closed and opened again.
+    pub silent_after: Seconds,
+}
+
+impl Default for Camera {
+    fn default() -> Self {
+        Self {
+            source: Source::Auto,
+            size: Auto::Auto,
+            format: Auto::Auto,
+            rate: FrameRate::Native,
+            repeat: false,
+            silent_after: Seconds::new(5),
+        }
+    }
+}
+
+/// `[model]`
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Model {
+    /// The TensorFlow Lite file. `auto` looks for `models/*/model.tflite` beside the program, in the installed place and
+    /// in the current folder. A `manifest.toml` beside the file is read too.
+    pub path: Auto<ModelPath>,
+    /// Inference threads. `auto` is one less than the cores, at least one.
+    pub threads: Auto<Threads>,
+    /// How a picture of another shape fits the model's input: `stretch`, or `letterbox` (bars, shape kept).
+    pub fit: Fit,
+}
+
+/// A path to a model file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelPath(pub PathBuf);
+
+impl std::str::FromStr for ModelPath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("model path is empty; expected a .tflite file".to_owned());
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl std::fmt::Display for ModelPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.display().fmt(f)
+    }
+}
+
+/// How a picture of another shape fits the model's input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fit {
+    /// Each axis is scaled on its own.
+    #[default]
+    Stretch,
+    /// The picture keeps its shape between bars.
+    Letterbox,
+}
+
+/// `[segment]`
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Segment {
+    /// Size of the class map: `picture` (the camera's own size), or `WxH`.
+    pub mask: MaskSize,
+}
+
+/// `[publish]`
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Publish {
+    /// One JSON object per frame.
+    pub jsonl: Jsonl,
+    /// Pictures of what was seen.
+    pub snapshot: Snapshot,
+}
+
+/// `[publish.jsonl]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Jsonl {
+    /// `-` is standard output; a path is a file that is appended to and rotated; empty turns it off.
+    pub path: String,
+    /// A file that has grown past this is renamed to `<path>.1`, and so on. 0 never rotates.
+    pub max_bytes: Bytes,
+    /// Rotated files to keep.
+    pub keep: u32,
+    /// Lines that may wait for a slow disk or reader; further ones are dropped and counted.
+    pub queue: u16,
+}
+
+impl Default for Jsonl {
+    fn default() -> Self {
+        Self { path: "-".to_owned(), max_bytes: Bytes(64 << 20), keep: 4, queue: 1024 }
+    }
+}
+
+/// `[publish.snapshot]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Snapshot {
+    /// Folder for overlay pictures; empty turns them off.
+    pub dir: String,
+    /// Time between two pictures. The first comes with the first frame.
+    pub interval: Seconds,
+    /// Pictures to keep; the oldest are deleted. 0 keeps all.
+    pub keep: u32,
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self { dir: String::new(), interval: Seconds::new(10), keep: 10 }
+    }
+}
+
+/// `[telemetry]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    /// Time between two groups of latency lines in the log. 0 turns them off.
+    pub interval: Seconds,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { interval: Seconds::new(10) }
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,pspnetd::capture=debug`.
+    pub level: LogFilter,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: LogFilter("info".to_owned()) }
+    }
+}
+
+/// A log filter that is known to be well formed: `LEVEL` or `MODULE=LEVEL`, separated by commas.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct LogFilter(String);
+
+impl LogFilter {
+    /// The filter as env_logger reads it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for LogFilter {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let good = |part: &str| part.rsplit('=').next().is_some_and(|level| level.parse::<log::LevelFilter>().is_ok());
+        if text.split(',').all(good) {
+            return Ok(Self(text));
+        }
+        Err(serde::de::Error::custom(format!(
+            "log level {text:?}: expected off, error, warn, info, debug or trace, or module=level, separated by commas"
+        )))
+    }
+}

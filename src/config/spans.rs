@@ -1,0 +1,126 @@
+//! Positions in a TOML text: which line a byte stands on, which key a value belongs to, which keys nobody knows.
+
+use std::ops::Range;
+
+use toml::de::{DeTable, DeValue};
+use toml::Spanned;
+
+/// A key of the file that the configuration doesn't have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct UnknownKey {
+    /// The key with its tables, such as `camera.rat`.
+    pub(super) path: String,
+    /// Where the key stands.
+    pub(super) at: Range<usize>,
+}
+
+/// The first key of `table` that is not in `known`, a table that has every key.
+pub(super) fn first_unknown(table: &DeTable<'_>, known: &toml::Table) -> Option<UnknownKey> {
+    let mut found: Vec<UnknownKey> = Vec::new();
+    collect_unknown(table, known, "", &mut found);
+    found.into_iter().min_by_key(|key| key.at.start)
+}
+
+fn collect_unknown(table: &DeTable<'_>, known: &toml::Table, prefix: &str, found: &mut Vec<UnknownKey>) {
+    for (key, value) in table {
+        let path = join(prefix, key.get_ref());
+        match (known.get(key.get_ref().as_ref()), value.get_ref()) {
+            (None, _) => found.push(UnknownKey { path, at: key.span() }),
+            (Some(toml::Value::Table(known)), DeValue::Table(inner)) => collect_unknown(inner, known, &path, found),
+            _ => {}
+        }
+    }
+}
+
+/// The innermost key whose value contains byte `at`.
+pub(super) fn key_at(table: &DeTable<'_>, at: usize) -> Option<String> {
+    fn inner(table: &DeTable<'_>, at: usize, prefix: &str) -> Option<String> {
+        table.iter().find_map(|(key, value)| {
+            let path = join(prefix, key.get_ref());
+            match value.get_ref() {
+                DeValue::Table(table) => inner(table, at, &path).or_else(|| covers(value, at).then_some(path)),
+                _ => covers(value, at).then_some(path),
+            }
+        })
+    }
+    inner(table, at, "")
+}
+
+fn covers(value: &Spanned<DeValue<'_>>, at: usize) -> bool {
+    value.span().contains(&at)
+}
+
+fn join(prefix: &str, key: &str) -> String {
+    if prefix.is_empty() {
+        return key.to_owned();
+    }
+    format!("{prefix}.{key}")
+}
+
+/// The line, from 1, that byte `at` of `text` stands on.
+pub(super) fn line_of(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|&byte| byte == b'\n').count() + 1
+}
+
+/// Every key of `table` that holds a value rather than a table, with its tables: `camera.rate`.
+pub(super) fn leaf_keys(table: &toml::Table) -> Vec<String> {
+    fn inner(table: &toml::Table, prefix: &str, keys: &mut Vec<String>) {
+        for (key, value) in table {
+            let path = join(prefix, key);
+            match value {
+                toml::Value::Table(table) => inner(table, &path, keys),
+                _ => keys.push(path),
+            }
+        }
+    }
+    let mut keys = Vec::new();
+    inner(table, "", &mut keys);
+    keys
+}
+
+/// The known key that `key` was most likely meant to be, if any is near enough.
+pub(super) fn nearest<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
+    let score = |candidate: &str| {
+        let whole = strsim::jaro_winkler(key, candidate);
+        // A right name under a wrong table is as good a hint as a typing slip.
+        let last = |path: &str| path.rsplit('.').next().map(str::to_owned).unwrap_or_default();
+        whole.max(0.95 * strsim::jaro_winkler(&last(key), &last(candidate)))
+    };
+    known
+        .iter()
+        .map(|candidate| (score(candidate), candidate.as_str()))
+        .filter(|(score, _)| *score > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_found_with_its_line() {
+        let text = "[camera]\nsource = 'auto'\n\n[camera.x]\ny = 1\n";
+        let known = toml::from_str::<toml::Table>("[camera]\nsource = ''\n").unwrap();
+        let unknown = first_unknown(DeTable::parse(text).unwrap().get_ref(), &known).unwrap();
+        assert_eq!(unknown.path, "camera.x");
+        assert_eq!(line_of(text, unknown.at.start), 4);
+    }
+
+    #[test]
+    fn a_value_knows_its_key() {
+        let text = "[a.b]\nc = 12\nd = 'x'\n";
+        let table = DeTable::parse(text).unwrap();
+        assert_eq!(key_at(table.get_ref(), text.find("12").unwrap()).unwrap(), "a.b.c");
+    }
+
+    #[test]
+    fn slips_and_wrong_tables_find_their_key() {
+        let known: Vec<String> = ["camera.rate", "camera.source", "publish.jsonl.path"].map(str::to_owned).into();
+        assert_eq!(nearest("camera.raet", &known), Some("camera.rate"));
+        assert_eq!(nearest("camra.source", &known), Some("camera.source"));
+        assert_eq!(nearest("model.rate", &known), Some("camera.rate"));
+        assert_eq!(nearest("zzz", &known), None);
+    }
+}

@@ -1,0 +1,187 @@
+//! `manifest.toml`: what a model file can't say of itself: names, colours, version, digest, how pixels become numbers.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::ModelError;
+
+/// What the manifest beside a model says.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Short name, for log lines.
+    pub name: String,
+    /// Version, in the author's own scheme.
+    #[serde(default)]
+    pub version: String,
+    /// SPDX expression or a sentence.
+    #[serde(default)]
+    pub licence: String,
+    /// What the model is for.
+    #[serde(default)]
+    pub description: String,
+    /// The file that it describes.
+    #[serde(default)]
+    pub file: FileEntry,
+    /// The input's real values.
+    #[serde(default)]
+    pub input: InputEntry,
+    /// The classes in the order of the logits.
+    #[serde(default)]
+    pub classes: Vec<ClassEntry>,
+}
+
+/// `[file]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FileEntry {
+    /// Name of the model file beside the manifest. Empty fits any.
+    pub path: String,
+    /// SHA-256 in hex. Empty is not checked.
+    pub sha256: String,
+}
+
+/// `[input]`: real = (pixel - mean) / std, per channel R, G, B, for pixels 0..=255.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InputEntry {
+    /// Subtracted from a pixel.
+    pub mean: Option<[f32; 3]>,
+    /// What the difference is divided by.
+    pub std: Option<[f32; 3]>,
+}
+
+/// One of `[[classes]]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassEntry {
+    /// The name in every output.
+    pub name: String,
+    /// `#rrggbb` in masks and overlays.
+    pub color: Option<Color>,
+}
+
+/// A colour, written `#rrggbb`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Color(pub [u8; 3]);
+
+impl<'de> Deserialize<'de> for Color {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.strip_prefix('#')
+            .filter(|digits| digits.len() == 6 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+            .and_then(|digits| u32::from_str_radix(digits, 16).ok())
+            .map(|value| {
+                let [_, red, green, blue] = value.to_be_bytes();
+                Self([red, green, blue])
+            })
+            .ok_or_else(|| serde::de::Error::custom(format!("color {text:?}: expected #rrggbb")))
+    }
+}
+
+impl Manifest {
+    /// The manifest that belongs to the model at `model`: `<stem>.toml` beside it, or `manifest.toml` there unless that
+    /// names another file. None where there is neither.
+    ///
+    /// # Errors
+    /// When a manifest can't be read or understood, or its digest isn't `sha256`.
+    pub fn beside(model: &Path, sha256: &str) -> Result<Option<Self>, ModelError> {
+        let own = model.with_extension("toml");
+        if own.is_file() {
+            return Self::read(&own)?.check(&own, sha256).map(Some);
+        }
+        let shared = model.with_file_name("manifest.toml");
+        if !shared.is_file() {
+            return Ok(None);
+        }
+        let manifest = Self::read(&shared)?;
+        let file_name = model.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if !manifest.file.path.is_empty() && manifest.file.path != file_name {
+            log::warn!("{} describes {}, not {file_name}: ignored", shared.display(), manifest.file.path);
+            return Ok(None);
+        }
+        manifest.check(&shared, sha256).map(Some)
+    }
+
+    fn read(path: &Path) -> Result<Self, ModelError> {
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(path, error.to_string()))?;
+        toml::from_str(&text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            wrong(path, format!("line {line}: {}", error.message().trim_end().replace('\n', "; ")))
+        })
+    }
+
+    fn check(self, path: &Path, sha256: &str) -> Result<Self, ModelError> {
+        let said = &self.file.sha256;
+        if !said.is_empty() && !said.eq_ignore_ascii_case(sha256) {
+            return Err(wrong(
+                path,
+                format!(
+                    "the model's digest is {sha256}, the manifest says {said}: the file is damaged or another version"
+                ),
+            ));
+        }
+        if self.input.mean.is_some() != self.input.std.is_some() {
+            return Err(wrong(path, "input: mean and std go together; one is missing".to_owned()));
+        }
+        let numbers = self.input.mean.iter().chain(&self.input.std).flatten();
+        if numbers.clone().any(|value| !value.is_finite()) || self.input.std.iter().flatten().any(|&std| std <= 0.0) {
+            return Err(wrong(path, "input: mean must be finite and std positive".to_owned()));
+        }
+        if self.classes.len() > 255 {
+            return Err(wrong(path, format!("{} classes; expected at most 255", self.classes.len())));
+        }
+        for (index, class) in self.classes.iter().enumerate() {
+            if self.classes[..index].iter().any(|earlier| earlier.name == class.name) {
+                return Err(wrong(path, format!("classes: {:?} is there twice", class.name)));
+            }
+        }
+        Ok(self)
+    }
+}
+
+fn wrong(path: &Path, reason: String) -> ModelError {
+    ModelError::Manifest { path: PathBuf::from(path), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn beside(text: &str) -> Result<Option<Manifest>, ModelError> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("manifest.toml"), text).unwrap();
+        Manifest::beside(&folder.path().join("model.tflite"), "abc")
+    }
+
+    #[test]
+    fn a_whole_manifest_reads() {
+        let manifest = beside(
+            "name = 'm'\nversion = '2'\n[file]\npath = 'model.tflite'\nsha256 = 'ABC'\n\
+             [input]\nmean = [1, 2.5, 3]\nstd = [1.0, 1.0, 2.0]\n\
+             [[classes]]\nname = 'sky'\ncolor = '#0A0b0c'\n[[classes]]\nname = 'road'\n",
+        )
+        .unwrap()
+        .unwrap();
+        assert_eq!(manifest.classes[0].color, Some(Color([10, 11, 12])));
+        assert_eq!(manifest.input.mean, Some([1.0, 2.5, 3.0]));
+    }
+
+    #[test]
+    fn faults_name_line_and_reason() {
+        let text = |toml: &str| beside(toml).unwrap_err().to_string();
+        assert!(text("name = 'm'\nnam = 1\n").contains("line 2: unknown field `nam`"));
+        assert!(text("name = 'm'\n[[classes]]\nname = 'a'\ncolor = 'red'\n").contains("line 4: color \"red\""));
+        assert!(text("name = 'm'\n[file]\nsha256 = 'f'\n").contains("the model's digest is abc"));
+        assert!(text("name = 'm'\n[input]\nmean = [0,0,0]\n").contains("go together"));
+        assert!(text("name = 'm'\n[input]\nmean = [0,0,0]\nstd = [1,0,1]\n").contains("std positive"));
+        assert!(text("name = 'm'\n[[classes]]\nname='a'\n[[classes]]\nname='a'\n").contains("there twice"));
+    }
+
+    #[test]
+    fn a_manifest_of_another_file_is_ignored() {
+        assert_eq!(beside("name = 'm'\n[file]\npath = 'other.tflite'\n").unwrap(), None);
+    }
+}

@@ -1,0 +1,194 @@
+//! The model as a file: bytes, digest, manifest, and where to look for one. Running it is left to `infer`.
+
+pub mod labels;
+pub mod manifest;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+pub use labels::LabelMap;
+pub use manifest::Manifest;
+
+/// The four bytes at offset 4 of every TensorFlow Lite flatbuffer.
+const IDENTIFIER: &[u8; 4] = b"TFL3";
+/// Files past this are refused before they are read.
+const LARGEST: u64 = 512 << 20;
+
+/// A model that was read and whose manifest, if there is one, agrees with it.
+#[derive(Clone, Debug)]
+pub struct ModelFile {
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// The whole file. It is kept in memory, so a file that is replaced under a running daemon can't hurt.
+    pub bytes: Arc<[u8]>,
+    /// SHA-256 of the bytes, in hex.
+    pub sha256: String,
+    /// What stands beside it.
+    pub manifest: Option<Manifest>,
+}
+
+/// Why a model can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ModelError {
+    /// No model was named and none was found.
+    #[error("no model: none is configured and none was found in {searched}; set model.path or give --model FILE")]
+    NoneFound {
+        /// The places, for the message.
+        searched: String,
+    },
+    /// The file can't be read.
+    #[error("model {}: {reason}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's text.
+        reason: String,
+    },
+    /// The file is no model that can run here.
+    #[error("model {}: {found}; expected {expected}", path.display())]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: String,
+        /// What was wanted.
+        expected: String,
+    },
+    /// The manifest is wrong, or doesn't belong to the file.
+    #[error("manifest {}: {reason}", path.display())]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong, with the line where there is one.
+        reason: String,
+    },
+}
+
+impl ModelError {
+    /// A file that can't run here.
+    pub fn unfit(path: &Path, found: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self::Unfit { path: path.to_path_buf(), found: found.into(), expected: expected.into() }
+    }
+}
+
+impl ModelFile {
+    /// Reads `path` and the manifest beside it.
+    ///
+    /// # Errors
+    /// When the file can't be read, isn't TensorFlow Lite, is compiled for an Edge TPU, or disagrees with its manifest.
+    pub fn load(path: &Path) -> Result<Self, ModelError> {
+        let unreadable = |reason: String| ModelError::Read { path: path.to_path_buf(), reason };
+        let meta = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?;
+        if !meta.is_file() {
+            return Err(unreadable("not a file; expected a .tflite file".to_owned()));
+        }
+        if meta.len() > LARGEST {
+            return Err(unreadable(format!("{} bytes; expected at most {LARGEST}", meta.len())));
+        }
+        let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
+        check_identity(path, &bytes)?;
+        let sha256 = hex(&Sha256::digest(&bytes));
+        let manifest = Manifest::beside(path, &sha256)?;
+        Ok(Self { path: path.to_path_buf(), bytes: bytes.into(), sha256, manifest })
+    }
+
+    /// A short name for log lines: the manifest's, or the file's own.
+    pub fn name(&self) -> String {
+        let stem = || self.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        self.manifest.as_ref().map_or_else(stem, |manifest| manifest.name.clone())
+    }
+}
+
+fn check_identity(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
+    if bytes.get(4..8) != Some(IDENTIFIER) {
+        let found = if bytes.is_empty() { "an empty file" } else { "not a TensorFlow Lite file (no TFL3 mark)" };
+        return Err(ModelError::unfit(path, found, "an int8 model in a .tflite file"));
+    }
+    if contains(bytes, b"edgetpu-custom-op") {
+        return Err(ModelError::unfit(
+            path,
+            "a model compiled for the Edge TPU",
+            "the CPU model it was compiled from (the file without _edgetpu in its name)",
+        ));
+    }
+    Ok(())
+}
+
+fn contains(bytes: &[u8], needle: &[u8]) -> bool {
+    bytes.windows(needle.len()).any(|window| window == needle)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String can't fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The model that runs when none is configured: the first `models/*/model.tflite`, by name, in the installed place, in
+/// the folders above the program (a build tree), or in the current folder.
+///
+/// # Errors
+/// When there is none, with the places that were searched.
+pub fn find_default() -> Result<PathBuf, ModelError> {
+    let mut places = vec![PathBuf::from("/var/lib/pspnetd/models"), PathBuf::from("/usr/share/pspnetd/models")];
+    if let Ok(program) = std::env::current_exe() {
+        places.extend(program.ancestors().skip(1).take(4).map(|folder| folder.join("models")));
+    }
+    places.push(PathBuf::from("models"));
+    places.iter().find_map(|place| first_model(place)).ok_or_else(|| ModelError::NoneFound {
+        searched: places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", "),
+    })
+}
+
+fn first_model(place: &Path) -> Option<PathBuf> {
+    let mut models: Vec<PathBuf> = std::fs::read_dir(place)
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path().join("model.tflite")))
+        .filter(|path| path.is_file())
+        .collect();
+    models.sort();
+    models.into_iter().next()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn model(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.tflite");
+        std::fs::write(&path, bytes).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn files_that_are_no_models_are_named() {
+        let (_folder, path) = model(b"");
+        assert!(ModelFile::load(&path).unwrap_err().to_string().contains("an empty file"));
+        let (_folder, path) = model(b"\x7fELF and more");
+        assert!(ModelFile::load(&path).unwrap_err().to_string().contains("no TFL3 mark"));
+        let (folder, _) = model(b"");
+        assert!(ModelFile::load(folder.path()).unwrap_err().to_string().contains("not a file"));
+    }
+
+    #[test]
+    fn a_compiled_model_is_sent_back_with_advice() {
+        let (_folder, path) = model(b"\x1c\0\0\0TFL3.....edgetpu-custom-op....");
+        let text = ModelFile::load(&path).unwrap_err().to_string();
+        assert!(text.contains("compiled for the Edge TPU") && text.contains("without _edgetpu"), "{text}");
+    }
+
+    #[test]
+    fn the_digest_is_the_usual_one() {
+        let (_folder, path) = model(b"\x1c\0\0\0TFL3");
+        let loaded = ModelFile::load(&path).unwrap();
+        assert_eq!(loaded.sha256, "368044902ecf8fefba0dce61da4452643b6390818d6bd6a4a9b6a998813957ab");
+        assert_eq!(loaded.name(), "model");
+    }
+}

@@ -1,0 +1,105 @@
+//! What a backend must provide, and which backend a machine can run.
+//!
+//! The kernels know rows of bytes and nothing of pictures; the parent module calls them row by row.
+
+use std::fmt;
+
+use super::colour::Colour;
+use super::taps::{Row, Scale};
+
+/// Bytes that SIMD kernels may write in one go: rows are padded to a multiple of it.
+pub(super) const PAD: usize = 32;
+
+/// An instruction set that the pass is written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// Plain Rust, the reference.
+    Scalar,
+    /// SSE4.1, on x86_64.
+    Sse41,
+    /// AVX2, on x86_64.
+    Avx2,
+    /// NEON, on aarch64.
+    Neon,
+}
+
+/// How a row of the camera carries its components.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packing {
+    /// One component.
+    Plain,
+    /// Two in turn.
+    Pairs,
+    /// Three in turn.
+    Triples,
+    /// `Y0 U Y1 V`.
+    Yuyv,
+    /// `U Y0 V Y1`.
+    Uyvy,
+}
+
+/// The kernels of a backend. `scalar.rs` says what each computes.
+///
+/// A backend may keep the bytes of its rows in its own form between `load` and `finish`, so kernels of different
+/// backends don't mix.
+///
+/// # Safety
+/// The processor must have the backend's instructions: [`Backend::kernels`] sees to that. Lengths are the kernels' own
+/// concern: they panic rather than leave a slice.
+pub(super) struct Kernels {
+    /// Splits a row of the camera into its components. The destinations may be longer.
+    pub(super) load: unsafe fn(Packing, &[u8], [&mut [u8]; 3]),
+    /// Weighs rows of a ring against each other; the length is a multiple of [`PAD`], the number of taps even.
+    pub(super) vertical: unsafe fn(&[u8], &[usize], &[u8], Option<Scale>, &mut [u8]),
+    /// Weighs samples of a row; writes [`Row::padded`] outputs, which are `(value - 128) * 256`.
+    pub(super) horizontal: unsafe fn(&Row, &[u8], &mut [i16]),
+    /// The same where every output is a sample; the length is a multiple of [`PAD`].
+    pub(super) widen: unsafe fn(&[u8], &mut [i16]),
+    /// Resized rows, padded to [`PAD`], to R, G, B in turn.
+    pub(super) finish: unsafe fn(&Colour, [&[i16]; 3], u8, &mut [u8]),
+}
+
+impl Backend {
+    /// The fastest that this machine can run.
+    pub fn detect() -> Self {
+        [Self::Neon, Self::Avx2, Self::Sse41]
+            .into_iter()
+            .find(|backend| backend.kernels().is_some())
+            .unwrap_or(Self::Scalar)
+    }
+
+    /// All that this machine can run.
+    pub fn available() -> Vec<Self> {
+        let all = [Self::Scalar, Self::Sse41, Self::Avx2, Self::Neon];
+        all.into_iter()
+            .filter(|backend| backend.kernels().is_some())
+            .collect()
+    }
+
+    /// The backend's kernels, if this machine can run them.
+    pub(super) fn kernels(self) -> Option<&'static Kernels> {
+        match self {
+            Self::Scalar => Some(&super::scalar::KERNELS),
+            #[cfg(target_arch = "x86_64")]
+            Self::Sse41 => is_x86_feature_detected!("sse4.1").then_some(&super::x86::KERNELS),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2").then_some(&super::avx2::KERNELS),
+            // NEON is part of every aarch64 that Rust's target stands for.
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => Some(&super::neon::KERNELS),
+            #[allow(unreachable_patterns)]
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Scalar => "scalar",
+            Self::Sse41 => "SSE4.1",
+            Self::Avx2 => "AVX2",
+            Self::Neon => "NEON",
+        })
+    }
+}

@@ -1,0 +1,152 @@
+//! The kernels in plain Rust: the specification of what every SIMD backend must give, bit for bit.
+//!
+//! Rows hold the bytes as the camera sends them. It also converts the odd ends of rows for the SIMD backends.
+
+use super::colour::{Chroma, Colour, Luma, FRACTION_BITS};
+use super::kernels::{Kernels, Packing};
+use super::taps::{Row, Scale, BLOCK, SCALED_BITS};
+
+pub(super) const KERNELS: Kernels = Kernels {
+    load,
+    vertical,
+    horizontal,
+    widen,
+    finish,
+};
+
+fn load(packing: Packing, source: &[u8], into: [&mut [u8]; 3]) {
+    load_flipped(packing, source, into, 0);
+}
+
+/// Splits a row of the camera into its components; the bits of `flip` are flipped on the way.
+pub(super) fn load_flipped(packing: Packing, source: &[u8], into: [&mut [u8]; 3], flip: u8) {
+    let [a, b, c] = into;
+    match packing {
+        Packing::Plain => {
+            for (a, s) in a.iter_mut().zip(source) {
+                *a = s ^ flip;
+            }
+        }
+        Packing::Pairs => {
+            for ((a, b), s) in a.iter_mut().zip(b).zip(source.chunks_exact(2)) {
+                (*a, *b) = (s[0] ^ flip, s[1] ^ flip);
+            }
+        }
+        Packing::Triples => {
+            for (((a, b), c), s) in a.iter_mut().zip(b).zip(c).zip(source.chunks_exact(3)) {
+                (*a, *b, *c) = (s[0] ^ flip, s[1] ^ flip, s[2] ^ flip);
+            }
+        }
+        Packing::Yuyv | Packing::Uyvy => {
+            let first = usize::from(packing == Packing::Uyvy);
+            for (((y, u), v), s) in a
+                .chunks_exact_mut(2)
+                .zip(b)
+                .zip(c)
+                .zip(source.chunks_exact(4))
+            {
+                (y[0], y[1]) = (s[first] ^ flip, s[first + 2] ^ flip);
+                (*u, *v) = (s[1 - first] ^ flip, s[3 - first] ^ flip);
+            }
+        }
+    }
+}
+
+/// `into[x]` is the sum of `weights[k] * ring[offsets[k] + x]` in 1/256, or scaled, rounded.
+fn vertical(ring: &[u8], offsets: &[usize], weights: &[u8], scale: Option<Scale>, into: &mut [u8]) {
+    for (x, out) in into.iter_mut().enumerate() {
+        let taps = offsets.iter().zip(weights);
+        let sum: u16 = taps
+            .map(|(&offset, &weight)| u16::from(weight) * u16::from(ring[offset + x]))
+            .sum();
+        *out = match scale {
+            None => ((u32::from(sum) + 128) >> 8) as u8,
+            Some(scale) => (((scaled(sum, scale) + 32) >> SCALED_BITS) + 128) as u8,
+        };
+    }
+}
+
+/// The same along a row, but not rounded: around 0 rather than 128, and still in 1/256.
+fn horizontal(taps: &Row, source: &[u8], into: &mut [i16]) {
+    for (output, out) in into.iter_mut().enumerate().take(taps.padded()) {
+        let (block, side, lane) = (output / BLOCK, output % BLOCK / 8, output % 8);
+        let mut sum = 0u16;
+        for end in 0..2 {
+            let byte = side * 16 + lane * 2 + end;
+            for load in 0..taps.loads {
+                let mask = taps.mask[block * taps.loads + load][byte];
+                if mask != 0xff {
+                    let first = taps.base[block][side] as usize + load * 16 + usize::from(mask);
+                    for pair in 0..taps.pairs {
+                        let weight = taps.weight[block * taps.pairs + pair][byte];
+                        sum += u16::from(weight) * u16::from(source[first + pair * 2]);
+                    }
+                }
+            }
+        }
+        *out = match taps.scale.get(block) {
+            None => (sum ^ 0x8000) as i16,
+            Some([bias, factor]) => {
+                let scale = Scale {
+                    bias: bias[output % BLOCK],
+                    factor: factor[output % BLOCK],
+                };
+                scaled(sum, scale) << (8 - SCALED_BITS)
+            }
+        };
+    }
+}
+
+fn scaled(sum: u16, scale: Scale) -> i16 {
+    mulhrs((sum as i16).wrapping_sub(scale.bias), scale.factor)
+}
+
+/// What `horizontal` would give where every output is the sample itself.
+fn widen(source: &[u8], into: &mut [i16]) {
+    for (out, &value) in into.iter_mut().zip(source) {
+        *out = i16::from_be_bytes([value ^ 0x80, 0]);
+    }
+}
+
+/// Resized rows to interleaved R, G, B; the bits of `flip` are flipped at the end.
+fn finish(colour: &Colour, rows: [&[i16]; 3], flip: u8, into: &mut [u8]) {
+    for (x, out) in into.chunks_exact_mut(3).enumerate() {
+        let rgb = match colour {
+            Colour::Rgb => rows.map(|row| (((row[x] + 128) >> 8) as u8) ^ 0x80),
+            Colour::Grey(luma) => [to_byte(scaled_luma(*luma, rows[0][x])); 3],
+            Colour::Yuv(
+                luma,
+                Chroma {
+                    red_v,
+                    green_u,
+                    green_v,
+                    blue_u,
+                },
+            ) => {
+                let y = scaled_luma(*luma, rows[0][x]);
+                let (u, v) = (rows[1][x], rows[2][x]);
+                let red = y + mulhrs(v, *red_v);
+                let green = y + mulhrs(u, *green_u) + mulhrs(v, *green_v);
+                let blue = y + mulhrs(u, *blue_u);
+                [to_byte(red), to_byte(green), to_byte(blue)]
+            }
+        };
+        for (out, value) in out.iter_mut().zip(rgb) {
+            *out = value ^ flip;
+        }
+    }
+}
+
+fn scaled_luma(luma: Luma, y: i16) -> i16 {
+    mulhrs(y, luma.gain) + luma.offset
+}
+
+/// The upper half of the doubled product, rounded: `pmulhrsw`, `sqrdmulh`.
+fn mulhrs(a: i16, b: i16) -> i16 {
+    ((i32::from(a) * i32::from(b) + 0x4000) >> 15) as i16
+}
+
+/// The offset of [`Luma`] already holds the half for rounding.
+fn to_byte(sum: i16) -> u8 {
+    (sum >> FRACTION_BITS).clamp(0, 255) as u8
+}

@@ -1,0 +1,109 @@
+//! Class maps and overlays as PNG files.
+//!
+//! A mask is an 8-bit palette PNG whose pixel values are the class ids. An overlay is the picture with the classes'
+//! colours laid over it.
+
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::path::Path;
+
+use crate::frame::Size;
+use crate::model::LabelMap;
+
+/// How much of an overlay is class colour, in 1/256.
+const OPACITY: u16 = 128;
+
+/// Lays the classes' colours over `picture` (RGB, the mask's size).
+pub fn overlay(picture: &mut [u8], mask: &[u8], labels: &LabelMap) {
+    for (pixel, &id) in picture.chunks_exact_mut(3).zip(mask) {
+        for (channel, color) in pixel.iter_mut().zip(labels.color(id)) {
+            let mixed = u16::from(*channel) * (256 - OPACITY) + u16::from(color) * OPACITY;
+            // At most 255 * 256, so the high byte is the result.
+            *channel = mixed.to_be_bytes()[0];
+        }
+    }
+}
+
+/// Writes a class map as a palette PNG.
+///
+/// # Errors
+/// The system's.
+pub fn write_mask(path: &Path, mask: &[u8], size: Size, labels: &LabelMap) -> io::Result<()> {
+    write(path, mask, size, png::ColorType::Indexed, |encoder| {
+        encoder.set_palette((0..=255).flat_map(|id| labels.color(id)).collect::<Vec<u8>>());
+    })
+}
+
+/// Writes an RGB picture.
+///
+/// # Errors
+/// The system's.
+pub fn write_rgb(path: &Path, pixels: &[u8], size: Size) -> io::Result<()> {
+    write(path, pixels, size, png::ColorType::Rgb, |encoder| encoder.set_compression(png::Compression::Fast))
+}
+
+/// Writes to a file beside `path` first: nobody ever sees half a picture.
+fn write(
+    path: &Path,
+    pixels: &[u8],
+    size: Size,
+    color: png::ColorType,
+    adjust: impl FnOnce(&mut png::Encoder<'_, BufWriter<File>>),
+) -> io::Result<()> {
+    let partial = path.with_extension("png.partial");
+    let outcome = encode(&partial, pixels, size, color, adjust).and_then(|()| std::fs::rename(&partial, path));
+    if outcome.is_err() {
+        // The first error is the one worth telling.
+        let _ = std::fs::remove_file(&partial);
+    }
+    outcome
+}
+
+fn encode(
+    path: &Path,
+    pixels: &[u8],
+    size: Size,
+    color: png::ColorType,
+    adjust: impl FnOnce(&mut png::Encoder<'_, BufWriter<File>>),
+) -> io::Result<()> {
+    let side = |side: usize| u32::try_from(side).map_err(|_| io::Error::other("picture too large for PNG"));
+    let mut encoder = png::Encoder::new(BufWriter::new(File::create(path)?), side(size.width)?, side(size.height)?);
+    encoder.set_color(color);
+    encoder.set_depth(png::BitDepth::Eight);
+    adjust(&mut encoder);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(pixels)?;
+    writer.finish()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_mask_reads_back_as_its_class_ids() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.png");
+        let labels = LabelMap::new(Some(3), None).unwrap();
+        let mask = [0, 1, 2, 255, 1, 0];
+        write_mask(&path, &mask, Size::new(3, 2), &labels).unwrap();
+        let mut reader = png::Decoder::new(io::BufReader::new(File::open(&path).unwrap())).read_info().unwrap();
+        assert_eq!(reader.info().color_type, png::ColorType::Indexed);
+        assert_eq!(reader.info().palette.as_ref().unwrap()[3..6], labels.color(1));
+        let mut pixels = [0; 6];
+        reader.next_frame(&mut pixels).unwrap();
+        assert_eq!(pixels, mask);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_overlay_is_half_picture_and_half_colour() {
+        let labels = LabelMap::new(Some(1), None).unwrap();
+        let mut picture = [100, 0, 255];
+        overlay(&mut picture, &[0], &labels);
+        let [red, green, blue] = labels.color(0).map(u16::from);
+        assert_eq!(picture.map(u16::from), [(100 + red) / 2, green / 2, (255 + blue) / 2]);
+    }
+}

@@ -1,0 +1,353 @@
+//! JSON Lines to standard output or to a file that is rotated by size.
+//!
+//! One line per frame, written by a thread of its own. The publish thread formats into a buffer that circulates; where
+//! no buffer is free, the reader or the disk is too slow, and the line is dropped and counted. The line's format is
+//! described in `docs/json-lines.md`.
+
+use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{bounded, Receiver, Sender};
+use serde::ser::{SerializeMap, Serializer};
+use serde::Serialize;
+
+use super::{Closing, Published, Sink, SinkError, SinkHealth};
+use crate::config::Jsonl;
+use crate::telemetry::Stage;
+
+mod target;
+
+use target::Target;
+
+/// A drain gives up when nothing was written for this long.
+const STALLED: Duration = Duration::from_secs(5);
+
+/// The sink's half in the publish thread.
+pub struct JsonlSink {
+    full: Sender<Vec<u8>>,
+    free: Receiver<Vec<u8>>,
+    /// Buffers that exist; they are made when they are first needed.
+    made: usize,
+    queue: usize,
+    dropped: u64,
+    said: bool,
+    shared: Arc<Shared>,
+    finished: Receiver<()>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    taken: AtomicU64,
+    written: AtomicU64,
+    lost: AtomicU64,
+    gone: AtomicBool,
+}
+
+impl JsonlSink {
+    /// Opens the target and starts the writer. None where `config` turns the sink off.
+    ///
+    /// # Errors
+    /// When the path can't be written for a reason that waiting doesn't mend.
+    pub fn open(config: &Jsonl) -> Result<Option<Self>, SinkError> {
+        if config.path.is_empty() {
+            return Ok(None);
+        }
+        let target = Target::open(config)?;
+        let queue = usize::from(config.queue).max(1);
+        let (full, lines) = bounded::<Vec<u8>>(queue);
+        let (back, free) = bounded::<Vec<u8>>(queue);
+        let (finish, finished) = bounded::<()>(0);
+        let shared = Arc::new(Shared::default());
+        let theirs = Arc::clone(&shared);
+        let writer = move || {
+            write_lines(target, &lines, &back, &theirs);
+            drop(finish);
+        };
+        thread::Builder::new().name("jsonl".to_owned()).spawn(writer).map_err(|error| SinkError {
+            key: "publish.jsonl.path",
+            path: config.path.clone(),
+            reason: format!("no thread can be started: {error}"),
+        })?;
+        Ok(Some(Self { full, free, made: 0, queue, dropped: 0, said: false, shared, finished }))
+    }
+
+    fn buffer(&mut self) -> Option<Vec<u8>> {
+        if let Ok(buffer) = self.free.try_recv() {
+            return Some(buffer);
+        }
+        if self.made < self.queue {
+            self.made += 1;
+            return Some(Vec::with_capacity(1024));
+        }
+        None
+    }
+
+    fn drop_one(&mut self, why: &str) {
+        self.dropped += 1;
+        if !self.said {
+            self.said = true;
+            log::warn!("jsonl: {why}; lines are dropped and counted until that changes");
+        }
+    }
+}
+
+impl Sink for JsonlSink {
+    fn name(&self) -> &'static str {
+        "jsonl"
+    }
+
+    fn publish(&mut self, result: &Published<'_>) {
+        let Some(mut buffer) = self.buffer() else {
+            self.drop_one("the reader or the disk is slower than the frames");
+            return;
+        };
+        // Writing to a Vec can't fail, and the record has no map keys that JSON lacks.
+        if serde_json::to_writer(&mut buffer, &Record(result)).is_ok() {
+            buffer.push(b'\n');
+        }
+        self.shared.taken.fetch_add(1, Ordering::Relaxed);
+        if self.full.try_send(buffer).is_err() {
+            self.shared.taken.fetch_sub(1, Ordering::Relaxed);
+            self.drop_one("the writer has ended");
+            return;
+        }
+        self.said = false;
+    }
+
+    fn health(&self) -> SinkHealth {
+        SinkHealth {
+            dropped: self.dropped + self.shared.lost.load(Ordering::Relaxed),
+            gone: self.shared.gone.load(Ordering::Relaxed),
+        }
+    }
+
+    fn close(self: Box<Self>, closing: Closing) -> SinkHealth {
+        let Self { full, free, dropped, shared, finished, .. } = *self;
+        drop((full, free));
+        let written = || shared.written.load(Ordering::Relaxed) + shared.lost.load(Ordering::Relaxed);
+        let wait = |limit: Duration| {
+            matches!(finished.recv_timeout(limit), Err(crossbeam_channel::RecvTimeoutError::Disconnected))
+        };
+        match closing {
+            Closing::Within(limit) => {
+                wait(limit);
+            }
+            Closing::Drain => {
+                let (mut last, mut since) = (written(), Instant::now());
+                while !wait(Duration::from_millis(100)) {
+                    if written() != last {
+                        (last, since) = (written(), Instant::now());
+                    }
+                    if since.elapsed() > STALLED {
+                        break;
+                    }
+                }
+            }
+        }
+        let unwritten = shared.taken.load(Ordering::Relaxed).saturating_sub(written());
+        if unwritten > 0 {
+            log::error!("jsonl: {unwritten} lines could not be written before the end");
+        }
+        SinkHealth {
+            dropped: dropped + shared.lost.load(Ordering::Relaxed) + unwritten,
+            gone: shared.gone.load(Ordering::Relaxed),
+        }
+    }
+}
+
+fn write_lines(mut target: Target, lines: &Receiver<Vec<u8>>, back: &Sender<Vec<u8>>, shared: &Shared) {
+    for mut line in lines {
+        let counter = if target.write(&line) { &shared.written } else { &shared.lost };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if target.is_gone() {
+            shared.gone.store(true, Ordering::Relaxed);
+        }
+        line.clear();
+        // There is room for every buffer that was made; when the sink is closed nobody wants it back.
+        let _ = back.try_send(line);
+    }
+    target.finish();
+}
+
+/// Serialises without allocating.
+struct Record<'a>(&'a Published<'a>);
+
+impl Serialize for Record<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let result = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("time", &Micros(result.time))?;
+        map.serialize_entry("sequence", &result.sequence)?;
+        map.serialize_entry("model", result.model)?;
+        map.serialize_entry("classes", &Areas(result))?;
+        map.serialize_entry("confidence", &result.summary.confidence.map(|value| rounded(f64::from(value), 1e4)))?;
+        map.serialize_entry("latency_ms", &Latency(result))?;
+        map.serialize_entry("drops", &Drops(result))?;
+        map.end()
+    }
+}
+
+/// A time stamp with six digits of the second, always as long.
+struct Micros(jiff::Timestamp);
+
+impl Serialize for Micros {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:.6}", self.0))
+    }
+}
+
+/// Fraction of the mask by class name.
+pub struct Areas<'a>(pub &'a Published<'a>);
+
+impl Serialize for Areas<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Published { labels, summary, .. } = self.0;
+        let pixels = summary.counts.iter().sum::<u64>().max(1) as f64;
+        let mut map = serializer.serialize_map(None)?;
+        for (name, &count) in labels.names().iter().zip(&summary.counts) {
+            if labels.is_known() || count > 0 {
+                map.serialize_entry(name, &rounded(count as f64 / pixels, 1e6))?;
+            }
+        }
+        let named: u64 = summary.counts.iter().take(labels.len()).sum();
+        let rest = summary.counts.iter().sum::<u64>() - named;
+        if rest > 0 {
+            map.serialize_entry("void", &rounded(rest as f64 / pixels, 1e6))?;
+        }
+        map.end()
+    }
+}
+
+struct Latency<'a>(&'a Published<'a>);
+
+impl Serialize for Latency<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for stage in Stage::ALL.into_iter().filter(|&stage| stage != Stage::Publish) {
+            let milliseconds = self.0.timings.of(stage).as_secs_f64() * 1e3;
+            map.serialize_entry(stage.name(), &rounded(milliseconds, 1e3))?;
+        }
+        map.end()
+    }
+}
+
+struct Drops<'a>(&'a Published<'a>);
+
+impl Serialize for Drops<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let counts = self.0.counts;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("replaced", &counts.replaced)?;
+        map.serialize_entry("skipped", &counts.skipped)?;
+        map.serialize_entry("corrupt", &counts.corrupt)?;
+        map.serialize_entry("failed", &counts.failed)?;
+        map.serialize_entry("sinks", &self.0.dropped)?;
+        map.end()
+    }
+}
+
+fn rounded(value: f64, steps: f64) -> f64 {
+    (value * steps).round() / steps
+}
+
+/// Writes one line of text to standard output. For commands that print a result and end.
+///
+/// # Errors
+/// The system's, such as a closed pipe.
+pub fn print_line(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.write_all(b"\n")?;
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::values::Bytes;
+    use crate::frame::Size;
+    use crate::model::LabelMap;
+    use crate::segment::Summary;
+    use crate::telemetry::{Counts, Timings};
+
+    fn publish(sink: &mut JsonlSink, sequence: u64) {
+        let labels = LabelMap::new(Some(2), None).unwrap();
+        let mut summary = Summary::default();
+        summary.counts[0] = 1;
+        summary.counts[1] = 2;
+        summary.counts[255] = 1;
+        summary.confidence = Some(0.75);
+        let mut timings = Timings::default();
+        timings.set(Stage::Infer, Duration::from_micros(1500));
+        sink.publish(&Published {
+            sequence,
+            time: jiff::Timestamp::UNIX_EPOCH,
+            model: "m",
+            labels: &labels,
+            summary: &summary,
+            timings: &timings,
+            counts: &Counts { replaced: 7, ..Counts::default() },
+            dropped: 0,
+            mask: &[],
+            mask_size: Size::new(2, 2),
+            picture: None,
+        });
+    }
+
+    fn config(path: &std::path::Path) -> Jsonl {
+        Jsonl { path: path.to_string_lossy().into_owned(), ..Jsonl::default() }
+    }
+
+    #[test]
+    fn a_line_holds_what_the_format_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.jsonl");
+        let mut sink = JsonlSink::open(&config(&path)).unwrap().unwrap();
+        publish(&mut sink, 3);
+        assert_eq!(Box::new(sink).close(Closing::Drain), SinkHealth::default());
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            "{\"time\":\"1970-01-01T00:00:00.000000Z\",\"sequence\":3,\"model\":\"m\",\
+             \"classes\":{\"class_0\":0.25,\"class_1\":0.5,\"void\":0.25},\"confidence\":0.75,\
+             \"latency_ms\":{\"sensor\":0.0,\"convert\":0.0,\"queue\":0.0,\"infer\":1.5,\"decode\":0.0,\
+             \"end_to_end\":0.0},\
+             \"drops\":{\"replaced\":7,\"skipped\":0,\"corrupt\":0,\"failed\":0,\"sinks\":0}}\n"
+        );
+    }
+
+    #[test]
+    fn a_full_file_is_rotated_and_old_ones_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.jsonl");
+        let config = Jsonl { max_bytes: Bytes(600), keep: 2, ..config(&path) };
+        let mut sink = JsonlSink::open(&config).unwrap().unwrap();
+        (0..21).for_each(|sequence| publish(&mut sink, sequence));
+        Box::new(sink).close(Closing::Drain);
+        let mut names: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["out.jsonl", "out.jsonl.1", "out.jsonl.2"]);
+        let newest = std::fs::read_to_string(folder.path().join("out.jsonl.1")).unwrap();
+        let last = newest.lines().last().unwrap();
+        assert!(serde_json::from_str::<serde_json::Value>(last).is_ok(), "{last}");
+    }
+
+    #[test]
+    fn a_full_disk_is_counted_and_not_fatal() {
+        let mut sink = JsonlSink::open(&config(std::path::Path::new("/dev/full"))).unwrap().unwrap();
+        publish(&mut sink, 1);
+        publish(&mut sink, 2);
+        assert_eq!(Box::new(sink).close(Closing::Drain).dropped, 2);
+    }
+
+    #[test]
+    fn a_path_that_can_never_work_is_an_error() {
+        let error = JsonlSink::open(&config(std::path::Path::new("/nonexistent/x.jsonl"))).err().unwrap();
+        assert!(error.to_string().contains("publish.jsonl.path /nonexistent/x.jsonl: "), "{error}");
+        assert!(JsonlSink::open(&Jsonl { path: String::new(), ..Jsonl::default() }).unwrap().is_none());
+    }
+}

@@ -1,0 +1,87 @@
+//! Where results go: the [`Sink`] trait, and one file per kind of sink.
+//!
+//! A sink never holds the pipeline. It hands work to a thread of its own, and what that thread can't take is dropped and
+//! counted.
+
+pub mod images;
+pub mod jsonl;
+pub mod snapshot;
+
+use std::time::Duration;
+
+use crate::frame::Size;
+use crate::model::LabelMap;
+use crate::segment::Summary;
+use crate::telemetry::{Counts, Timings};
+
+/// One frame's result, borrowed for the time of a [`Sink::publish`].
+#[derive(Clone, Copy, Debug)]
+pub struct Published<'a> {
+    /// Number of the frame as its source counts them.
+    pub sequence: u64,
+    /// When the picture was taken.
+    pub time: jiff::Timestamp,
+    /// Short name of the model.
+    pub model: &'a str,
+    /// Names and colours.
+    pub labels: &'a LabelMap,
+    /// Class areas and confidence.
+    pub summary: &'a Summary,
+    /// Stages so far; `publish` is still zero, `end_to_end` reaches to this moment.
+    pub timings: &'a Timings,
+    /// Frames lost so far.
+    pub counts: &'a Counts,
+    /// Results that this run's sinks have dropped so far.
+    pub dropped: u64,
+    /// Class id per pixel.
+    pub mask: &'a [u8],
+    /// Size of the mask.
+    pub mask_size: Size,
+    /// The picture in RGB at the mask's size, when a sink asked for it.
+    pub picture: Option<&'a [u8]>,
+}
+
+/// How much time a sink gets to finish what it has taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// As long as it makes progress: a replayed source came to its end.
+    Drain,
+    /// This long: the program was told to stop.
+    Within(Duration),
+}
+
+/// How a sink is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SinkHealth {
+    /// Results that were not taken or got lost on the way, so far.
+    pub dropped: u64,
+    /// Nothing will ever arrive there again.
+    pub gone: bool,
+}
+
+/// Somewhere results go.
+pub trait Sink: Send {
+    /// A name for the log.
+    fn name(&self) -> &'static str;
+
+    /// Takes one result, or drops and counts it. Must not block.
+    fn publish(&mut self, result: &Published<'_>);
+
+    /// Drops so far, and whether the sink is beyond help.
+    fn health(&self) -> SinkHealth;
+
+    /// Finishes what was taken, as far as `closing` allows.
+    fn close(self: Box<Self>, closing: Closing) -> SinkHealth;
+}
+
+/// A sink that can't work as configured.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key} {path}: {reason}")]
+pub struct SinkError {
+    /// The configuration key.
+    pub key: &'static str,
+    /// The path.
+    pub path: String,
+    /// What is wrong and what to do.
+    pub reason: String,
+}

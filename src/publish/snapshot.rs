@@ -1,0 +1,215 @@
+//! Overlay pictures in a folder, one every so often.
+//!
+//! The publish thread only copies; a thread of this sink's own draws, encodes and writes. The capture thread makes the
+//! RGB picture when [`SnapshotGate`] says that one is due, so that nothing is converted that nobody wants.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{bounded, Receiver, Sender};
+
+use super::{images, Closing, Published, Sink, SinkError, SinkHealth};
+use crate::clock::{Clock, Instant};
+use crate::config::Snapshot;
+use crate::frame::Size;
+use crate::model::LabelMap;
+
+/// Tells the capture thread when the next picture is due.
+#[derive(Debug, Default)]
+pub struct SnapshotGate {
+    due_nanos: AtomicU64,
+}
+
+impl SnapshotGate {
+    /// True when a frame that is converted now should carry its picture.
+    pub fn is_due(&self, now: Instant) -> bool {
+        now.as_nanos() >= self.due_nanos.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, due: Instant) {
+        self.due_nanos.store(due.as_nanos(), Ordering::Relaxed);
+    }
+}
+
+struct Job {
+    picture: Vec<u8>,
+    mask: Vec<u8>,
+    size: Size,
+    labels: LabelMap,
+    path: PathBuf,
+}
+
+/// The sink's half in the publish thread.
+pub struct SnapshotSink {
+    jobs: Sender<Job>,
+    finished: Receiver<()>,
+    gate: Arc<SnapshotGate>,
+    clock: Arc<dyn Clock>,
+    folder: PathBuf,
+    interval: Duration,
+    dropped: u64,
+    lost: Arc<AtomicU64>,
+}
+
+impl SnapshotSink {
+    /// Makes the folder and starts the writer. None where `config` turns the sink off.
+    ///
+    /// # Errors
+    /// When the folder can't be made or written.
+    pub fn open(config: &Snapshot, clock: Arc<dyn Clock>) -> Result<Option<(Self, Arc<SnapshotGate>)>, SinkError> {
+        if config.dir.is_empty() {
+            return Ok(None);
+        }
+        let failed = |reason: String| SinkError { key: "publish.snapshot.dir", path: config.dir.clone(), reason };
+        let folder = PathBuf::from(&config.dir);
+        std::fs::create_dir_all(&folder).map_err(|error| failed(error.to_string()))?;
+        rustix::fs::access(&folder, rustix::fs::Access::WRITE_OK).map_err(|error| failed(error.to_string()))?;
+        let (jobs, work) = bounded::<Job>(1);
+        let (finish, finished) = bounded::<()>(0);
+        let lost = Arc::new(AtomicU64::new(0));
+        let (theirs, keep) = (Arc::clone(&lost), config.keep);
+        let writer = move || {
+            for job in work {
+                if !write(job, keep) {
+                    theirs.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            drop(finish);
+        };
+        thread::Builder::new()
+            .name("snapshot".to_owned())
+            .spawn(writer)
+            .map_err(|error| failed(format!("no thread can be started: {error}")))?;
+        let gate = Arc::new(SnapshotGate::default());
+        let interval = config.interval.0;
+        let sink = Self { jobs, finished, gate: Arc::clone(&gate), clock, folder, interval, dropped: 0, lost };
+        Ok(Some((sink, gate)))
+    }
+}
+
+impl Sink for SnapshotSink {
+    fn name(&self) -> &'static str {
+        "snapshot"
+    }
+
+    fn publish(&mut self, result: &Published<'_>) {
+        let now = self.clock.now();
+        let Some(picture) = result.picture.filter(|_| self.gate.is_due(now)) else { return };
+        self.gate.set(now.after(self.interval));
+        let stamp = format!("{:.3}", result.time).replace([':', '-'], "");
+        let job = Job {
+            picture: picture.to_vec(),
+            mask: result.mask.to_vec(),
+            size: result.mask_size,
+            labels: result.labels.clone(),
+            path: self.folder.join(format!("overlay-{stamp}.png")),
+        };
+        if self.jobs.try_send(job).is_err() {
+            self.dropped += 1;
+        }
+    }
+
+    fn health(&self) -> SinkHealth {
+        SinkHealth { dropped: self.dropped + self.lost.load(Ordering::Relaxed), gone: false }
+    }
+
+    fn close(self: Box<Self>, closing: Closing) -> SinkHealth {
+        let Self { jobs, finished, dropped, lost, .. } = *self;
+        drop(jobs);
+        let limit = match closing {
+            Closing::Drain => Duration::from_secs(5),
+            Closing::Within(limit) => limit,
+        };
+        // Disconnection is the good end; after a time-out the picture is lost, which costs nobody a result.
+        let _ = finished.recv_timeout(limit);
+        SinkHealth { dropped: dropped + lost.load(Ordering::Relaxed), gone: false }
+    }
+}
+
+fn write(mut job: Job, keep: u32) -> bool {
+    images::overlay(&mut job.picture, &job.mask, &job.labels);
+    if let Err(error) = images::write_rgb(&job.path, &job.picture, job.size) {
+        log::error!("snapshot: {}: {error}", job.path.display());
+        return false;
+    }
+    log::info!("snapshot: {}", job.path.display());
+    if let (Some(folder), true) = (job.path.parent(), keep > 0) {
+        prune(folder, keep as usize);
+    }
+    true
+}
+
+/// Deletes the oldest pictures past `keep`. Names sort by time.
+fn prune(folder: &Path, keep: usize) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let ours = |path: &PathBuf| {
+        path.file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| name.starts_with("overlay-") && name.ends_with(".png"))
+    };
+    let mut pictures: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(ours).collect();
+    pictures.sort();
+    for old in pictures.iter().rev().skip(keep) {
+        if let Err(error) = std::fs::remove_file(old) {
+            log::warn!("snapshot: {} can't be deleted: {error}", old.display());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::config::values::Seconds;
+    use crate::segment::Summary;
+    use crate::telemetry::{Counts, Timings};
+
+    #[test]
+    fn pictures_come_at_the_interval_and_old_ones_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::default());
+        let config = Snapshot {
+            dir: folder.path().join("new").to_string_lossy().into_owned(),
+            interval: Seconds::new(10),
+            keep: 2,
+        };
+        let (mut sink, gate) = SnapshotSink::open(&config, Arc::clone(&clock) as Arc<dyn Clock>).unwrap().unwrap();
+        let labels = LabelMap::new(Some(2), None).unwrap();
+        for second in 0..35 {
+            assert_eq!(gate.is_due(clock.now()), second % 10 == 0, "second {second}");
+            sink.publish(&Published {
+                sequence: second,
+                time: clock.wall(),
+                model: "m",
+                labels: &labels,
+                summary: &Summary::default(),
+                timings: &Timings::default(),
+                counts: &Counts::default(),
+                dropped: 0,
+                mask: &[0, 1],
+                mask_size: Size::new(2, 1),
+                picture: Some(&[9; 6]),
+            });
+            clock.advance(Duration::from_secs(1));
+            thread::sleep(Duration::from_millis(if second % 10 == 0 { 50 } else { 0 }));
+        }
+        assert_eq!(Box::new(sink).close(Closing::Drain).dropped, 0);
+        let mut names: Vec<_> = std::fs::read_dir(&config.dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["overlay-19700101T000020.000Z.png", "overlay-19700101T000030.000Z.png"]);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_an_error() {
+        let config = Snapshot { dir: "/proc/nope".to_owned(), ..Snapshot::default() };
+        let error = SnapshotSink::open(&config, Arc::new(ManualClock::default())).err().unwrap();
+        assert!(error.to_string().starts_with("publish.snapshot.dir /proc/nope: "), "{error}");
+    }
+}
