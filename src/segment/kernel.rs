@@ -81,6 +81,8 @@ pub(super) struct Work {
     segments: Vec<Segment>,
     /// Takes the runs whose last step would go past the end of their row.
     edge: Vec<u8>,
+    /// Classes that are still to be looked at, a bit each, a word per vector.
+    others: Vec<u32>,
 }
 
 impl Work {
@@ -101,6 +103,7 @@ impl Work {
             right: strip(),
             segments: Vec::with_capacity(plan.columns.len()),
             edge: vec![0; plan.xs.len() + STEP],
+            others: vec![0; padded / lanes],
         }
     }
 }
@@ -232,7 +235,7 @@ unsafe fn first_argmax<V: Vector>(values: &[i16]) -> u8 {
 #[inline(always)]
 unsafe fn draw_mixed<V: Vector>(runs: &[Run], ys: &[Tap], work: &mut Work, mask: &mut [u8], counts: &mut [u64; 256]) {
     let width = work.weights.len() - STEP;
-    let Work { padded, weights, upper, lower, left, right, edge, .. } = work;
+    let Work { padded, weights, upper, lower, left, right, edge, others, .. } = work;
     let (padded, mut left, mut right) = (*padded, left, right);
     let mut in_right = usize::MAX;
     for run in runs {
@@ -256,7 +259,7 @@ unsafe fn draw_mixed<V: Vector>(runs: &[Run], ys: &[Tap], work: &mut Work, mask:
             let in_place = run.start + written <= width;
             let out = if in_place { &mut row[run.start..run.start + written] } else { &mut edge[..written] };
             // SAFETY: the caller vouches for the CPU.
-            unsafe { draw::<V>(values, winners, weights, pixels, out, counts) };
+            unsafe { draw::<V>(values, winners, weights, pixels, others, out, counts) };
             if !in_place {
                 row[run.start..run.end].copy_from_slice(&edge[..pixels]);
             }
@@ -306,6 +309,7 @@ unsafe fn draw<V: Vector>(
     (from, to): (u8, u8),
     weights: &[i16],
     pixels: usize,
+    others: &mut [u32],
     out: &mut [u8],
     counts: &mut [u64; 256],
 ) {
@@ -318,19 +322,24 @@ unsafe fn draw<V: Vector>(
     // SAFETY: the caller vouches for the CPU.
     unsafe {
         let least = (V::splat(left[usize::from(to)]), V::splat(right[usize::from(from)]));
-        let (high_id, mut low_pixels) = (V::splat(high as i16), pixels as u32);
+        for (index, bits) in others.iter_mut().enumerate() {
+            let at = index * V::LANES;
+            *bits = candidates::<V>(&left[at..], &right[at..], least);
+        }
+        others[low / V::LANES] &= !(1 << (low % V::LANES));
+        others[high / V::LANES] &= !(1 << (high % V::LANES));
+
+        let (low_id, high_id) = (V::splat(low as i16), V::splat(high as i16));
         for x in (0..pixels).step_by(V::LANES) {
             let t = V::load(&weights[x..]);
-            let lanes = (pixels - x).min(V::LANES);
             let (v_low, v_high) = (line::<V>(left[low], right[low], t), line::<V>(left[high], right[high], t));
             let mut best = v_low.max(v_high);
-            let mut ids = v_high.greater(v_low).select(high_id, V::splat(low as i16));
-            for base in (0..left.len()).step_by(V::LANES) {
-                let mut others = candidates::<V>(&left[base..], &right[base..], least);
-                others &= !(bit::<V>(low, base) | bit::<V>(high, base));
-                while others != 0 {
-                    let class = base + others.trailing_zeros() as usize;
-                    others &= others - 1;
+            let mut ids = v_high.greater(v_low).select(high_id, low_id);
+            for (index, &bits) in others.iter().enumerate() {
+                let mut bits = bits;
+                while bits != 0 {
+                    let class = index * V::LANES + bits.trailing_zeros() as usize;
+                    bits &= bits - 1;
                     let id = V::splat(class as i16);
                     let v = line::<V>(left[class], right[class], t);
                     // Against a higher index equal is enough; a comparison that holds is -1.
@@ -339,30 +348,23 @@ unsafe fn draw<V: Vector>(
                 }
             }
             ids.store_bytes(&mut out[x..]);
-            for base in (0..left.len()).step_by(V::LANES) {
-                let mut others = candidates::<V>(&left[base..], &right[base..], least);
-                others &= !bit::<V>(low, base);
-                while others != 0 {
-                    let class = base + others.trailing_zeros() as usize;
-                    others &= others - 1;
+
+            let lanes = (pixels - x).min(V::LANES);
+            let of_high = ids.equal(high_id).count(lanes);
+            let mut of_low = lanes as u32 - of_high;
+            for (index, &bits) in others.iter().enumerate() {
+                let mut bits = bits;
+                while bits != 0 {
+                    let class = index * V::LANES + bits.trailing_zeros() as usize;
+                    bits &= bits - 1;
                     let won = ids.equal(V::splat(class as i16)).count(lanes);
                     counts[class] += u64::from(won);
-                    low_pixels -= won;
+                    of_low -= won;
                 }
             }
+            counts[high] += u64::from(of_high);
+            counts[low] += u64::from(of_low);
         }
-        counts[low] += u64::from(low_pixels);
-    }
-}
-
-/// The bit of `class` in the vector that starts with class `base`, or none.
-#[inline(always)]
-fn bit<V: Vector>(class: usize, base: usize) -> u32 {
-    let lane = class.wrapping_sub(base);
-    if lane < V::LANES {
-        1 << lane
-    } else {
-        0
     }
 }
 
