@@ -361,14 +361,25 @@ mod tests {
         assert_eq!(chosen(&pi_camera(), &request(640, 480, 0.2)).2, Some(1.0));
     }
 
+    /// The list of the kernel's test driver (6.1), to which larger pictures are slower.
+    fn vivid() -> Vec<FormatInfo> {
+        let list: &[(usize, usize, &[u32])] = &[
+            (320, 180, &[1, 2, 4, 5, 10, 15, 25, 30, 40, 50, 60]),
+            (640, 360, &[1, 2, 4, 5, 10, 15, 25, 30, 40]),
+            (640, 480, &[1, 2, 4, 5, 10, 15, 25]),
+            (1280, 720, &[1, 2, 4, 5, 10]),
+        ];
+        [b"YUYV", b"UYVY", b"NV12", b"BGR3"].map(|name| offer(name, sizes(list))).into()
+    }
+
     #[test]
     fn vivid_takes_the_slowest_rate_that_is_enough() {
-        let rates: &[u32] = &[1, 2, 4, 5, 10, 15, 25, 30, 40, 50, 60];
-        let offers = [b"YUYV", b"UYVY", b"NV12", b"BGR3"].map(|name| offer(name, sizes(&[(640, 480, rates)])));
-        assert_eq!(chosen(&offers, &request(640, 480, 30.0)), ("YUYV".into(), Size::new(640, 480), Some(30.0)));
-        assert_eq!(chosen(&offers, &request(640, 480, 29.97)).2, Some(30.0));
-        assert_eq!(chosen(&offers, &request(640, 480, 26.0)).2, Some(30.0));
-        assert_eq!(chosen(&offers, &request(640, 480, 90.0)).2, Some(60.0));
+        assert_eq!(chosen(&vivid(), &request(320, 180, 30.0)), ("YUYV".into(), Size::new(320, 180), Some(30.0)));
+        assert_eq!(chosen(&vivid(), &request(320, 180, 29.97)).2, Some(30.0));
+        assert_eq!(chosen(&vivid(), &request(320, 180, 26.0)).2, Some(30.0));
+        assert_eq!(chosen(&vivid(), &request(320, 180, 90.0)).2, Some(60.0));
+        // The size comes first: 640x360 at 30 fps is further off.
+        assert_eq!(chosen(&vivid(), &request(640, 480, 30.0)), ("YUYV".into(), Size::new(640, 480), Some(25.0)));
     }
 
     #[test]
