@@ -5,9 +5,11 @@
 
 use std::time::Duration;
 
-use crossbeam_channel::{bounded, select, Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError};
+use crossbeam_channel::{
+    bounded, select, Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError, TrySendError,
+};
 
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, TICK};
 
 /// What happens to an item that nobody has taken when the next one comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +24,8 @@ pub enum Delivery {
 #[derive(Debug)]
 pub struct Outlet<T> {
     sender: Sender<T>,
-    // The same channel's other end, to take an item back that is being replaced.
+    // The same channel's other end, to take an item back that is being replaced. It also keeps the channel connected: an
+    // outlet learns of a dead taker through the shutdown token, which a dying thread pulls.
     taker: Receiver<T>,
     delivery: Delivery,
 }
@@ -40,7 +43,7 @@ pub enum Put<T> {
     Stored,
     /// The item lies in the mailbox; this older one was not taken in time.
     Replaced(T),
-    /// The program stops or the taker is gone; the item comes back.
+    /// The program stops; the item comes back.
     Closed(T),
 }
 
@@ -87,23 +90,15 @@ impl<T> Outlet<T> {
         }
     }
 
-    fn wait(&self, item: T, shutdown: &Shutdown) -> Put<T> {
-        let mut item = item;
-        loop {
-            if shutdown.is_pulled() {
-                return Put::Closed(item);
-            }
-            match self.sender.try_send(item) {
+    fn wait(&self, mut item: T, shutdown: &Shutdown) -> Put<T> {
+        while !shutdown.is_pulled() {
+            match self.sender.send_timeout(item, TICK) {
                 Ok(()) => return Put::Stored,
-                Err(TrySendError::Disconnected(back)) => return Put::Closed(back),
-                Err(TrySendError::Full(back)) => item = back,
-            }
-            match self.sender.send_timeout(item, crate::shutdown::TICK) {
-                Ok(()) => return Put::Stored,
-                Err(crossbeam_channel::SendTimeoutError::Timeout(back)) => item = back,
-                Err(crossbeam_channel::SendTimeoutError::Disconnected(back)) => return Put::Closed(back),
+                Err(SendTimeoutError::Timeout(back)) => item = back,
+                Err(SendTimeoutError::Disconnected(back)) => return Put::Closed(back),
             }
         }
+        Put::Closed(item)
     }
 }
 

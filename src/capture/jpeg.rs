@@ -275,7 +275,6 @@ fn planar(pixels: &[u8], format: PictureFormat) -> Result<Picture<'_>, ShortPlan
 
 #[cfg(test)]
 pub(crate) mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     /// A smooth colour picture: red grows to the right, green downwards, blue falls to the right.

@@ -242,7 +242,6 @@ impl<S: Source> Camera for Paced<S> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
     use crate::clock::{ManualClock, SystemClock};
     use crate::frame::{Colorimetry, Layout, Size};

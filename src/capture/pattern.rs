@@ -153,7 +153,6 @@ impl Source for Pattern {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::clock::ManualClock;
     use std::time::Duration;

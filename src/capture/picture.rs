@@ -101,7 +101,6 @@ pub(super) fn load_with(decoder: &mut JpegDecoder, path: &Path) -> Result<RgbPic
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::super::jpeg::tests::{encode, gradient};
     use super::*;
     use image::{DynamicImage, ImageFormat, Luma, LumaA, Rgb, Rgba};

@@ -236,7 +236,6 @@ fn deserialize(table: &toml::Table) -> Result<Config, String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::super::values::{Rate, Source};
     use super::*;
     use std::io::Write;

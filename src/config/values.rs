@@ -355,7 +355,6 @@ impl de::Visitor<'_> for Text {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

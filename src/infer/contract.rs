@@ -154,7 +154,6 @@ fn logits(score: ScoreType, classes: usize, tensor: &TensorInfo) -> OutputKind {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn tensor(kind: TensorType, shape: &[usize]) -> TensorInfo {

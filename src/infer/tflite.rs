@@ -55,9 +55,8 @@ impl TfliteEngine {
             Model::from_bytes(borrowed)
                 .map_err(|_| broken("a damaged TensorFlow Lite file (its structure doesn't verify)".to_owned()))?,
         );
-        let mut options = Options::default();
-        options.thread_count = i32::try_from(threads).unwrap_or(1);
-        options.is_xnnpack_enabled = true;
+        let thread_count = i32::try_from(threads).unwrap_or(1);
+        let options = Options { thread_count, is_xnnpack_enabled: true };
         // SAFETY: `model` is kept in the value that is built here and drops after the interpreter; it is pinned in its
         // own allocation.
         let borrowed: &'static Model<'static> = unsafe { model.forever() };

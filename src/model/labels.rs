@@ -95,7 +95,6 @@ fn default_color(id: usize) -> [u8; 3] {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::super::manifest::{ClassEntry, Color};
     use super::*;
 

@@ -147,7 +147,6 @@ fn wrong(path: &Path, reason: String) -> ModelError {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn beside(text: &str) -> Result<Option<Manifest>, ModelError> {

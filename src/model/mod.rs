@@ -157,7 +157,6 @@ fn first_model(place: &Path) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn model(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {

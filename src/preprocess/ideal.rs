@@ -1,5 +1,4 @@
 //! Holds the scalar reference itself to a floating-point ideal, written from the definitions and nothing else.
-#![allow(clippy::unwrap_used)]
 
 use super::tests::{random_bytes, Owned, LAYOUTS};
 use super::*;

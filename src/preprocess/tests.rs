@@ -1,5 +1,4 @@
 //! Tests of the whole pass: SIMD against scalar, known colours, letterbox, refusals.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use proptest::prelude::*;
 

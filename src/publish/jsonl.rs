@@ -266,7 +266,6 @@ pub fn print_line(text: &str) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::config::values::Bytes;
     use crate::frame::Size;

@@ -161,7 +161,6 @@ fn prune(folder: &Path, keep: usize) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::clock::ManualClock;
     use crate::config::values::Seconds;

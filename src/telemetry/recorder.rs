@@ -158,7 +158,6 @@ impl Histograms {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn timings(infer_ms: u64) -> Timings {

@@ -104,7 +104,6 @@ impl Source for Folder {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::super::super::jpeg::tests::encode;
     use super::super::super::paced::tests::poll_once;
     use super::super::super::{CameraErrorKind, Poll};

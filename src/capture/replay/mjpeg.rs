@@ -293,7 +293,6 @@ fn find_ff(bytes: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::super::super::jpeg::tests::{compress, encode};
     use super::super::super::paced::tests::poll_once;
     use super::super::super::{Camera, CameraErrorKind, Poll};

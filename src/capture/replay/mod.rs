@@ -91,7 +91,6 @@ fn io_error(path: &Path, error: &io::Error) -> CameraError {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::super::jpeg::tests::encode;
     use super::super::{CameraErrorKind, Poll};
     use super::*;

@@ -254,7 +254,6 @@ fn colour_space(value: &str) -> Result<(Layout, Siting), String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::super::super::paced::tests::poll_once;
     use super::super::super::{Camera, CameraErrorKind, Poll};
     use super::super::{open, Rate, ReplayOptions};
