@@ -149,11 +149,7 @@ pub struct Colorimetry {
 
 impl Colorimetry {
     /// What JPEG prescribes (JFIF): BT.601, full range, centred chroma.
-    pub const JPEG: Self = Self {
-        matrix: Matrix::Bt601,
-        range: Range::Full,
-        siting: Siting::Center,
-    };
+    pub const JPEG: Self = Self { matrix: Matrix::Bt601, range: Range::Full, siting: Siting::Center };
 }
 
 /// Everything about a picture but its bytes. Pictures of equal formats can share one prepared conversion.
@@ -181,6 +177,7 @@ pub struct Plane<'a> {
 pub struct Picture<'a> {
     format: PictureFormat,
     planes: [Plane<'a>; 3],
+    full_size: Size,
 }
 
 /// A plane that is too short for the picture it should hold.
@@ -206,11 +203,7 @@ impl<'a> Picture<'a> {
     pub fn new(format: PictureFormat, planes: [Plane<'a>; 3]) -> Result<Self, ShortPlane> {
         for (index, plane) in planes.iter().enumerate().take(format.layout.planes()) {
             let (row, rows) = format.layout.plane_extent(index, format.size);
-            let needed = if rows == 0 {
-                0
-            } else {
-                plane.stride * (rows - 1) + row
-            };
+            let needed = if rows == 0 { 0 } else { plane.stride * (rows - 1) + row };
             if plane.stride < row || plane.data.len() < needed {
                 return Err(ShortPlane {
                     plane: index,
@@ -222,16 +215,12 @@ impl<'a> Picture<'a> {
                 });
             }
         }
-        Ok(Self { format, planes })
+        Ok(Self { format, planes, full_size: format.size })
     }
 
     /// A picture whose planes follow each other in one buffer, the first with rows of `stride` bytes, the chroma planes
     /// with rows in proportion, as V4L2 lays out its single-planar formats.
-    pub fn contiguous(
-        format: PictureFormat,
-        stride: usize,
-        data: &'a [u8],
-    ) -> Result<Self, ShortPlane> {
+    pub fn contiguous(format: PictureFormat, stride: usize, data: &'a [u8]) -> Result<Self, ShortPlane> {
         let mut planes = [Plane::default(); 3];
         let mut rest = data;
         let count = format.layout.planes();
@@ -253,6 +242,17 @@ impl<'a> Picture<'a> {
     /// Everything but the bytes.
     pub const fn format(&self) -> PictureFormat {
         self.format
+    }
+
+    /// The same picture, known to have been decoded at a reduced scale from one of `full_size`.
+    #[must_use]
+    pub const fn reduced_from(self, full_size: Size) -> Self {
+        Self { full_size, ..self }
+    }
+
+    /// Size of the picture as the camera sent it: larger than the format's where it was decoded at a reduced scale.
+    pub const fn full_size(&self) -> Size {
+        self.full_size
     }
 
     /// The planes; those past the layout's count are empty.
@@ -277,8 +277,6 @@ pub struct FrameMeta {
     pub captured: Instant,
     /// When it was handed to us.
     pub dequeued: Instant,
-    /// Size of the picture as the camera sent it, where the picture here was decoded at a reduced scale.
-    pub full_size: Option<Size>,
 }
 
 /// A frame as a camera hands it over: the picture is borrowed from the camera's own buffer.
@@ -295,11 +293,7 @@ mod tests {
     use super::*;
 
     fn format(layout: Layout, width: usize, height: usize) -> PictureFormat {
-        PictureFormat {
-            layout,
-            size: Size::new(width, height),
-            color: Colorimetry::default(),
-        }
+        PictureFormat { layout, size: Size::new(width, height), color: Colorimetry::default() }
     }
 
     #[test]

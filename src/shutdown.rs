@@ -38,11 +38,7 @@ impl Shutdown {
     /// Asks everybody to stop. Further calls change nothing.
     pub fn pull(&self) {
         self.inner.stopping.store(true, Ordering::SeqCst);
-        let mut sender = self
-            .inner
-            .sender
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut sender = self.inner.sender.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         drop(sender.take());
     }
 

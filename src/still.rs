@@ -161,7 +161,8 @@ impl Still {
             Some((ready, made_for)) if ready.mask_size() == size && *made_for == placement => ready,
             stale => {
                 self.mask.resize(size.pixels(), 0);
-                let decoder = Decoder::new(self.model.engine.io().output, placement, size).map_err(|error| bad(&error))?;
+                let decoder =
+                    Decoder::new(self.model.engine.io().output, placement, size).map_err(|error| bad(&error))?;
                 &mut stale.insert((decoder, placement)).0
             }
         };

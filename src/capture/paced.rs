@@ -6,19 +6,8 @@ use std::time::Duration;
 
 use super::{Camera, CameraError, Poll};
 use crate::clock::{Clock, Instant};
+pub use crate::config::values::Rate;
 use crate::frame::{Frame, FrameMeta, Picture, PictureFormat};
-
-/// How fast frames come.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Rate {
-    /// At the source's own rate; [`DEFAULT_FPS`] where it has none. A consumer that is late misses frames.
-    #[default]
-    Native,
-    /// At this many frames per second. A consumer that is late misses frames.
-    Fps(f64),
-    /// Every frame, as fast as the consumer takes them.
-    Max,
-}
 
 /// Rate of a source that doesn't say its own: raw MJPEG, pictures.
 pub const DEFAULT_FPS: f64 = 10.0;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::capture::v4l2::{self, Selector, V4l2Options};
 use crate::capture::{pattern, replay, CameraErrorKind};
 use crate::clock::{Clock, SystemClock};
-use crate::config::values::{FrameRate, Source};
+use crate::config::values::{Rate, Source};
 use crate::config::{self, Config};
 use crate::failure::Failure;
 use crate::frame::Size;
@@ -45,24 +45,12 @@ pub fn parts(config: &Config) -> Result<Parts, Failure> {
     let model_name = file.name();
     let make_engine: EngineMaker =
         Arc::new(move || TfliteEngine::new(&file, threads).map(|engine| Box::new(engine) as Box<dyn Engine>));
-    Ok(Parts {
-        camera,
-        open_camera,
-        engine,
-        make_engine,
-        pixel_map,
-        labels,
-        model_name,
-        sinks,
-        gate,
-        settings,
-        clock,
-    })
+    Ok(Parts { camera, open_camera, engine, make_engine, pixel_map, labels, model_name, sinks, gate, settings, clock })
 }
 
 fn settings(config: &Config) -> Settings {
     let replayed = matches!(config.camera.source, Source::Replay(_));
-    let waits = config.camera.rate == FrameRate::Max && (replayed || matches!(config.camera.source, Source::Pattern(_)));
+    let waits = config.camera.rate == Rate::Max && (replayed || matches!(config.camera.source, Source::Pattern(_)));
     Settings {
         delivery: if waits { Delivery::Every } else { Delivery::Newest },
         fit: fit(config.model.fit),
@@ -92,10 +80,10 @@ pub fn camera_maker(config: &config::Camera, wanted: Size, clock: &Arc<dyn Clock
             format: config.format.as_set().copied(),
             size: config.size.as_set().map(|size| size.0),
             frame_rate: match config.rate {
-                FrameRate::Native => None,
-                FrameRate::PerSecond(rate) => Some(rate),
+                Rate::Native => None,
+                Rate::Fps(rate) => Some(rate),
                 // The fastest that the driver has.
-                FrameRate::Max => Some(1000.0),
+                Rate::Max => Some(1000.0),
             },
             silent_after: config.silent_after.0,
             wanted,

@@ -60,7 +60,7 @@ impl fmt::Display for TensorInfo {
 }
 
 /// What was found, and what is expected instead.
-pub type Refusal = (String, String);
+pub(super) type Refusal = (String, String);
 
 /// Accepts the model's ends or says what is wrong with them.
 ///

@@ -219,7 +219,7 @@ impl Converter {
             }
         };
         to_tensor.run(picture, &mut slot.tensor)?;
-        let full = frame.meta.full_size.unwrap_or(picture.format().size);
+        let full = picture.full_size();
         let mask_size = match self.mask {
             MaskSize::Picture => full,
             MaskSize::Fixed(size) => size,

@@ -81,6 +81,8 @@ pub(super) struct Work {
     segments: Vec<Segment>,
     /// Takes the runs whose last step would go past the end of their row.
     edge: Vec<u8>,
+    /// Classes that are still to be looked at, a bit each, a word per vector.
+    others: Vec<u32>,
 }
 
 impl Work {
@@ -101,6 +103,7 @@ impl Work {
             right: strip(),
             segments: Vec::with_capacity(plan.columns.len()),
             edge: vec![0; plan.xs.len() + STEP],
+            others: vec![0; padded / lanes],
         }
     }
 }
@@ -232,31 +235,33 @@ unsafe fn first_argmax<V: Vector>(values: &[i16]) -> u8 {
 #[inline(always)]
 unsafe fn draw_mixed<V: Vector>(runs: &[Run], ys: &[Tap], work: &mut Work, mask: &mut [u8], counts: &mut [u64; 256]) {
     let width = work.weights.len() - STEP;
+    let Work { padded, weights, upper, lower, left, right, edge, others, .. } = work;
+    let (padded, mut left, mut right) = (*padded, left, right);
     let mut in_right = usize::MAX;
     for run in runs {
         if in_right == run.cell {
-            std::mem::swap(&mut work.left, &mut work.right);
+            std::mem::swap(&mut left, &mut right);
         } else {
             // SAFETY: the caller vouches for the CPU.
-            unsafe { blend::<V>(work.padded, run.cell, (&work.upper, &work.lower), ys, &mut work.left) };
+            unsafe { blend::<V>(padded, run.cell, (upper, lower), ys, left) };
         }
         // SAFETY: the caller vouches for the CPU.
-        unsafe { blend::<V>(work.padded, run.cell + 1, (&work.upper, &work.lower), ys, &mut work.right) };
+        unsafe { blend::<V>(padded, run.cell + 1, (upper, lower), ys, right) };
         in_right = run.cell + 1;
 
         let pixels = run.end - run.start;
         let written = pixels.next_multiple_of(STEP);
-        let weights = &work.weights[run.start..];
+        let weights = &weights[run.start..];
         for (y, row) in mask.chunks_exact_mut(width).enumerate() {
-            let at = y * work.padded..(y + 1) * work.padded;
-            let (left, right) = (&work.left.values[at.clone()], &work.right.values[at]);
-            let winners = (work.left.winners[y], work.right.winners[y]);
+            let at = y * padded..(y + 1) * padded;
+            let values = (&left.values[at.clone()], &right.values[at]);
+            let winners = (left.winners[y], right.winners[y]);
             let in_place = run.start + written <= width;
-            let out = if in_place { &mut row[run.start..run.start + written] } else { &mut work.edge[..written] };
+            let out = if in_place { &mut row[run.start..run.start + written] } else { &mut edge[..written] };
             // SAFETY: the caller vouches for the CPU.
-            unsafe { draw::<V>((left, right), winners, weights, pixels, out, counts) };
+            unsafe { draw::<V>(values, winners, weights, pixels, others, out, counts) };
             if !in_place {
-                row[run.start..run.end].copy_from_slice(&work.edge[..pixels]);
+                row[run.start..run.end].copy_from_slice(&edge[..pixels]);
             }
         }
     }
@@ -304,42 +309,75 @@ unsafe fn draw<V: Vector>(
     (from, to): (u8, u8),
     weights: &[i16],
     pixels: usize,
+    others: &mut [u32],
     out: &mut [u8],
     counts: &mut [u64; 256],
 ) {
     if from == to {
-        out.chunks_exact_mut(STEP).for_each(|step| step.fill(from));
+        out.as_chunks_mut().0.fill([from; STEP]);
         counts[usize::from(from)] += pixels as u64;
         return;
     }
+    let (low, high) = (usize::from(from.min(to)), usize::from(from.max(to)));
     // SAFETY: the caller vouches for the CPU.
     unsafe {
         let least = (V::splat(left[usize::from(to)]), V::splat(right[usize::from(from)]));
+        for (index, bits) in others.iter_mut().enumerate() {
+            let at = index * V::LANES;
+            *bits = candidates::<V>(&left[at..], &right[at..], least);
+        }
+        others[low / V::LANES] &= !(1 << (low % V::LANES));
+        others[high / V::LANES] &= !(1 << (high % V::LANES));
+
+        let (low_id, high_id) = (V::splat(low as i16), V::splat(high as i16));
         for x in (0..pixels).step_by(V::LANES) {
             let t = V::load(&weights[x..]);
-            let (mut best, mut ids) = (V::splat(i16::MIN), V::splat(0));
-            let lanes = (pixels - x).min(V::LANES);
-            for base in (0..left.len()).step_by(V::LANES) {
-                let mut bits = candidates::<V>(&left[base..], &right[base..], least);
+            let (v_low, v_high) = (line::<V>(left[low], right[low], t), line::<V>(left[high], right[high], t));
+            let mut best = v_low.max(v_high);
+            let mut ids = v_high.greater(v_low).select(high_id, low_id);
+            for (index, &bits) in others.iter().enumerate() {
+                let mut bits = bits;
                 while bits != 0 {
-                    let class = base + bits.trailing_zeros() as usize;
+                    let class = index * V::LANES + bits.trailing_zeros() as usize;
                     bits &= bits - 1;
-                    let (a, b) = (left[class], right[class]);
-                    let v = V::splat(a).add(V::splat(b - a).mulhrs(t));
-                    ids = v.greater(best).select(V::splat(class as i16), ids);
-                    best = v.max(best);
+                    let id = V::splat(class as i16);
+                    let v = line::<V>(left[class], right[class], t);
+                    // Against a higher index equal is enough; a comparison that holds is -1.
+                    ids = v.greater(best.add(ids.greater(id))).select(id, ids);
+                    best = best.max(v);
                 }
             }
             ids.store_bytes(&mut out[x..]);
-            for base in (0..left.len()).step_by(V::LANES) {
-                let mut bits = candidates::<V>(&left[base..], &right[base..], least);
+
+            let lanes = (pixels - x).min(V::LANES);
+            let of_high = ids.equal(high_id).count(lanes);
+            let mut of_low = lanes as u32 - of_high;
+            for (index, &bits) in others.iter().enumerate() {
+                let mut bits = bits;
                 while bits != 0 {
-                    let class = base + bits.trailing_zeros() as usize;
+                    let class = index * V::LANES + bits.trailing_zeros() as usize;
                     bits &= bits - 1;
-                    counts[class] += u64::from(ids.equal(V::splat(class as i16)).count(lanes));
+                    let won = ids.equal(V::splat(class as i16)).count(lanes);
+                    counts[class] += u64::from(won);
+                    of_low -= won;
                 }
             }
+            counts[high] += u64::from(of_high);
+            counts[low] += u64::from(of_low);
         }
+    }
+}
+
+/// The values between `a` and `b` at weights `t`.
+///
+/// # Safety
+/// The CPU has the instructions of `V`.
+#[inline(always)]
+unsafe fn line<V: Vector>(a: i16, b: i16, t: V) -> V {
+    // SAFETY: the caller vouches for the CPU.
+    unsafe {
+        let a = V::splat(a);
+        a.add(V::splat(b).sub(a).mulhrs(t))
     }
 }
 

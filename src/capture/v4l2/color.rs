@@ -2,7 +2,7 @@
 
 use v4l::v4l_sys as sys;
 
-use crate::frame::{Colorimetry, Matrix, Range, Siting, Size};
+use crate::frame::{Colorimetry, Layout, Matrix, Range, Siting, Size};
 
 /// The colour fields of `v4l2_pix_format`, as numbers: a driver may send ones that no header knows yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,13 +13,14 @@ pub(super) struct ColorFields {
 }
 
 impl ColorFields {
-    /// How to read the colours of an uncompressed picture of `size`.
+    /// How to read the colours of an uncompressed picture.
     ///
     /// V4L2's own defaults (`V4L2_MAP_YCBCR_ENC_DEFAULT`, `V4L2_MAP_QUANTIZATION_DEFAULT`): BT.709 for the colour spaces
-    /// Rec. 709 and DCI-P3, BT.601 for the others; limited range for all but JPEG. A driver that names no colour space
+    /// Rec. 709 and DCI-P3, BT.601 for the others; limited range for YUV but for JPEG. Grey pictures count as no YUV there
+    /// (`v4l2-ctl` and vivid agree), so their range is full by default. A driver that names no colour space
     /// at all gets BT.601 up to 576 rows and BT.709 above, as broadcast pictures have it. Of the matrices that the
     /// conversion doesn't have, BT.2020 and SMPTE 240M are nearest to BT.709.
-    pub(super) fn resolve(self, size: Size) -> Colorimetry {
+    pub(super) fn resolve(self, layout: Layout, size: Size) -> Colorimetry {
         let high_definition = size.height > 576;
         let matrix = match self.ycbcr_enc {
             sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_601
@@ -42,7 +43,7 @@ impl ColorFields {
         let range = match self.quantization {
             sys::v4l2_quantization_V4L2_QUANTIZATION_FULL_RANGE => Range::Full,
             sys::v4l2_quantization_V4L2_QUANTIZATION_LIM_RANGE => Range::Limited,
-            _ if self.colorspace == sys::v4l2_colorspace_V4L2_COLORSPACE_JPEG => Range::Full,
+            _ if layout == Layout::Grey || self.colorspace == sys::v4l2_colorspace_V4L2_COLORSPACE_JPEG => Range::Full,
             _ => Range::Limited,
         };
         // V4L2 says nothing of the siting; what sensors and USB cameras send is co-sited on the left.
@@ -58,7 +59,7 @@ mod tests {
     const HD: Size = Size::new(1280, 720);
 
     fn resolved(colorspace: u32, ycbcr_enc: u32, quantization: u32, size: Size) -> (Matrix, Range) {
-        let color = ColorFields { colorspace, ycbcr_enc, quantization }.resolve(size);
+        let color = ColorFields { colorspace, ycbcr_enc, quantization }.resolve(Layout::Yuyv, size);
         (color.matrix, color.range)
     }
 
@@ -81,6 +82,15 @@ mod tests {
         assert_eq!(resolved(8, 2, 0, VGA), (Matrix::Bt709, Range::Limited));
         assert_eq!(resolved(3, 1, 1, HD), (Matrix::Bt601, Range::Full));
         assert_eq!(resolved(7, 0, 2, VGA), (Matrix::Bt601, Range::Limited));
+    }
+
+    #[test]
+    fn grey_is_full_range_unless_the_driver_says_otherwise() {
+        let range = |quantization| {
+            let fields = ColorFields { colorspace: 8, ycbcr_enc: 0, quantization };
+            fields.resolve(Layout::Grey, VGA).range
+        };
+        assert_eq!([0, 1, 2].map(range), [Range::Full, Range::Full, Range::Limited]);
     }
 
     #[test]

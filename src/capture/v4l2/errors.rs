@@ -61,7 +61,9 @@ pub(super) fn hint(errno: Option<Errno>, holders: &[String]) -> String {
                 .into()
         }
         Errno::NOTTY => "this is no V4L2 device".into(),
-        Errno::INVAL => "the driver refuses the request: try another format or size from `pspnetd devices`".into(),
+        Errno::INVAL => {
+            "the driver refused the request: if that stays so, try another format or size from `pspnetd devices`".into()
+        }
         _ => String::new(),
     }
 }

@@ -30,7 +30,7 @@ use crate::frame::{Matrix, PictureFormat, Range, Size};
 
 pub use self::devices::{list, DeviceInfo};
 pub use self::names::stable_name;
-pub use self::negotiate::{Extent, FormatInfo, FourCc, Interval, NotAFourCc, Rates, SizeInfo};
+pub use self::negotiate::{Extent, FormatInfo, FourCc, Interval, Rates, SizeInfo};
 
 /// Buffers that are asked for: one is read, one is filled, two absorb a late thread.
 const BUFFERS: u32 = 4;
@@ -158,9 +158,11 @@ fn open_at(path: &Path, options: &V4l2Options, clock: Arc<dyn Clock>) -> Result<
     let request = options.request();
     let offers = node.formats(request.size);
     let Some(choice) = choose(&offers, &request) else {
-        let names: Vec<_> = offers.iter().map(|offer| offer.fourcc.to_string()).collect();
-        let wanted = request.format.map_or_else(|| "a format that pspnetd takes".into(), |format| format.to_string());
-        return Err(refuse(format!("doesn't offer {wanted}, only: {}", names.join(", "))));
+        let taken: Vec<_> = offers.iter().filter(|offer| offer.taken).map(|offer| offer.fourcc.to_string()).collect();
+        return Err(refuse(match (devices::no_format(&offers), request.format) {
+            (None, Some(format)) => format!("doesn't offer {format}; it has {}", taken.join(", ")),
+            (reason, _) => reason.unwrap_or_default(),
+        }));
     };
     let set = node.set_format(choice.fourcc, choice.size).map_err(Fault::in_call("VIDIOC_S_FMT")).map_err(fault)?;
     let interval = node.set_interval(choice.interval);
@@ -174,7 +176,7 @@ fn open_at(path: &Path, options: &V4l2Options, clock: Arc<dyn Clock>) -> Result<
 
 fn pixels(set: &PixelFormat, wanted: Option<Size>) -> Result<Pixels, String> {
     if let Some(layout) = set.fourcc.layout() {
-        let format = PictureFormat { layout, size: set.size, color: set.color.resolve(set.size) };
+        let format = PictureFormat { layout, size: set.size, color: set.color.resolve(layout, set.size) };
         // A few old drivers leave the stride out where rows have no padding.
         let stride = if set.stride == 0 { layout.plane_extent(0, set.size).0 } else { set.stride };
         return Ok(Pixels::Plain { format, stride });
@@ -214,9 +216,9 @@ fn readable(rate: f64) -> f64 {
 
 fn describe(path: &Path, capability: &Capability, set: &PixelFormat, interval: Option<Interval>) -> String {
     let rate = interval.map_or_else(String::new, |interval| format!(" at {} fps", readable(interval.rate())));
-    let color = set.color.resolve(set.size);
     let color = match set.fourcc.layout() {
         Some(layout) if layout.is_yuv() => {
+            let color = set.color.resolve(layout, set.size);
             let matrix = if color.matrix == Matrix::Bt709 { "BT.709" } else { "BT.601" };
             let range = if color.range == Range::Full { "full" } else { "limited" };
             format!(", {matrix} {range} range")

@@ -16,6 +16,11 @@ use crate::capture::{Camera, CameraError, Poll};
 use crate::clock::{Clock, Instant};
 use crate::frame::{Frame, FrameMeta, Picture, PictureFormat};
 
+/// The last second whose nanoseconds fit into 64 bits.
+const LATEST_SECOND: u64 = u64::MAX / 1_000_000_000 - 1;
+/// A frame that is older than this when it comes bears no true stamp: the driver left it out or its counter wrapped.
+const OLDEST: Duration = Duration::from_secs(60);
+
 /// How the bytes of a buffer become a picture.
 pub(super) enum Pixels {
     /// They are one.
@@ -226,10 +231,11 @@ fn captured(filled: &Filled, dequeued: Instant) -> Option<Instant> {
     if filled.flags & sys::V4L2_BUF_FLAG_TIMESTAMP_MASK != sys::V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC {
         return None;
     }
-    let (seconds, microseconds) = filled.stamp;
-    let stamp = Instant::from_timeval(u64::try_from(seconds).ok()?, u64::try_from(microseconds).ok()?);
-    // Some USB cameras' clocks run ahead of ours: no frame was taken after it came.
-    (stamp != Instant::default()).then_some(stamp.min(dequeued))
+    let seconds = u64::try_from(filled.stamp.0).ok().filter(|seconds| *seconds <= LATEST_SECOND)?;
+    let microseconds = u64::try_from(filled.stamp.1).ok().filter(|microseconds| *microseconds < 1_000_000)?;
+    // Some drivers stamp a little ahead of the clock: no frame was taken after it came.
+    let stamp = Instant::from_timeval(seconds, microseconds).min(dequeued);
+    (dequeued.since(stamp) <= OLDEST).then_some(stamp)
 }
 
 /// The driver's 32-bit count of frames made a 64-bit one, with what is missing between two frames.
@@ -260,6 +266,7 @@ impl Sequence {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::jpeg::tests::encode;
     use crate::clock::ManualClock;
     use crate::frame::{Colorimetry, Layout, Size};
     use std::collections::VecDeque;
@@ -274,6 +281,7 @@ mod tests {
         buffers: Vec<Vec<u8>>,
         requeued: Vec<usize>,
         failed: bool,
+        count: usize,
     }
 
     impl Script {
@@ -312,7 +320,10 @@ mod tests {
         }
 
         fn count(&self) -> usize {
-            4
+            match self.count {
+                0 => 4,
+                count => count,
+            }
         }
     }
 
@@ -417,6 +428,26 @@ mod tests {
     }
 
     #[test]
+    fn jpeg_frames_are_decoded_at_the_scale_that_the_model_needs() {
+        let jpeg = encode(64, 48, turbojpeg::Subsamp::Sub2x1);
+        let mut script = Script::default();
+        script.frame(0, MONOTONIC, &jpeg);
+        script.frame(1, MONOTONIC, &jpeg[..jpeg.len() / 2]);
+        script.frame(2, MONOTONIC, &jpeg);
+        let mut decoder = JpegDecoder::new().unwrap();
+        decoder.set_wanted(Some(Size::new(32, 24)));
+        let (mut reader, _) = reader(script, Pixels::Jpeg { decoder: Box::new(decoder), last: None });
+        // The truncated one ends only in the decoder, so it is the newest of the first drain.
+        reader.queue.count = 1;
+        let results: Vec<_> = (0..3).map(|_| poll(&mut reader).0).collect();
+        assert!(matches!(results[..], [Ok(Poll::Taken), Ok(Poll::Corrupt(_)), Ok(Poll::Taken)]), "{results:?}");
+        assert_eq!(reader.queue.requeued, [0, 1, 2]);
+        let expected =
+            PictureFormat { layout: Layout::Planar { h: 2, v: 1 }, size: Size::new(32, 24), color: Colorimetry::JPEG };
+        assert_eq!(reader.format(), Some(expected));
+    }
+
+    #[test]
     fn silence_becomes_an_error_in_time() {
         let mut script = Script::default();
         script.good(0);
@@ -446,14 +477,16 @@ mod tests {
 
     #[test]
     fn stamps_of_another_clock_give_way_to_the_dequeue() {
-        let dequeued = Instant::from_nanos(2_000_000_000);
+        let dequeued = Instant::from_nanos(100_000_000_000);
         let at = |flags, stamp| captured(&Filled::new(0, 0, flags, 0, stamp), dequeued);
-        assert_eq!(at(MONOTONIC, (1, 250_000)), Some(Instant::from_nanos(1_250_000_000)));
-        assert_eq!(at(MONOTONIC, (2, 1)), Some(dequeued));
-        assert_eq!(at(sys::V4L2_BUF_FLAG_TIMESTAMP_COPY, (1, 0)), None);
+        assert_eq!(at(MONOTONIC, (99, 250_000)), Some(Instant::from_nanos(99_250_000_000)));
+        assert_eq!(at(MONOTONIC, (100, 1)), Some(dequeued));
+        assert_eq!(at(sys::V4L2_BUF_FLAG_TIMESTAMP_COPY, (99, 0)), None);
         assert_eq!(at(0, (1_700_000_000, 0)), None);
         assert_eq!(at(MONOTONIC, (0, 0)), None);
         assert_eq!(at(MONOTONIC, (-1, 0)), None);
+        assert_eq!(at(MONOTONIC, (99, 1_000_000)), None);
+        assert_eq!(at(MONOTONIC, (i64::MAX, 0)), None);
     }
 
     #[test]
