@@ -9,6 +9,25 @@ readonly ROOT \
     CROSS_DIR=$ROOT/.cross \
     MIN_RUST=1.88
 
+# What a build needs. libclang-dev brings bindgen's libclang with its own headers (no clang program is needed);
+# libssl-dev and pkg-config are for the downloader inside tflitec's build script; cmake and nasm build libjpeg-turbo
+# with its SIMD code. scripts/check-files holds scripts/cross/Dockerfile to both lists and to the environment below.
+# shellcheck disable=SC2034
+readonly BUILD_PACKAGES=(gcc libc6-dev make cmake nasm pkg-config libssl-dev libclang-dev) \
+    AARCH64_PACKAGES=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross libstdc++6-arm64-cross qemu-user-static)
+
+# What cargo needs to know about the C side of an aarch64 build, as NAME=VALUE lines.
+aarch64_environment() {
+    cat <<'ENVIRONMENT'
+CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=qemu-aarch64-static
+CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc
+AR_aarch64_unknown_linux_gnu=aarch64-linux-gnu-ar
+BINDGEN_EXTRA_CLANG_ARGS_aarch64_unknown_linux_gnu=--sysroot=/usr/aarch64-linux-gnu -I/usr/aarch64-linux-gnu/include
+QEMU_LD_PREFIX=/usr/aarch64-linux-gnu
+ENVIRONMENT
+}
+
 # Progress lines go to stderr, so that what a script prints on stdout can be used by another program.
 say() { printf '== %s\n' "$*" >&2; }
 die() {

@@ -177,6 +177,7 @@ pub struct Plane<'a> {
 pub struct Picture<'a> {
     format: PictureFormat,
     planes: [Plane<'a>; 3],
+    full_size: Size,
 }
 
 /// A plane that is too short for the picture it should hold.
@@ -214,7 +215,7 @@ impl<'a> Picture<'a> {
                 });
             }
         }
-        Ok(Self { format, planes })
+        Ok(Self { format, planes, full_size: format.size })
     }
 
     /// A picture whose planes follow each other in one buffer, the first with rows of `stride` bytes, the chroma planes
@@ -241,6 +242,17 @@ impl<'a> Picture<'a> {
     /// Everything but the bytes.
     pub const fn format(&self) -> PictureFormat {
         self.format
+    }
+
+    /// The same picture, known to have been decoded at a reduced scale from one of `full_size`.
+    #[must_use]
+    pub const fn reduced_from(self, full_size: Size) -> Self {
+        Self { full_size, ..self }
+    }
+
+    /// Size of the picture as the camera sent it: larger than the format's where it was decoded at a reduced scale.
+    pub const fn full_size(&self) -> Size {
+        self.full_size
     }
 
     /// The planes; those past the layout's count are empty.

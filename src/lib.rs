@@ -5,12 +5,21 @@
 //! `docs/design.md` describes how they fit together.
 
 pub mod capture;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod daemon;
+pub mod failure;
 pub mod frame;
+pub mod infer;
+pub mod logging;
 pub mod mailbox;
 pub mod model;
-pub mod segment;
+pub mod pipeline;
 pub mod preprocess;
+pub mod publish;
+pub mod score;
+pub mod segment;
 pub mod shutdown;
+pub mod still;
 pub mod telemetry;

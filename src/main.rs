@@ -1,3 +1,18 @@
 //! Parses the command line, runs the command, maps errors to exit codes; nothing else.
 
-fn main() {}
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use pspnetd::cli::Cli;
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Standard error may be closed too; the exit code still tells.
+            let _ = writeln!(std::io::stderr(), "pspnetd: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

@@ -105,7 +105,7 @@ impl JpegDecoder {
             Layout::Planar { .. } | Layout::Grey => planar(&self.pixels, format)?,
             _ => Picture::contiguous(format, raw.size.width * 3, &self.pixels)?,
         };
-        Ok(Decoded { picture, full_size: raw.full_size, warning: raw.warning })
+        Ok(Decoded { picture: picture.reduced_from(raw.full_size), full_size: raw.full_size, warning: raw.warning })
     }
 
     /// Decodes one JPEG at full size to packed RGB, chroma interpolated ("fancy upsampling"), as PIL and OpenCV do: for
@@ -275,6 +275,7 @@ fn planar(pixels: &[u8], format: PictureFormat) -> Result<Picture<'_>, ShortPlan
 
 #[cfg(test)]
 pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     /// A smooth colour picture: red grows to the right, green downwards, blue falls to the right.

@@ -4,10 +4,16 @@
 //! returns. It never keeps frames for later: of several that wait, it hands over the newest and counts the rest.
 
 pub mod jpeg;
+mod paced;
+pub mod pattern;
+pub mod picture;
+pub mod replay;
 pub mod v4l2;
 
 use std::fmt;
 use std::time::Duration;
+
+pub use paced::{Rate, DEFAULT_FPS};
 
 use crate::frame::{Frame, PictureFormat};
 

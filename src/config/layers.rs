@@ -237,7 +237,7 @@ fn deserialize(table: &toml::Table) -> Result<Config, String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::values::{FrameRate, Source};
+    use super::super::values::{Rate, Source};
     use super::*;
     use std::io::Write;
 
@@ -259,11 +259,11 @@ mod tests {
     fn every_layer_wins_over_the_one_below() {
         let file = file("[camera]\nrate = 5\nsource = 'pattern:8x8'\n[telemetry]\ninterval = '2s'\n");
         let load = |env, set: &[Override]| load(Some(file.path()), env, set).unwrap().config;
-        assert_eq!(load(env(&[]), &[]).camera.rate, FrameRate::PerSecond(5.0));
+        assert_eq!(load(env(&[]), &[]).camera.rate, Rate::Fps(5.0));
         let variables = env(&[("PSPNETD_CAMERA_RATE", "7"), ("PATH", "/bin")]);
-        assert_eq!(load(variables.clone(), &[]).camera.rate, FrameRate::PerSecond(7.0));
+        assert_eq!(load(variables.clone(), &[]).camera.rate, Rate::Fps(7.0));
         let config = load(variables, &[set("camera.rate", "max"), set("camera.loop", "true")]);
-        assert_eq!(config.camera.rate, FrameRate::Max);
+        assert_eq!(config.camera.rate, Rate::Max);
         assert!(config.camera.repeat);
         assert_eq!(config.camera.source, Source::Pattern(crate::frame::Size::new(8, 8)));
     }

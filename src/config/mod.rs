@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use layers::{load, ConfigError, Loaded, Override};
-use values::{Auto, Bytes, FourCc, FrameRate, MaskSize, Seconds, SizeText, Source, Threads};
+use values::{Auto, Bytes, FourCc, MaskSize, Rate, Seconds, SizeText, Source, Threads};
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -44,7 +44,7 @@ pub struct Camera {
     pub format: Auto<FourCc>,
     /// `native`, frames per second, or `max`. A V4L2 camera is asked for it; a replayed source is paced by it, and with
     /// `max` goes as fast as the pipeline without losing a frame.
-    pub rate: FrameRate,
+    pub rate: Rate,
     /// Start a replayed source again at its end.
     #[serde(rename = "loop")]
     pub repeat: bool,
@@ -58,7 +58,7 @@ impl Default for Camera {
             source: Source::Auto,
             size: Auto::Auto,
             format: Auto::Auto,
-            rate: FrameRate::Native,
+            rate: Rate::Native,
             repeat: false,
             silent_after: Seconds::new(5),
         }

@@ -55,17 +55,17 @@ impl fmt::Display for Source {
 
 /// How fast frames come: `native`, a number of frames per second, or `max`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum FrameRate {
+pub enum Rate {
     /// The source's own rate; a camera is asked for 30.
     #[default]
     Native,
     /// This many per second.
-    PerSecond(f64),
+    Fps(f64),
     /// As fast as the pipeline goes; a replayed source then waits for it and no frame is replaced.
     Max,
 }
 
-impl FromStr for FrameRate {
+impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -74,17 +74,17 @@ impl FromStr for FrameRate {
             "max" => Ok(Self::Max),
             _ => text.parse::<f64>().ok().filter(|rate| (0.001..=1000.0).contains(rate)).map_or_else(
                 || Err(format!("frame rate {text:?}: expected native, max or frames per second (0.001 to 1000)")),
-                |rate| Ok(Self::PerSecond(rate)),
+                |rate| Ok(Self::Fps(rate)),
             ),
         }
     }
 }
 
-impl fmt::Display for FrameRate {
+impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Native => f.write_str("native"),
-            Self::PerSecond(rate) => write!(f, "{rate}"),
+            Self::Fps(rate) => write!(f, "{rate}"),
             Self::Max => f.write_str("max"),
         }
     }
@@ -209,14 +209,14 @@ impl fmt::Display for Threads {
 }
 
 /// A V4L2 pixel format by its four characters, such as `YUYV` or `MJPG`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FourCc(pub [u8; 4]);
 
 impl FromStr for FourCc {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        <[u8; 4]>::try_from(text.as_bytes())
+        <[u8; 4]>::try_from(text.to_ascii_uppercase().as_bytes())
             .ok()
             .filter(|code| code.iter().all(u8::is_ascii_graphic))
             .map(Self)
@@ -226,7 +226,11 @@ impl FromStr for FourCc {
 
 impl fmt::Display for FourCc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&self.0))
+        // Bit 31 marks a big-endian variant; the other bytes are ASCII, "Y16 " ends in a space.
+        let [a, b, c, d] = self.0;
+        let name: String = [a, b, c, d & 0x7f].iter().map(|byte| char::from(*byte)).collect();
+        let variant = if d & 0x80 == 0 { "" } else { "-BE" };
+        write!(f, "{}{variant}", name.trim_end().escape_default())
     }
 }
 
@@ -319,7 +323,13 @@ macro_rules! text_value {
     )+};
 }
 
-text_value!([] Source, [] FrameRate, [T] Auto<T>, [] MaskSize, [] Seconds, [] Bytes);
+text_value!([] Source, [] Rate, [T] Auto<T>, [] MaskSize, [] Seconds, [] Bytes);
+
+impl Serialize for FourCc {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
 
 struct Text;
 
@@ -361,10 +371,10 @@ mod tests {
 
     #[test]
     fn rates_take_words_and_numbers() {
-        assert_eq!("native".parse::<FrameRate>().unwrap(), FrameRate::Native);
-        assert_eq!("12.5".parse::<FrameRate>().unwrap(), FrameRate::PerSecond(12.5));
+        assert_eq!("native".parse::<Rate>().unwrap(), Rate::Native);
+        assert_eq!("12.5".parse::<Rate>().unwrap(), Rate::Fps(12.5));
         for text in ["0", "-1", "nan", "fast", "1e9"] {
-            assert!(text.parse::<FrameRate>().is_err(), "{text}");
+            assert!(text.parse::<Rate>().is_err(), "{text}");
         }
     }
 

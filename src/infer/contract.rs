@@ -60,7 +60,7 @@ impl fmt::Display for TensorInfo {
 }
 
 /// What was found, and what is expected instead.
-pub type Refusal = (String, String);
+pub(super) type Refusal = (String, String);
 
 /// Accepts the model's ends or says what is wrong with them.
 ///
@@ -111,7 +111,8 @@ fn input(tensor: &TensorInfo) -> Result<InputSpec, Refusal> {
 }
 
 fn output(tensor: &TensorInfo, input: Size) -> Result<OutputSpec, Refusal> {
-    const EXPECTED: &str = "int8 or uint8 logits [1, height, width, classes], or class ids [1, height, width] of uint8, \
+    const EXPECTED: &str =
+        "int8 or uint8 logits [1, height, width, classes], or class ids [1, height, width] of uint8, \
                             int32 or int64";
     let refuse = |why: &str| Err((format!("output {tensor}{why}"), EXPECTED.to_owned()));
     let (height, width, depth) = match tensor.shape[..] {

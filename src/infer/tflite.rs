@@ -69,9 +69,8 @@ impl TfliteEngine {
             .map_err(|_| broken("its tensors can't be laid out (an operator that can't run here?)".to_owned()))?;
         // SAFETY: as for the model: the interpreter is pinned, kept in this value, and drops after the tensor.
         let borrowed: &'static Interpreter<'static> = unsafe { interpreter.forever() };
-        let (inputs, outputs) = tensors(borrowed).map_err(|reason| {
-            ModelError::unfit(&file.path, reason, "fixed input and output shapes")
-        })?;
+        let (inputs, outputs) = tensors(borrowed)
+            .map_err(|reason| ModelError::unfit(&file.path, reason, "fixed input and output shapes"))?;
         let describe = |tensors: &[Tensor<'_>]| tensors.iter().map(info).collect::<Vec<_>>();
         let io = check(&describe(&inputs), &describe(&outputs))
             .map_err(|(found, expected)| ModelError::unfit(&file.path, found, expected))?;

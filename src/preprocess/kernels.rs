@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::colour::Colour;
-use super::taps::Row;
+use super::taps::{Row, Scale};
 
 /// Bytes that SIMD kernels may write in one go: rows are padded to a multiple of it.
 pub(super) const PAD: usize = 32;
@@ -50,7 +50,7 @@ pub(super) struct Kernels {
     /// Splits a row of the camera into its components. The destinations may be longer.
     pub(super) load: unsafe fn(Packing, &[u8], [&mut [u8]; 3]),
     /// Weighs rows of a ring against each other; the length is a multiple of [`PAD`], the number of taps even.
-    pub(super) vertical: unsafe fn(&[u8], &[usize], &[u8], &mut [u8]),
+    pub(super) vertical: unsafe fn(&[u8], &[usize], &[u8], Option<Scale>, &mut [u8]),
     /// Weighs samples of a row; writes [`Row::padded`] outputs, which are `(value - 128) * 256`.
     pub(super) horizontal: unsafe fn(&Row, &[u8], &mut [i16]),
     /// The same where every output is a sample; the length is a multiple of [`PAD`].
@@ -62,7 +62,10 @@ pub(super) struct Kernels {
 impl Backend {
     /// The fastest that this machine can run.
     pub fn detect() -> Self {
-        [Self::Neon, Self::Avx2, Self::Sse41].into_iter().find(|backend| backend.kernels().is_some()).unwrap_or(Self::Scalar)
+        [Self::Neon, Self::Avx2, Self::Sse41]
+            .into_iter()
+            .find(|backend| backend.kernels().is_some())
+            .unwrap_or(Self::Scalar)
     }
 
     /// All that this machine can run.

@@ -43,7 +43,8 @@ impl PixelMap {
             }
         }
         for simple in [Self::Identity, Self::Flip] {
-            let same = |table: &[u8; 256]| (0u8..=255).zip(table).all(|(pixel, &entry)| simple.apply(0, pixel) == entry);
+            let same =
+                |table: &[u8; 256]| (0u8..=255).zip(table).all(|(pixel, &entry)| simple.apply(0, pixel) == entry);
             if tables.iter().all(same) {
                 return simple;
             }

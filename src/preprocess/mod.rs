@@ -31,7 +31,7 @@ pub use kernels::Backend;
 pub use map::{Normalisation, PixelMap};
 
 use colour::Colour;
-use kernels::{Kernels, PAD};
+use kernels::Kernels;
 use planes::Planes;
 
 /// Longest side of a picture or tensor.

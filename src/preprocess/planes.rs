@@ -164,12 +164,12 @@ impl Group {
         self.next = self.next.max(last + 1);
         self.as_is = (first == last).then_some(first % self.slots);
         if self.as_is.is_none() {
-            let (rows, weights) = self.column.taps(output);
+            let (rows, weights, scale) = self.column.taps(output);
             for (offset, row) in self.offsets.iter_mut().zip(rows) {
                 *offset = row % self.slots * self.slot;
             }
             // SAFETY: the kernels are ones that the processor can run.
-            unsafe { (kernels.vertical)(&self.ring, &self.offsets, weights, &mut self.between) };
+            unsafe { (kernels.vertical)(&self.ring, &self.offsets, weights, scale, &mut self.between) };
         }
     }
 

@@ -4,7 +4,7 @@
 
 use super::colour::{Chroma, Colour, Luma, FRACTION_BITS};
 use super::kernels::{Kernels, Packing};
-use super::taps::{Row, BLOCK};
+use super::taps::{Row, Scale, BLOCK, SCALED_BITS};
 
 pub(super) const KERNELS: Kernels = Kernels { load, vertical, horizontal, widen, finish };
 
@@ -41,12 +41,15 @@ pub(super) fn load_flipped(packing: Packing, source: &[u8], into: [&mut [u8]; 3]
     }
 }
 
-/// `into[x]` is the sum of `weights[k] * ring[offsets[k] + x]` in 1/256, rounded.
-fn vertical(ring: &[u8], offsets: &[usize], weights: &[u8], into: &mut [u8]) {
+/// `into[x]` is the sum of `weights[k] * ring[offsets[k] + x]` in 1/256, or scaled, rounded.
+fn vertical(ring: &[u8], offsets: &[usize], weights: &[u8], scale: Option<Scale>, into: &mut [u8]) {
     for (x, out) in into.iter_mut().enumerate() {
         let taps = offsets.iter().zip(weights);
-        let sum: u32 = taps.map(|(&offset, &weight)| u32::from(weight) * u32::from(ring[offset + x])).sum();
-        *out = ((sum + 128) >> 8) as u8;
+        let sum: u16 = taps.map(|(&offset, &weight)| u16::from(weight) * u16::from(ring[offset + x])).sum();
+        *out = match scale {
+            None => ((u32::from(sum) + 128) >> 8) as u8,
+            Some(scale) => (((scaled(sum, scale) + 32) >> SCALED_BITS) + 128) as u8,
+        };
     }
 }
 
@@ -68,8 +71,18 @@ fn horizontal(taps: &Row, source: &[u8], into: &mut [i16]) {
                 }
             }
         }
-        *out = (sum ^ 0x8000) as i16;
+        *out = match taps.scale.get(block) {
+            None => (sum ^ 0x8000) as i16,
+            Some([bias, factor]) => {
+                let scale = Scale { bias: bias[output % BLOCK], factor: factor[output % BLOCK] };
+                scaled(sum, scale) << (8 - SCALED_BITS)
+            }
+        };
     }
+}
+
+fn scaled(sum: u16, scale: Scale) -> i16 {
+    mulhrs((sum as i16).wrapping_sub(scale.bias), scale.factor)
 }
 
 /// What `horizontal` would give where every output is the sample itself.

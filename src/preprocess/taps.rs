@@ -2,11 +2,26 @@
 //!
 //! Everything is worked out here once per format, so that the kernels only add up. They never see a coordinate.
 
-/// Sum of the weights of an output sample. 8 bits, so that a product with a byte fits 16 bits and their sum too.
+/// Sum of the weights of an output sample; area averages have less. With it, sums of products with bytes fit 16 bits.
 pub(super) const WEIGHT_SUM: u32 = 256;
 
 /// Outputs that a [`Row`] packs together.
 pub(super) const BLOCK: usize = 16;
+
+/// Bits below the point of a sum that was multiplied by [`Scale::factor`].
+pub(super) const SCALED_BITS: u32 = 6;
+
+/// How a weighted sum of an area average becomes an average: `mulhrs(sum - bias, factor)` is `average - 128` in 1/64.
+///
+/// Weights that had to add up to [`WEIGHT_SUM`] would differ by 1 among samples that count the same, which is much
+/// where each is small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Scale {
+    /// 128 times the sum of the weights; as a 16-bit word, 32768 is its own negative.
+    pub(super) bias: i16,
+    /// The reciprocal of the sum of the weights.
+    pub(super) factor: i16,
+}
 
 /// One axis of a plane: where it lies below the axis of the tensor.
 #[derive(Clone, Copy, Debug)]
@@ -30,8 +45,10 @@ pub(super) struct Taps {
     pub(super) count: usize,
     /// Source indices, `count` per output. Those past the end of the plane have no weight.
     pub(super) index: Vec<usize>,
-    /// Weights, `count` per output, [`WEIGHT_SUM`] in all.
+    /// Weights, `count` per output.
     pub(super) weight: Vec<u8>,
+    /// One per output where the weights don't add up to [`WEIGHT_SUM`]: area averages.
+    pub(super) scale: Option<Vec<Scale>>,
 }
 
 impl Axis {
@@ -59,7 +76,7 @@ impl Axis {
     }
 
     fn bilinear(&self) -> Taps {
-        let mut taps = Taps { count: 2, index: Vec::new(), weight: Vec::new() };
+        let mut taps = Taps { count: 2, index: Vec::new(), weight: Vec::new(), scale: None };
         let last = self.samples - 1;
         for output in 0..self.outputs {
             // One division of whole numbers: exact wherever the result is a whole number or a plain fraction.
@@ -83,27 +100,51 @@ impl Axis {
     }
 
     fn area(&self) -> Taps {
-        let edge = |output: usize| {
-            (output * self.pixels) as f64 / (self.outputs * self.step) as f64 + self.shift()
-        };
+        let edge = |output: usize| (output * self.pixels) as f64 / (self.outputs * self.step) as f64 + self.shift();
         let end = |to: f64| (to.ceil() as usize).min(self.samples);
         let spans: Vec<(f64, f64)> = (0..self.outputs).map(|output| (edge(output), edge(output + 1))).collect();
         let count = spans.iter().map(|&(from, to)| end(to) - from as usize).max().unwrap_or(0);
-        let mut taps = Taps { count: count.next_multiple_of(2), index: Vec::new(), weight: Vec::new() };
+        // Whole samples all get the same weight, and the sum is what it is: see `Scale`. Where that weight would be less
+        // than 1, some samples get none.
+        let shrink = self.pixels as f64 / (self.outputs * self.step) as f64;
+        let whole = (f64::from(WEIGHT_SUM - 1) / shrink).floor();
+        let count = count.next_multiple_of(2);
+        let mut taps = Taps { count, index: Vec::new(), weight: Vec::new(), scale: Some(Vec::new()) };
         for (from, to) in spans {
-            // Rounding the running sum rather than each weight keeps the total exact and spreads the error. The last
-            // sample stands for what lies past the edge.
-            let running = |index: usize| {
-                let index = if index >= self.samples { f64::INFINITY } else { index as f64 };
-                let covered = (index.clamp(from, to) - from) / (to - from);
-                (covered * f64::from(WEIGHT_SUM)).round() as u32
+            // The last sample stands for what lies past the edge.
+            let cut = |index: usize| {
+                if index >= self.samples {
+                    to
+                } else {
+                    (index as f64).clamp(from, to)
+                }
             };
-            for index in (from as usize..).take(taps.count) {
+            let weight = |index: usize| {
+                if whole >= 1.0 {
+                    ((cut(index + 1) - cut(index)) * whole).round() as u8
+                } else {
+                    let running = |index| ((cut(index) - from) / shrink * f64::from(WEIGHT_SUM)).round();
+                    (running(index + 1) - running(index)) as u8
+                }
+            };
+            let mut sum = 0;
+            for index in (from as usize..).take(count) {
                 taps.index.push(index);
-                taps.weight.push((running(index + 1) - running(index)) as u8);
+                taps.weight.push(weight(index));
+                sum += u32::from(weight(index));
+            }
+            if let Some(scale) = &mut taps.scale {
+                scale.push(Scale::new(sum));
             }
         }
         taps
+    }
+}
+
+impl Scale {
+    fn new(sum: u32) -> Self {
+        let factor = f64::from(1u32 << (15 + SCALED_BITS)) / f64::from(sum);
+        Self { bias: (sum * 128) as i16, factor: factor.round() as i16 }
     }
 }
 
@@ -145,10 +186,11 @@ impl Column {
         self.needed[output]
     }
 
-    /// Source rows and weights of an output row.
-    pub(super) fn taps(&self, output: usize) -> (&[usize], &[u8]) {
+    /// Source rows, weights and scale of an output row.
+    pub(super) fn taps(&self, output: usize) -> (&[usize], &[u8], Option<Scale>) {
         let range = output * self.taps.count..(output + 1) * self.taps.count;
-        (&self.taps.index[range.clone()], &self.taps.weight[range])
+        let scale = self.taps.scale.as_ref().map(|scale| scale[output]);
+        (&self.taps.index[range.clone()], &self.taps.weight[range], scale)
     }
 }
 
@@ -165,6 +207,8 @@ pub(super) struct Row {
     pub(super) mask: Vec<[u8; 32]>,
     /// Per block: `pairs` sets of weights for both halves.
     pub(super) weight: Vec<[u8; 32]>,
+    /// Per block: biases and factors of area averages; empty for bilinear taps, which have one load and one pair.
+    pub(super) scale: Vec<[[i16; BLOCK]; 2]>,
     /// 16-byte loads per half and pair.
     pub(super) loads: usize,
     /// Pairs of taps per output.
@@ -175,7 +219,7 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn new(axis: &Axis) -> Self {
-        let Taps { count, index, weight } = axis.taps();
+        let Taps { count, index, weight, scale } = axis.taps();
         let pairs = count / 2;
         // Outputs that only fill the last block repeat the last real one.
         let tap = |output: usize, tap: usize| output.min(axis.outputs - 1) * count + tap;
@@ -183,10 +227,18 @@ impl Row {
         let span = (0..halves).map(|half| index[tap(half * 8 + 7, 1)] + 1 - index[tap(half * 8, 0)]).max();
         let loads = span.unwrap_or(1).div_ceil(16);
         let blocks = halves / 2;
+        let scale = scale.map_or(Vec::new(), |scale| {
+            let block = |block: usize| {
+                let at = |lane: usize| scale[(block * BLOCK + lane).min(axis.outputs - 1)];
+                [std::array::from_fn(|lane| at(lane).bias), std::array::from_fn(|lane| at(lane).factor)]
+            };
+            (0..blocks).map(block).collect()
+        });
         let mut row = Self {
             base: vec![[0; 2]; blocks],
             mask: vec![[0xff; 32]; blocks * loads],
             weight: vec![[0; 32]; blocks * pairs],
+            scale,
             loads,
             pairs,
             reach: 0,

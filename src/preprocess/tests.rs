@@ -172,20 +172,15 @@ fn known_colours_come_out() {
 fn a_copy_at_the_same_size_is_exact() {
     let owned = Owned::new(format(Layout::Bgr, 37, 11), 5, random_bytes(7));
     for backend in Backend::available() {
-        let mut pass = Preprocessor::with_backend(
-            owned.format,
-            Size::new(37, 11),
-            Fit::Letterbox,
-            PixelMap::Flip,
-            0,
-            backend,
-        )
-        .unwrap();
+        let mut pass =
+            Preprocessor::with_backend(owned.format, Size::new(37, 11), Fit::Letterbox, PixelMap::Flip, 0, backend)
+                .unwrap();
         let mut tensor = vec![0; 37 * 11 * 3];
         pass.run(&owned.picture(), &mut tensor).unwrap();
         for y in 0..11 {
             let bgr = owned.picture().row(0, y).chunks(3);
-            let expected: Vec<u8> = bgr.flat_map(|pixel| [pixel[2], pixel[1], pixel[0]]).map(|byte| byte ^ 0x80).collect();
+            let expected: Vec<u8> =
+                bgr.flat_map(|pixel| [pixel[2], pixel[1], pixel[0]]).map(|byte| byte ^ 0x80).collect();
             assert_eq!(&tensor[y * 37 * 3..][..37 * 3], expected);
         }
     }

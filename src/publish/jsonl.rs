@@ -325,7 +325,7 @@ mod tests {
         let path = folder.path().join("out.jsonl");
         let config = Jsonl { max_bytes: Bytes(600), keep: 2, ..config(&path) };
         let mut sink = JsonlSink::open(&config).unwrap().unwrap();
-        (0..20).for_each(|sequence| publish(&mut sink, sequence));
+        (0..21).for_each(|sequence| publish(&mut sink, sequence));
         Box::new(sink).close(Closing::Drain);
         let mut names: Vec<_> =
             std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();

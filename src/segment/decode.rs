@@ -134,8 +134,15 @@ pub struct Decoder {
 
 #[derive(Debug)]
 enum Method {
-    Logits { plan: Plan, work: Work, confidence: Confidence },
+    Logits(Box<Logits>),
     Labels(Labels),
+}
+
+#[derive(Debug)]
+struct Logits {
+    plan: Plan,
+    work: Work,
+    confidence: Confidence,
 }
 
 /// Scratch memory of the backend.
@@ -144,7 +151,7 @@ enum Work {
     /// One blended grid row.
     Scalar(Vec<i16>),
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-    Vector(super::kernel::Work),
+    Vector(Box<super::kernel::Work>),
 }
 
 impl Decoder {
@@ -194,12 +201,12 @@ impl Decoder {
                 let work = match backend {
                     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
                     Backend::Sse41 | Backend::Avx2 | Backend::Neon => {
-                        Work::Vector(super::kernel::Work::new(&plan, backend.lanes()))
+                        Work::Vector(Box::new(super::kernel::Work::new(&plan, backend.lanes())))
                     }
                     _ => Work::Scalar(vec![0; grid.width * classes]),
                 };
                 let confidence = Confidence::new(scale, horizontal.cells(grid.width), vertical.cells(grid.height));
-                Method::Logits { plan, work, confidence }
+                Method::Logits(Box::new(Logits { plan, work, confidence }))
             }
         };
         Ok(Self { spec, mask, backend, method })
@@ -235,7 +242,8 @@ impl Decoder {
                 labels.render(output, mask, &mut summary.counts);
                 None
             }
-            Method::Logits { plan, work, confidence } => {
+            Method::Logits(logits) => {
+                let Logits { plan, work, confidence } = &mut **logits;
                 match work {
                     Work::Scalar(blended) => super::scalar::render(plan, output, blended, mask, &mut summary.counts),
                     #[cfg(target_arch = "x86_64")]
@@ -478,8 +486,7 @@ mod tests {
             tensor[20 + 17] = 50;
             tensor[20 + 18] = 50;
             decoder.decode(&tensor, &mut mask, &mut summary).unwrap();
-            // Class 3 ties with 17 only in the upper grid row, which the first two mask rows (at -0.3 and 0.1) see, the
-            // first alone.
+            // Class 3 ties with 17 in the upper grid row only; the first mask row lies on it, the second a tenth below.
             assert_eq!(mask, [3, 3, 3, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17], "{backend}");
         }
     }

@@ -3,11 +3,11 @@
 //! It does what `scalar` specifies, but spends work only where classes meet. [`Work`] holds the scratch of one decoder.
 #![allow(unsafe_code)]
 
-use super::plan::{Plan, Run};
+use super::plan::{Plan, Run, Tap, BAND};
 use super::scalar::{Grid, FRACTION};
 
-/// Pixels that a row may be written past its end: vectors are stored whole.
-const OVERSHOOT: usize = 16;
+/// A run is written in whole steps of so many pixels; what is too much is overwritten by the next run.
+const STEP: usize = 16;
 /// Value in the lanes past the last class: less than any logit, and far enough from `i16::MIN` not to wrap.
 const NEVER: i16 = -(129 << FRACTION);
 
@@ -43,10 +43,17 @@ pub(super) trait Vector: Copy {
     unsafe fn first_greatest(self) -> (i16, usize);
 }
 
-/// One grid row, or a blend of two, widened: per column the values of all classes, padded to whole vectors with
-/// [`NEVER`], and the first-argmax. The column after the last repeats the last.
-#[derive(Debug, Default)]
-struct Columns {
+/// One grid row, widened: per column the values of all classes, padded to whole vectors with [`NEVER`], and the
+/// first-argmax. The column after the last repeats the last.
+#[derive(Debug)]
+struct GridRow {
+    values: Vec<i16>,
+    winners: Vec<u8>,
+}
+
+/// One grid column blended for each mask row between two grid rows: values and first-argmax as in [`GridRow`].
+#[derive(Debug)]
+struct Strip {
     values: Vec<i16>,
     winners: Vec<u8>,
 }
@@ -65,14 +72,17 @@ enum Segment {
 pub(super) struct Work {
     /// Classes, rounded up to whole vectors.
     padded: usize,
-    /// Horizontal weights, padded so that vectors can be read from any.
+    /// Horizontal weights, padded so that a step can be read from any.
     weights: Vec<i16>,
-    upper: Columns,
-    lower: Columns,
-    blended: Columns,
+    upper: GridRow,
+    lower: GridRow,
+    left: Strip,
+    right: Strip,
     segments: Vec<Segment>,
-    /// The last rows of the mask, which have no row after them to overshoot into.
-    tail: Vec<u8>,
+    /// Takes the runs whose last step would go past the end of their row.
+    edge: Vec<u8>,
+    /// Classes that are still to be looked at, a bit each, a word per vector.
+    others: Vec<u32>,
 }
 
 impl Work {
@@ -80,17 +90,20 @@ impl Work {
     pub(super) fn new(plan: &Plan, lanes: usize) -> Self {
         let padded = plan.grid.classes.next_multiple_of(lanes);
         let columns = plan.grid.width + 1;
-        let new = || Columns { values: vec![NEVER; columns * padded], winners: vec![0; columns] };
+        let row = || GridRow { values: vec![NEVER; columns * padded], winners: vec![0; columns] };
+        let strip = || Strip { values: vec![NEVER; BAND * padded], winners: vec![0; BAND] };
         let mut weights: Vec<i16> = plan.xs.iter().map(|tap| tap.t).collect();
-        weights.resize(plan.xs.len() + OVERSHOOT, 0);
+        weights.resize(plan.xs.len() + STEP, 0);
         Self {
             padded,
             weights,
-            upper: new(),
-            lower: new(),
-            blended: new(),
+            upper: row(),
+            lower: row(),
+            left: strip(),
+            right: strip(),
             segments: Vec::with_capacity(plan.columns.len()),
-            tail: vec![0; plan.xs.len() + OVERSHOOT],
+            edge: vec![0; plan.xs.len() + STEP],
+            others: vec![0; padded / lanes],
         }
     }
 }
@@ -123,35 +136,19 @@ pub(super) unsafe fn render<V: Vector>(
         in_lower = below;
 
         find_segments(&plan.columns, &work.upper.winners, &work.lower.winners, &mut work.segments);
-        for segment in &work.segments {
-            if let Segment::Solid { start, end, class } = *segment {
-                counts[usize::from(class)] += ((end - start) * (band.end - band.start)) as u64;
-            }
-        }
-        for y in band.start..band.end {
-            let (start, end) = (y * width, (y + 1) * width);
-            let in_place = end + OVERSHOOT <= mask.len();
-            let row = if in_place { &mut mask[start..end + OVERSHOOT] } else { &mut work.tail[..] };
-            // From left to right, so that each segment covers what the one before it wrote past its end.
-            for segment in &work.segments {
-                match *segment {
-                    Segment::Solid { start, end, class } => row[start..end].fill(class),
-                    Segment::Mixed { first, last } => {
-                        let runs = &plan.columns[first..=last];
-                        let (upper, lower) = (&work.upper.values, &work.lower.values);
-                        let range = runs[0].cell..runs[runs.len() - 1].cell + 2;
-                        // SAFETY: the caller vouches for the CPU.
-                        unsafe {
-                            blend::<V>(work.padded, range, (upper, lower), plan.ys[y].t, &mut work.blended);
-                            for run in runs {
-                                draw::<V>(work.padded, *run, &work.blended, &work.weights, row, counts);
-                            }
-                        }
-                    }
+        let mask = &mut mask[band.start * width..band.end * width];
+        // From left to right, so that each segment covers what the one before it wrote past its end.
+        for index in 0..work.segments.len() {
+            match work.segments[index] {
+                Segment::Solid { start, end, class } => {
+                    counts[usize::from(class)] += ((end - start) * (band.end - band.start)) as u64;
+                    mask.chunks_exact_mut(width).for_each(|row| row[start..end].fill(class));
                 }
-            }
-            if !in_place {
-                mask[start..end].copy_from_slice(&work.tail[..width]);
+                Segment::Mixed { first, last } => {
+                    let ys = &plan.ys[band.start..band.end];
+                    // SAFETY: the caller vouches for the CPU.
+                    unsafe { draw_mixed::<V>(&plan.columns[first..=last], ys, work, mask, counts) };
+                }
             }
         }
     }
@@ -183,15 +180,13 @@ fn find_segments(runs: &[Run], upper: &[u8], lower: &[u8], segments: &mut Vec<Se
 /// # Safety
 /// The CPU has the instructions of `V`.
 #[inline(always)]
-unsafe fn widen<V: Vector>(grid: Grid, padded: usize, row: &[u8], columns: &mut Columns) {
+unsafe fn widen<V: Vector>(grid: Grid, padded: usize, bytes: &[u8], row: &mut GridRow) {
     let whole = grid.classes / V::LANES * V::LANES;
-    let mut lane_of_class = [0i16; 16];
-    for (lane, flag) in lane_of_class.iter_mut().enumerate() {
-        *flag = if whole + lane < grid.classes { -1 } else { 0 };
-    }
+    let mut is_class = [0i16; 16];
+    is_class[..grid.classes - whole].fill(-1);
     for x in 0..=grid.width {
-        let logits = &row[x.min(grid.width - 1) * grid.classes..];
-        let values = &mut columns.values[x * padded..(x + 1) * padded];
+        let logits = &bytes[x.min(grid.width - 1) * grid.classes..];
+        let values = &mut row.values[x * padded..(x + 1) * padded];
         // SAFETY: the caller vouches for the CPU.
         unsafe {
             for at in (0..whole).step_by(V::LANES) {
@@ -202,13 +197,13 @@ unsafe fn widen<V: Vector>(grid: Grid, padded: usize, row: &[u8], columns: &mut 
                 let loaded = if rest.len() >= V::LANES {
                     V::from_logits(rest, grid.flip)
                 } else {
-                    let mut bytes = [0; 16];
-                    bytes[..rest.len()].copy_from_slice(rest);
-                    V::from_logits(&bytes, grid.flip)
+                    let mut copy = [0; 16];
+                    copy[..rest.len()].copy_from_slice(rest);
+                    V::from_logits(&copy, grid.flip)
                 };
-                V::load(&lane_of_class).select(loaded, V::splat(NEVER)).store(&mut values[whole..]);
+                V::load(&is_class).select(loaded, V::splat(NEVER)).store(&mut values[whole..]);
             }
-            columns.winners[x] = first_argmax::<V>(values);
+            row.winners[x] = first_argmax::<V>(values);
         }
     }
 }
@@ -230,98 +225,171 @@ unsafe fn first_argmax<V: Vector>(values: &[i16]) -> u8 {
     class as u8
 }
 
-/// Blends the columns `range` of two grid rows and finds the winner of each.
+/// Draws neighbouring runs in all rows of a band; `mask` holds these rows.
+///
+/// A run is drawn from its first row to its last before the next one begins: from row to row little changes in it, so
+/// that branches go the same way.
+///
+/// # Safety
+/// The CPU has the instructions of `V`.
+#[inline(always)]
+unsafe fn draw_mixed<V: Vector>(runs: &[Run], ys: &[Tap], work: &mut Work, mask: &mut [u8], counts: &mut [u64; 256]) {
+    let width = work.weights.len() - STEP;
+    let Work { padded, weights, upper, lower, left, right, edge, others, .. } = work;
+    let (padded, mut left, mut right) = (*padded, left, right);
+    let mut in_right = usize::MAX;
+    for run in runs {
+        if in_right == run.cell {
+            std::mem::swap(&mut left, &mut right);
+        } else {
+            // SAFETY: the caller vouches for the CPU.
+            unsafe { blend::<V>(padded, run.cell, (upper, lower), ys, left) };
+        }
+        // SAFETY: the caller vouches for the CPU.
+        unsafe { blend::<V>(padded, run.cell + 1, (upper, lower), ys, right) };
+        in_right = run.cell + 1;
+
+        let pixels = run.end - run.start;
+        let written = pixels.next_multiple_of(STEP);
+        let weights = &weights[run.start..];
+        for (y, row) in mask.chunks_exact_mut(width).enumerate() {
+            let at = y * padded..(y + 1) * padded;
+            let values = (&left.values[at.clone()], &right.values[at]);
+            let winners = (left.winners[y], right.winners[y]);
+            let in_place = run.start + written <= width;
+            let out = if in_place { &mut row[run.start..run.start + written] } else { &mut edge[..written] };
+            // SAFETY: the caller vouches for the CPU.
+            unsafe { draw::<V>(values, winners, weights, pixels, others, out, counts) };
+            if !in_place {
+                row[run.start..run.end].copy_from_slice(&edge[..pixels]);
+            }
+        }
+    }
+}
+
+/// Blends grid column `x` for the mask rows `ys`.
 ///
 /// # Safety
 /// The CPU has the instructions of `V`.
 #[inline(always)]
 unsafe fn blend<V: Vector>(
     padded: usize,
-    range: std::ops::Range<usize>,
-    (upper, lower): (&[i16], &[i16]),
-    t: i16,
-    blended: &mut Columns,
+    x: usize,
+    (upper, lower): (&GridRow, &GridRow),
+    ys: &[Tap],
+    strip: &mut Strip,
 ) {
-    for x in range {
-        let (a, b) = (&upper[x * padded..(x + 1) * padded], &lower[x * padded..(x + 1) * padded]);
-        let out = &mut blended.values[x * padded..(x + 1) * padded];
+    let (a, b) = (&upper.values[x * padded..(x + 1) * padded], &lower.values[x * padded..(x + 1) * padded]);
+    let rows = strip.values.chunks_exact_mut(padded).zip(&mut strip.winners);
+    for (y, (out, winner)) in ys.iter().zip(rows) {
         // SAFETY: the caller vouches for the CPU.
         unsafe {
-            let t = V::splat(t);
+            let t = V::splat(y.t);
             for at in (0..padded).step_by(V::LANES) {
                 let (a, b) = (V::load(&a[at..]), V::load(&b[at..]));
                 a.add(b.sub(a).mulhrs(t)).store(&mut out[at..]);
             }
-            blended.winners[x] = first_argmax::<V>(out);
+            *winner = first_argmax::<V>(out);
         }
     }
 }
 
-/// Draws the pixels of one run: between the two columns at its ends.
+/// Draws the pixels of one run in one row: between the two columns at its ends, whose first-argmaxes are `from` and `to`.
 ///
-/// If the same class is the first-argmax at both ends, it wins all the way (see [`find_segments`]). Else only a class
-/// that is at least equal to the left winner on the right, and to the right winner on the left, can win anywhere: one
-/// that is less than the right end's value of the left winner is, on the left, less than the left winner or equal with
-/// a higher index, so the left winner beats it at every pixel. The same holds the other way round.
+/// If these are the same, that class wins all the way (see [`find_segments`]). Else only a class that is at least equal
+/// to the left winner on the right, and to the right winner on the left, can win anywhere: one that is less than the
+/// left winner on the right end is, on the left end, less than it too, or equal with a higher index, so the left winner
+/// beats it at every pixel. The same holds the other way round.
 ///
 /// # Safety
 /// The CPU has the instructions of `V`.
 #[inline(always)]
 unsafe fn draw<V: Vector>(
-    padded: usize,
-    run: Run,
-    columns: &Columns,
+    (left, right): (&[i16], &[i16]),
+    (from, to): (u8, u8),
     weights: &[i16],
-    row: &mut [u8],
+    pixels: usize,
+    others: &mut [u32],
+    out: &mut [u8],
     counts: &mut [u64; 256],
 ) {
-    let (from, to) = (columns.winners[run.cell], columns.winners[run.cell + 1]);
     if from == to {
-        for x in (run.start..run.end).step_by(OVERSHOOT) {
-            row[x..x + OVERSHOOT].fill(from);
-        }
-        counts[usize::from(from)] += (run.end - run.start) as u64;
+        out.as_chunks_mut().0.fill([from; STEP]);
+        counts[usize::from(from)] += pixels as u64;
         return;
     }
-    let both = &columns.values[run.cell * padded..(run.cell + 2) * padded];
-    let (left, right) = both.split_at(padded);
-    let mut candidates = [0u32; 256 / 8];
-    let candidates = &mut candidates[..padded / V::LANES];
+    let (low, high) = (usize::from(from.min(to)), usize::from(from.max(to)));
     // SAFETY: the caller vouches for the CPU.
     unsafe {
-        let (least_left, least_right) = (V::splat(left[usize::from(to)]), V::splat(right[usize::from(from)]));
-        let all = u32::MAX >> (32 - V::LANES);
-        for (index, bits) in candidates.iter_mut().enumerate() {
-            let (a, b) = (V::load(&left[index * V::LANES..]), V::load(&right[index * V::LANES..]));
-            *bits = !least_left.greater(a).or(least_right.greater(b)).bits() & all;
+        let least = (V::splat(left[usize::from(to)]), V::splat(right[usize::from(from)]));
+        for (index, bits) in others.iter_mut().enumerate() {
+            let at = index * V::LANES;
+            *bits = candidates::<V>(&left[at..], &right[at..], least);
         }
-        for x in (run.start..run.end).step_by(V::LANES) {
+        others[low / V::LANES] &= !(1 << (low % V::LANES));
+        others[high / V::LANES] &= !(1 << (high % V::LANES));
+
+        let (low_id, high_id) = (V::splat(low as i16), V::splat(high as i16));
+        for x in (0..pixels).step_by(V::LANES) {
             let t = V::load(&weights[x..]);
-            let (mut best, mut ids) = (V::splat(i16::MIN), V::splat(0));
-            for class in classes(candidates, V::LANES) {
-                let (a, b) = (left[class], right[class]);
-                let v = V::splat(a).add(V::splat(b - a).mulhrs(t));
-                ids = v.greater(best).select(V::splat(class as i16), ids);
-                best = v.max(best);
+            let (v_low, v_high) = (line::<V>(left[low], right[low], t), line::<V>(left[high], right[high], t));
+            let mut best = v_low.max(v_high);
+            let mut ids = v_high.greater(v_low).select(high_id, low_id);
+            for (index, &bits) in others.iter().enumerate() {
+                let mut bits = bits;
+                while bits != 0 {
+                    let class = index * V::LANES + bits.trailing_zeros() as usize;
+                    bits &= bits - 1;
+                    let id = V::splat(class as i16);
+                    let v = line::<V>(left[class], right[class], t);
+                    // Against a higher index equal is enough; a comparison that holds is -1.
+                    ids = v.greater(best.add(ids.greater(id))).select(id, ids);
+                    best = best.max(v);
+                }
             }
-            ids.store_bytes(&mut row[x..]);
-            let pixels = (run.end - x).min(V::LANES);
-            for class in classes(candidates, V::LANES) {
-                counts[class] += u64::from(ids.equal(V::splat(class as i16)).count(pixels));
+            ids.store_bytes(&mut out[x..]);
+
+            let lanes = (pixels - x).min(V::LANES);
+            let of_high = ids.equal(high_id).count(lanes);
+            let mut of_low = lanes as u32 - of_high;
+            for (index, &bits) in others.iter().enumerate() {
+                let mut bits = bits;
+                while bits != 0 {
+                    let class = index * V::LANES + bits.trailing_zeros() as usize;
+                    bits &= bits - 1;
+                    let won = ids.equal(V::splat(class as i16)).count(lanes);
+                    counts[class] += u64::from(won);
+                    of_low -= won;
+                }
             }
+            counts[high] += u64::from(of_high);
+            counts[low] += u64::from(of_low);
         }
     }
 }
 
-/// The set bits of `words`, `lanes` bits each, from the lowest.
+/// The values between `a` and `b` at weights `t`.
+///
+/// # Safety
+/// The CPU has the instructions of `V`.
 #[inline(always)]
-fn classes(words: &[u32], lanes: usize) -> impl Iterator<Item = usize> + '_ {
-    words.iter().enumerate().flat_map(move |(index, &word)| {
-        let mut rest = word;
-        std::iter::from_fn(move || {
-            let bit = rest.trailing_zeros() as usize;
-            rest &= rest.wrapping_sub(1);
-            (bit < 32).then_some(index * lanes + bit)
-        })
-    })
+unsafe fn line<V: Vector>(a: i16, b: i16, t: V) -> V {
+    // SAFETY: the caller vouches for the CPU.
+    unsafe {
+        let a = V::splat(a);
+        a.add(V::splat(b).sub(a).mulhrs(t))
+    }
+}
+
+/// Which classes of one vector are at least `least` at both ends.
+///
+/// # Safety
+/// The CPU has the instructions of `V`.
+#[inline(always)]
+unsafe fn candidates<V: Vector>(left: &[i16], right: &[i16], least: (V, V)) -> u32 {
+    // SAFETY: the caller vouches for the CPU.
+    unsafe {
+        let out = least.0.greater(V::load(left)).or(least.1.greater(V::load(right)));
+        !out.bits() & (u32::MAX >> (32 - V::LANES))
+    }
 }

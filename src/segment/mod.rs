@@ -1,6 +1,6 @@
 //! From the model's output tensor to a class map of the picture: [`Decoder`], and the types that describe both ends.
 //!
-//! Logits are upsampled and turned into class ids in one pass ([`decode`](self::decode)); an argmax that the graph
+//! Logits are upsampled and turned into class ids in one pass ([`decode`]); an argmax that the graph
 //! already holds is only resized (`labels`). Running the model and drawing the map are done elsewhere.
 
 mod confidence;

@@ -7,6 +7,9 @@ use std::ops::Range;
 
 use super::scalar::Grid;
 
+/// Most mask rows that are drawn together; bounds the scratch memory.
+pub(super) const BAND: usize = 32;
+
 /// What a decoder knows of its logits before the first frame.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -14,7 +17,7 @@ pub(super) struct Plan {
     /// For each mask column and mask row, where it lies.
     pub(super) xs: Vec<Tap>,
     pub(super) ys: Vec<Tap>,
-    /// The same in runs.
+    /// The same in runs; those of rows, called bands, have at most [`BAND`] rows.
     pub(super) columns: Vec<Run>,
     pub(super) rows: Vec<Run>,
 }
@@ -22,7 +25,7 @@ pub(super) struct Plan {
 impl Plan {
     /// The plan for the taps of both axes.
     pub(super) fn new(grid: Grid, xs: Vec<Tap>, ys: Vec<Tap>) -> Self {
-        let (columns, rows) = (runs(&xs), runs(&ys));
+        let (columns, rows) = (runs(&xs, usize::MAX), runs(&ys, BAND));
         Self { grid, xs, ys, columns, rows }
     }
 }
@@ -88,12 +91,12 @@ pub(super) struct Run {
     pub(super) end: usize,
 }
 
-/// Groups neighbouring pixels that lie between the same cells.
-fn runs(taps: &[Tap]) -> Vec<Run> {
+/// Groups neighbouring pixels that lie between the same cells, at most `longest` of them.
+fn runs(taps: &[Tap], longest: usize) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for (index, tap) in taps.iter().enumerate() {
         match runs.last_mut() {
-            Some(run) if run.cell == tap.cell as usize => run.end = index + 1,
+            Some(run) if run.cell == tap.cell as usize && index - run.start < longest => run.end = index + 1,
             _ => runs.push(Run { cell: tap.cell as usize, start: index, end: index + 1 }),
         }
     }
@@ -110,7 +113,7 @@ mod tests {
     fn doubling_puts_pixels_at_quarters() {
         let taps: Vec<_> = WHOLE.taps(4, 2).iter().map(|tap| (tap.cell, tap.t)).collect();
         assert_eq!(taps, [(0, 0), (0, 8192), (0, 24576), (1, 0)]);
-        assert_eq!(runs(&WHOLE.taps(4, 2)), [Run { cell: 0, start: 0, end: 3 }, Run { cell: 1, start: 3, end: 4 }]);
+        assert_eq!(runs(&WHOLE.taps(4, 2), 4), [Run { cell: 0, start: 0, end: 3 }, Run { cell: 1, start: 3, end: 4 }]);
         assert_eq!(WHOLE.nearest(4, 2), [0, 0, 1, 1]);
     }
 

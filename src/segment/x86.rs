@@ -26,7 +26,7 @@ pub(super) unsafe fn render_sse41(
 /// [`render`] with AVX2.
 ///
 /// # Safety
-/// The CPU has AVX2 and POPCNT.
+/// The CPU has AVX2, BMI1 and POPCNT.
 #[target_feature(enable = "avx2,bmi1,popcnt")]
 pub(super) unsafe fn render_avx2(
     plan: &Plan,

@@ -5,12 +5,14 @@ Knows tensors, quantisation and the operators that the test models use. What the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Sequence
+from typing import Any
 
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
 
 TENSOR_TYPES = {
     "float32": schema.TensorType.FLOAT32,
@@ -26,9 +28,14 @@ TENSOR_TYPES = {
 class Quant:
     """real = scale * (quantised - zero_point); several scales mean one per channel of dimension `axis`."""
 
-    scale: float | Sequence[float]
+    scale: float | Sequence[float] | NDArray[np.float64]
     zero_point: int = 0
     axis: int = 0
+
+    @property
+    def step(self) -> float:
+        """The scale of a tensor that has only one."""
+        return float(np.atleast_1d(self.scale)[0])
 
     def pack(self) -> schema.QuantizationParametersT:
         scales = np.atleast_1d(np.asarray(self.scale, np.float32))

@@ -14,9 +14,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -25,9 +25,7 @@ from graph import Graph, Quant
 
 HERE = Path(__file__).resolve().parent
 NAMES = ["black", "white", "red", "green", "blue", "yellow", "cyan", "magenta"]
-CORNERS = np.array(
-    [[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1], [1, 0, 1]], np.float64
-)
+CORNERS = np.array([[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1], [1, 0, 1]], np.float64)
 
 # Inputs: how a pixel p (0..255) becomes the tensor's value v. UNIT: v = p/255. SIGNED: v = p/127.5 - 1.
 UNIT_INT8 = Quant(1 / 255, -128)
@@ -89,12 +87,12 @@ def classifier(
     elif dtype == "uint8":  # the old kind: one scale and zero point for all weights
         scale = float(np.float32(shaped.max() / 255))
         w = g.constant("weights", np.rint(shaped / scale), "uint8", Quant(scale, 0))
-        b_quant = Quant(x_quant.scale * scale, 0)
-        b = g.constant("bias", np.rint(bias / b_quant.scale), "int32", b_quant)
+        b_quant = Quant(x_quant.step * scale, 0)
+        b = g.constant("bias", np.rint(bias / b_quant.step), "int32", b_quant)
     else:
-        scales = np.float32(np.maximum(np.abs(weights).max(axis=1), 1.0) / 127).astype(np.float64)
+        scales = (np.maximum(np.abs(weights).max(axis=1), 1.0) / 127).astype(np.float32).astype(np.float64)
         w = g.constant("weights", np.rint(shaped / scales[:, None, None, None]), "int8", Quant(scales, 0))
-        b_scales = scales * np.float64(np.float32(x_quant.scale))
+        b_scales = scales * float(np.float32(x_quant.step))
         b_type = "int64" if dtype == "int16" else "int32"
         b = g.constant("bias", np.rint(bias / b_scales), b_type, Quant(b_scales, 0))
     return g.conv("logits", x, w, b, dtype, out_quant, signature)
@@ -133,7 +131,7 @@ def slow(g: Graph, x: int, quant: Quant, layers: int) -> int:
         taps = np.zeros((64, 3, 3, inputs))
         taps[range(3), 1, 1, range(3)] = 127
         weights = g.constant(f"{name}_weights", taps, "int8", Quant(np.full(64, 1 / 127), 0))
-        bias = g.constant(f"{name}_bias", np.zeros(64), "int32", Quant(np.full(64, quant.scale / 127), 0))
+        bias = g.constant(f"{name}_bias", np.zeros(64), "int32", Quant(np.full(64, quant.step / 127), 0))
         return weights, bias
 
     x = g.conv("spread", x, *identity("spread", 3), "int8", quant)
@@ -319,7 +317,7 @@ MODELS: dict[str, Callable[[], Built]] = {
     "refused_300_classes": lambda: classes(300),
     "refused_output_aspect": uneven_stride,
     "refused_picture_classifier": picture_classifier,
-        "refused_edgetpu": edgetpu,
+    "refused_edgetpu": edgetpu,
 }
 # The folders as the program installs them: a model and its manifest.
 FOLDERS = {"colours": "colours_96x64_int8", "colours-imagenet": "colours_96x64_int8_imagenet"}
@@ -375,9 +373,7 @@ def verify(name: str, built: Built) -> str:
     compared = 0
     for resolver in (OpResolverType.BUILTIN, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES):
         try:
-            interpreter = Interpreter(
-                model_content=built.data, num_threads=1, experimental_op_resolver_type=resolver
-            )
+            interpreter = Interpreter(model_content=built.data, num_threads=1, experimental_op_resolver_type=resolver)
             signature = interpreter.get_input_details()[0]["shape_signature"]
             if -1 in signature:
                 interpreter.resize_tensor_input(0, [1, 64, 96, 3])
@@ -406,7 +402,9 @@ def verify(name: str, built: Built) -> str:
             if len(got.shape) == 4:
                 got = got[..., 0] if got.shape[3] == 1 else got.argmax(-1)
             want, lead = expected(picture, built.stride)
-            if built.check == "full":  # the middle of a cell is that cell's own colour, if its neighbours don't reach it
+            if (
+                built.check == "full"
+            ):  # the middle of a cell is that cell's own colour, if its neighbours don't reach it
                 offset = built.stride // 2
                 got = got[:, offset :: built.stride, offset :: built.stride]
                 clear = lead > 0.9

@@ -104,6 +104,7 @@ pub(crate) fn strip_tables(jpeg: &[u8]) -> (Vec<u8>, Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::super::tests::encode;
     use super::*;
     use turbojpeg::Subsamp;

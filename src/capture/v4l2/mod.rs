@@ -30,7 +30,7 @@ use crate::frame::{Matrix, PictureFormat, Range, Size};
 
 pub use self::devices::{list, DeviceInfo};
 pub use self::names::stable_name;
-pub use self::negotiate::{Extent, FormatInfo, FourCc, Interval, NotAFourCc, Rates, SizeInfo};
+pub use self::negotiate::{Extent, FormatInfo, FourCc, Interval, Rates, SizeInfo};
 
 /// Buffers that are asked for: one is read, one is filled, two absorb a late thread.
 const BUFFERS: u32 = 4;

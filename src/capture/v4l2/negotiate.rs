@@ -2,11 +2,9 @@
 //!
 //! A pure decision over lists: `node.rs` asks the driver for them and sets what is chosen here.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Serialize, Serializer};
 
+pub use crate::config::values::FourCc;
 use crate::frame::{Layout, Size};
 
 /// The size that is asked for where the options name none.
@@ -15,15 +13,6 @@ pub(super) const DEFAULT_SIZE: Size = Size::new(640, 480);
 pub(super) const DEFAULT_RATE: f64 = 30.0;
 /// A rate counts as reached from this share of it on: 29.97 is as good as 30.
 const REACHED: f64 = 0.98;
-
-/// A pixel format by its four characters, as V4L2 names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FourCc(pub [u8; 4]);
-
-/// What is wrong with the name of a pixel format.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a pixel format: V4L2's names have four characters, as in YUYV")]
-pub struct NotAFourCc(String);
 
 impl FourCc {
     /// The formats that are taken, the cheapest first: what carries fewer bytes to touch, then what must be decoded.
@@ -56,38 +45,6 @@ impl FourCc {
             b"GREY" => Some(Layout::Grey),
             _ => None,
         }
-    }
-}
-
-impl From<[u8; 4]> for FourCc {
-    fn from(name: [u8; 4]) -> Self {
-        Self(name)
-    }
-}
-
-impl FromStr for FourCc {
-    type Err = NotAFourCc;
-
-    fn from_str(name: &str) -> Result<Self, NotAFourCc> {
-        let upper = name.to_ascii_uppercase();
-        let bytes: [u8; 4] = upper.as_bytes().try_into().map_err(|_| NotAFourCc(name.to_owned()))?;
-        Ok(Self(bytes))
-    }
-}
-
-impl fmt::Display for FourCc {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Bit 31 marks a big-endian variant; the other bytes are ASCII, "Y16 " ends in a space.
-        let [a, b, c, d] = self.0;
-        let name: String = [a, b, c, d & 0x7f].iter().map(|byte| char::from(*byte)).collect();
-        let variant = if d & 0x80 == 0 { "" } else { "-BE" };
-        write!(f, "{}{variant}", name.trim_end().escape_default())
-    }
-}
-
-impl Serialize for FourCc {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 

@@ -163,11 +163,8 @@ impl End {
     fn write_counted(&mut self, bytes: &[u8]) -> Result<(), (io::Error, usize)> {
         match self {
             Self::Stdout => {
-                // Past the lock's line buffer, so that an error belongs to this line and not to the next.
-                let out = io::stdout().lock();
-                let written = write_all_counted(&rustix_stdout(), bytes);
-                drop(out);
-                written
+                // Past the standard library's line buffer, so that an error belongs to this line and not to the next.
+                write_all_counted(|rest| Ok(rustix::io::write(rustix::stdio::stdout(), rest)?), bytes)
             }
             Self::File { path, file, size } => {
                 if file.is_none() {
@@ -175,7 +172,7 @@ impl End {
                     (*file, *size) = (Some(opened), length);
                 }
                 let Some(open) = file else { return Err((ErrorKind::NotFound.into(), 0)) };
-                let outcome = write_all_counted(open, bytes);
+                let outcome = write_all_counted(|rest| open.write(rest), bytes);
                 *size += match &outcome {
                     Ok(()) => bytes.len() as u64,
                     Err((_, written)) => *written as u64,
@@ -186,31 +183,13 @@ impl End {
     }
 }
 
-/// Standard output as an unbuffered writer.
-fn rustix_stdout() -> RawStdout {
-    RawStdout
-}
-
-struct RawStdout;
-
-impl Write for &RawStdout {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(rustix::io::write(rustix::stdio::stdout(), bytes)?)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn write_all_counted<'a, W>(writer: &'a W, bytes: &[u8]) -> Result<(), (io::Error, usize)>
-where
-    &'a W: Write,
-{
-    let mut writer = writer;
+fn write_all_counted(
+    mut write: impl FnMut(&[u8]) -> io::Result<usize>,
+    bytes: &[u8],
+) -> Result<(), (io::Error, usize)> {
     let mut written = 0;
     while written < bytes.len() {
-        match writer.write(&bytes[written..]) {
+        match write(&bytes[written..]) {
             Ok(0) => return Err((ErrorKind::WriteZero.into(), written)),
             Ok(count) => written += count,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

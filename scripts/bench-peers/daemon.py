@@ -1,0 +1,184 @@
+"""Times pspnetd from outside: its `bench` report, a run over a clip, a run at a camera's own rate.
+
+Knows the program's command line and the names of its JSON fields (the constants below), nothing of the peers.
+Standard library only, so that it runs outside the virtual environment.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+# Where `pspnetd bench --json` keeps each figure.
+BENCH_FIELDS = {
+    "preprocess_ms": ("stages", "preprocess", "median_ms"),
+    "infer_ms": ("stages", "infer", "median_ms"),
+    "decode_ms": ("stages", "decode", "median_ms"),
+    "pipeline_per_s": ("pipeline", "frames_per_s"),
+}
+# Where a JSON line keeps a stage's time in ms.
+LINE_LATENCY = "latency_ms"
+# The thread that runs the model, as /proc/PID/task/TID/comm names it (15 bytes at most).
+INFER_THREAD = "infer"
+
+# Sampling /proc costs CPU time on the machine that is being timed, so it happens this seldom.
+SAMPLE_EVERY_S = 0.1
+
+
+class Missing(Exception):
+    """Something to measure isn't there; the text says what."""
+
+
+def lookup(figures: Any, path: tuple[str, ...]) -> float:
+    for key in path:
+        if not isinstance(figures, dict) or key not in figures:
+            raise Missing(f"no field {'.'.join(path)}")
+        figures = figures[key]
+    return float(figures)
+
+
+@dataclass
+class Sample:
+    """The process at one moment."""
+
+    frames: int
+    infer_cpu_s: float | None
+    other_cpu_s: float
+    peak_rss_mb: float
+
+
+@dataclass
+class Run:
+    """One run of the daemon over a clip."""
+
+    start_to_first_mask_ms: float
+    frames: int
+    # From the first line to the last, so that start-up doesn't count.
+    frames_per_s: float
+    # From the first sample to the last, without start-up; None where there is no thread of the expected name.
+    cpu_ms_per_frame_outside_infer: float | None
+    # The whole process from start to exit.
+    cpu_ms_per_frame: float
+    peak_rss_mb: float
+    lines: list[dict[str, Any]] = field(default_factory=list, repr=False)
+
+    def figures(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "lines"}
+
+
+def sample(pid: int, frames: int, names: dict[str, str]) -> Sample | None:
+    """CPU time per thread and peak memory; None once the process is gone. `names` remembers the threads' names."""
+    infer, other = None, 0.0
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            base = f"/proc/{pid}/task/{task}"
+            if task not in names:
+                names[task] = Path(f"{base}/comm").read_text().strip()
+            cpu = int(Path(f"{base}/schedstat").read_text().split()[0]) / 1e9
+            if names[task] == INFER_THREAD:
+                infer = (infer or 0.0) + cpu
+            else:
+                other += cpu
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                # Not wait4's maxrss: that can still be this Python's own size from before exec.
+                return Sample(frames, infer, other, int(line.split()[1]) / 1024)
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return None
+
+
+def bench(binary: Path, model: Path) -> dict[str, Any]:
+    """`pspnetd bench --json`: its whole report, with the figures we use under the names of BENCH_FIELDS."""
+    command = [str(binary), "bench", "--model", str(model), "--threads", "1", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise Missing(f"{' '.join(command)}: exit {done.returncode}: {done.stderr.strip()[-300:]}")
+    report = json.loads(done.stdout)
+    found: dict[str, Any] = {"report": report}
+    for name, path in BENCH_FIELDS.items():
+        try:
+            found[name] = lookup(report, path)
+        except Missing as missing:
+            found[f"{name}_missing"] = str(missing)
+    return found
+
+
+def run(binary: Path, model: Path, camera: str, settings: list[str], seconds: float | None = None) -> Run:
+    """Runs the daemon until its source ends, or for `seconds` from the first line, and reads its JSON lines."""
+    command = [str(binary), "run", "--model", str(model), "--camera", camera]
+    for setting in ["model.threads=1", "publish.jsonl.path=-", *settings]:
+        command += ["--set", setting]
+    times: list[float] = []
+    texts: list[bytes] = []
+    samples: list[Sample] = []
+    names: dict[str, str] = {}
+    with tempfile.TemporaryFile() as log:
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+        assert process.stdout is not None
+        sampled, stopped = 0.0, False
+        for text in process.stdout:
+            now = time.perf_counter()
+            times.append(now)
+            texts.append(text)
+            if now - sampled >= SAMPLE_EVERY_S:
+                taken = sample(process.pid, len(times), names)
+                samples += [taken] if taken else []
+                sampled = now
+            if seconds and not stopped and now - times[0] > seconds:
+                process.send_signal(signal.SIGTERM)
+                stopped = True
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode or len(times) < 2:
+            log.seek(0)
+            tail = log.read().decode(errors="replace").strip()[-500:]
+            raise Missing(f"{' '.join(command)}: exit {process.returncode}, {len(times)} lines: {tail}")
+    outside = None
+    if len(samples) > 1 and samples[0].infer_cpu_s is not None:
+        first, last = samples[0], samples[-1]
+        outside = (last.other_cpu_s - first.other_cpu_s) / (last.frames - first.frames) * 1e3
+    return Run(
+        start_to_first_mask_ms=(times[0] - start) * 1e3,
+        frames=len(times),
+        frames_per_s=(len(times) - 1) / (times[-1] - times[0]),
+        cpu_ms_per_frame_outside_infer=outside,
+        cpu_ms_per_frame=(usage.ru_utime + usage.ru_stime) / len(times) * 1e3,
+        peak_rss_mb=max(s.peak_rss_mb for s in samples),
+        lines=[json.loads(text) for text in texts],
+    )
+
+
+def replay(binary: Path, model: Path, clip: Path) -> Run:
+    """The clip once, as fast as the pipeline goes."""
+    return run(binary, model, f"replay:{clip}", ["camera.rate=max", "camera.loop=false"])
+
+
+def latency_at_30_fps(binary: Path, model: Path, seconds: float) -> dict[str, float]:
+    """End-to-end p99 of a 30 fps pattern beside the median of convert + infer + decode of the same frames."""
+    lines = run(binary, model, "pattern:640x480", ["camera.rate=30"], seconds).lines[30:]
+    if len(lines) < 100:
+        raise Missing(f"{len(lines)} frames after the first second; 100 are needed for a p99")
+
+    def stage(line: dict[str, Any], name: str) -> float:
+        return lookup(line, (LINE_LATENCY, name))
+
+    work = [sum(stage(line, name) for name in ("convert", "infer", "decode")) for line in lines]
+    end_to_end = sorted(stage(line, "end_to_end") for line in lines)
+    p99 = end_to_end[math.ceil(0.99 * len(end_to_end)) - 1]
+    return {
+        "frames": len(lines),
+        "work_median_ms": median(work),
+        "end_to_end_p99_ms": p99,
+        "p99_over_work_ms": p99 - median(work),
+    }

@@ -1,0 +1,177 @@
+//! `pspnetd bench`
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{json, Map, Value};
+
+use super::settings::Settings;
+use crate::capture::{pattern, Camera, CameraError};
+use crate::clock::{Clock, SystemClock};
+use crate::config::values::{Rate, Source};
+use crate::config::Config;
+use crate::daemon::{camera_maker, parts};
+use crate::failure::{Failure, Kind};
+use crate::frame::Size;
+use crate::pipeline::Pipeline;
+use crate::publish::jsonl::print_line;
+use crate::shutdown::Shutdown;
+use crate::still::Still;
+
+/// The picture where no camera is configured.
+const PICTURE: Size = Size::new(640, 480);
+/// Rounds that are not counted.
+const WARM_UP: usize = 3;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// TensorFlow Lite model, int8
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+
+    /// Where pictures come from: pattern:WxH or replay:PATH
+    #[arg(long, value_name = "URI", default_value_t = format!("pattern:{PICTURE}"))]
+    camera: String,
+
+    /// Inference threads
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+
+    /// Seconds for each of the two parts, stages and pipeline
+    #[arg(long, value_name = "S", default_value_t = 5.0)]
+    seconds: f64,
+
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Times of one stage, sorted.
+struct Times(Vec<Duration>);
+
+impl Times {
+    fn quantile(&self, q: f64) -> f64 {
+        let last = self.0.len().saturating_sub(1);
+        let index = (q * last as f64).round() as usize;
+        self.0.get(index).map_or(0.0, |time| time.as_secs_f64() * 1e3)
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "n": self.0.len(),
+            "min_ms": self.quantile(0.0),
+            "median_ms": self.quantile(0.5),
+            "p90_ms": self.quantile(0.9),
+            "max_ms": self.quantile(1.0),
+        })
+    }
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    if !(0.1..=3600.0).contains(&args.seconds) {
+        return Err(Failure::new(Kind::Config, format!("--seconds {}: expected 0.1 to 3600", args.seconds)));
+    }
+    let model = args.model.as_ref().map(|path| path.to_string_lossy().into_owned());
+    let mut config = args
+        .settings
+        .load(&[
+            ("--model", "model.path", model),
+            ("--camera", "camera.source", Some(args.camera.clone())),
+            ("--threads", "model.threads", args.threads.map(|threads| threads.to_string())),
+        ])?
+        .config;
+    if matches!(config.camera.source, Source::Auto | Source::V4l2(_)) {
+        return Err(Failure::new(
+            Kind::Config,
+            "--camera: a bench needs a source without a pace of its own: pattern:WxH or replay:PATH",
+        ));
+    }
+    config.camera.rate = Rate::Max;
+    config.camera.repeat = true;
+    config.publish.jsonl.path = String::new();
+    config.publish.snapshot.dir = String::new();
+    config.telemetry.interval.0 = Duration::ZERO;
+
+    let time = Duration::from_secs_f64(args.seconds);
+    let stages = stages(&config, time)?;
+    let rate = pipeline_rate(&config, time)?;
+    if args.json {
+        let stages: Map<String, Value> =
+            stages.iter().map(|(name, times)| ((*name).to_owned(), times.json())).collect();
+        print_line(&json!({"stages": stages, "pipeline": {"frames_per_s": rate}}).to_string())?;
+        return Ok(());
+    }
+    print_line(&format!("{:<11}{:>8}{:>11}{:>12}{:>11}", "stage", "n", "min ms", "median ms", "p90 ms"))?;
+    for (name, times) in &stages {
+        let [min, median, p90] = [0.0, 0.5, 0.9].map(|q| times.quantile(q));
+        print_line(&format!("{name:<11}{:>8}{min:>11.3}{median:>12.3}{p90:>11.3}", times.0.len()))?;
+    }
+    print_line(&format!("pipeline   {rate:.2} frames per second"))?;
+    Ok(())
+}
+
+/// Each stage alone, one after the other on one thread.
+fn stages(config: &Config, time: Duration) -> Result<Vec<(&'static str, Times)>, Failure> {
+    let mut still = Still::new(config)?;
+    let mut camera = open(config, &still)?;
+    let mut rows: [Vec<Duration>; 4] = Default::default();
+    let start = Instant::now();
+    let mut round = 0;
+    while start.elapsed() < time || rows[0].is_empty() {
+        let asked = Instant::now();
+        let mut outcome = Ok(());
+        let polled = camera.poll(Duration::from_secs(1), &mut |frame| {
+            let source = asked.elapsed();
+            outcome = still.run(&frame.picture).map(|times| {
+                if round >= WARM_UP {
+                    for (row, time) in rows.iter_mut().zip([source, times.convert, times.infer, times.decode]) {
+                        row.push(time);
+                    }
+                }
+            });
+        });
+        polled.map_err(Failure::from)?;
+        outcome?;
+        round += 1;
+    }
+    let names = ["source", "preprocess", "infer", "decode"];
+    Ok(names
+        .into_iter()
+        .zip(rows)
+        .map(|(name, mut row)| {
+            row.sort_unstable();
+            (name, Times(row))
+        })
+        .collect())
+}
+
+fn open(config: &Config, still: &Still) -> Result<Box<dyn Camera>, CameraError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    match config.camera.source {
+        Source::Pattern(size) => pattern::open(size, Rate::Max, clock),
+        _ => camera_maker(&config.camera, still.model().engine.io().input.size, &clock)(),
+    }
+}
+
+/// Frames per second of the three threads together, without sinks.
+fn pipeline_rate(config: &Config, time: Duration) -> Result<f64, Failure> {
+    let shutdown = Shutdown::default();
+    let pipeline = Pipeline::start(parts(config)?, &shutdown)
+        .map_err(|error| Failure::new(Kind::Software, format!("threads can't be started: {error}")))?;
+    let published = || pipeline.shared().counters.read().published;
+    // The first frames pay for buffers and caches.
+    let begun = Instant::now();
+    while published() < WARM_UP as u64 && begun.elapsed() < Duration::from_secs(60) {
+        pipeline.wait(Duration::from_millis(5));
+    }
+    let (start, before) = (Instant::now(), published());
+    pipeline.wait(time);
+    let rate = (published() - before) as f64 / start.elapsed().as_secs_f64();
+    shutdown.pull();
+    pipeline.wait(Duration::from_secs(10));
+    Ok(rate)
+}

@@ -1,0 +1,96 @@
+//! `pspnetd check`
+
+use std::sync::Arc;
+
+use super::settings::Settings;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, Config};
+use crate::daemon::{camera_maker, check_sinks};
+use crate::failure::{Failure, Kind};
+use crate::publish::jsonl::print_line;
+use crate::still::LoadedModel;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// TensorFlow Lite model to check instead of the configured one
+    #[arg(long, value_name = "FILE")]
+    model: Option<String>,
+
+    /// Camera to check instead of the configured one
+    #[arg(long, value_name = "URI")]
+    camera: Option<String>,
+
+    /// Only list every key with its default
+    #[arg(long)]
+    keys: bool,
+
+    #[command(flatten)]
+    settings: Settings,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    if args.keys {
+        return print(&Config::default());
+    }
+    let loaded = args
+        .settings
+        .load(&[("--model", "model.path", args.model.clone()), ("--camera", "camera.source", args.camera.clone())])?;
+    let config = &loaded.config;
+    let origin = loaded.file.as_ref().map_or_else(|| "no file, defaults".to_owned(), |path| path.display().to_string());
+    print_line(&format!("# configuration: {origin}"))?;
+    print(config)?;
+
+    let mut failures: Vec<Failure> = Vec::new();
+    report("model", model(&config.model, &mut failures))?;
+    report("camera", camera(config, &mut failures))?;
+    let sinks = check_sinks(&config.publish).map_err(|error| failures.push(error.into()));
+    report("sinks", sinks.is_ok().then(|| "can be written".to_owned()))?;
+    // The first is the one to mend first; all of them were printed.
+    for failure in &failures {
+        print_line(&format!("# problem: {failure}"))?;
+    }
+    failures.into_iter().min_by_key(|failure| std::cmp::Reverse(failure.exit_code())).map_or(Ok(()), Err)
+}
+
+fn print(config: &Config) -> Result<(), Failure> {
+    let text = toml::to_string(config).map_err(|error| Failure::new(Kind::Software, error.to_string()))?;
+    print_line(text.trim_end())?;
+    Ok(())
+}
+
+fn report(what: &str, good: Option<String>) -> Result<(), Failure> {
+    let text = good.map_or_else(|| "not usable, see below".to_owned(), |good| format!("good: {good}"));
+    print_line(&format!("# {what}: {text}"))?;
+    Ok(())
+}
+
+fn model(config: &config::Model, failures: &mut Vec<Failure>) -> Option<String> {
+    match LoadedModel::new(config) {
+        Ok(model) => {
+            let size = model.engine.io().input.size;
+            Some(format!(
+                "{}, input {size}, {} classes, {}",
+                model.engine.describe(),
+                model.labels.len(),
+                model.file.path.display()
+            ))
+        }
+        Err(failure) => {
+            failures.push(failure);
+            None
+        }
+    }
+}
+
+fn camera(config: &Config, failures: &mut Vec<Failure>) -> Option<String> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    // Only JPEG decoding depends on the model's size, and nothing is decoded here.
+    let wanted = crate::frame::Size::new(1, 1);
+    match camera_maker(&config.camera, wanted, &clock)() {
+        Ok(camera) => Some(camera.describe()),
+        Err(error) => {
+            failures.push(error.into());
+            None
+        }
+    }
+}

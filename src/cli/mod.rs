@@ -1,0 +1,84 @@
+//! The command line: one definition gives parser, help, completions and man page. One file per subcommand.
+
+mod bench;
+mod check;
+mod devices;
+mod eval;
+mod generate;
+mod predict;
+mod run;
+mod settings;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::Failure;
+
+/// A camera daemon that tells what covers the picture, how long each step took and what it cost.
+///
+/// pspnetd reads camera frames, runs an int8 PSPNet on each, and writes one JSON line per frame with the share of the
+/// picture that every class covers. Latency per stage goes to the log on standard error.
+///
+/// Start with `pspnetd run --camera pattern:640x480`, then `pspnetd devices` and `pspnetd run --camera auto`.
+#[derive(Debug, Parser)]
+#[command(name = "pspnetd", version, propagate_version = true, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Settings: the command line wins over the environment (PSPNETD_CAMERA_RATE and so on), that over the file, that over the \
+defaults. `pspnetd check --keys` lists every key.
+
+Exit codes: 0 done or told to stop; 2 wrong command line; 65 unusable picture or label; 66 input missing; 69 camera not \
+there now; 70 fault of the program; 74 reading or writing failed; 78 wrong configuration or model.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch a camera until told to stop
+    Run(run::Args),
+    /// Validate configuration, model, camera and sinks without starting, and print the effective configuration
+    Check(check::Args),
+    /// List cameras and their formats
+    Devices(devices::Args),
+    /// Segment pictures and write masks and overlays
+    Predict(predict::Args),
+    /// Compare a model with labelled pictures: IoU per class, mIoU, pixel accuracy
+    Eval(eval::Args),
+    /// Measure each stage and the whole pipeline on this machine
+    Bench(bench::Args),
+    /// Print a completion script for a shell
+    Completions(generate::CompletionArgs),
+    /// Print the man page
+    Man,
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The command's own failure, with the exit code for it.
+    pub fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Command::Run(args) => run::run(args),
+            Command::Check(args) => check::run(&args),
+            Command::Devices(args) => devices::run(&args),
+            Command::Predict(args) => predict::run(&args),
+            Command::Eval(args) => eval::run(&args),
+            Command::Bench(args) => bench::run(&args),
+            Command::Completions(args) => generate::completions(&args),
+            Command::Man => generate::man(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

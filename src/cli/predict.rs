@@ -1,0 +1,141 @@
+//! `pspnetd predict`
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::settings::Settings;
+use crate::capture::picture::{self, PictureError};
+use crate::failure::{Failure, Kind};
+use crate::frame::Size;
+use crate::publish::images;
+use crate::publish::jsonl::print_line;
+use crate::segment::{Summary, VOID};
+use crate::still::Still;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Pictures: JPEG, PNG, BMP, PPM or WebP
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+
+    /// TensorFlow Lite model, int8
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+
+    /// Folder for <stem>_mask.png (class ids, palette) and <stem>_overlay.png; it is made where it is missing
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+
+    /// Print one JSON object per picture: class areas, confidence, times
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    settings: Settings,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    if args.output.is_none() && !args.json {
+        return Err(Failure::new(Kind::NoInput, "nothing to do: give -o DIR for pictures, --json for areas, or both"));
+    }
+    let config = args.settings.load_with_model(args.model.as_ref())?;
+    check_stems(args)?;
+    let mut still = Still::new(&config)?;
+    if let Some(folder) = &args.output {
+        std::fs::create_dir_all(folder).map_err(|error| at(folder, &error))?;
+    }
+    // Every picture gets its chance; the first failure decides the exit code.
+    let mut first_failure = None;
+    for image in &args.images {
+        if let Err(failure) = one(args, &mut still, image) {
+            log::error!("{failure}");
+            first_failure.get_or_insert(failure);
+        }
+    }
+    first_failure.map_or(Ok(()), Err)
+}
+
+fn one(args: &Args, still: &mut Still, path: &Path) -> Result<(), Failure> {
+    let mut picture = picture::load(path).map_err(|error| unreadable(path, &error))?;
+    let times = still.run_rgb(&picture)?;
+    if let Some(folder) = &args.output {
+        let labels = &still.model().labels;
+        let mask_path = folder.join(format!("{}_mask.png", stem(path)));
+        images::write_mask(&mask_path, still.mask(), picture.size, labels).map_err(|error| at(&mask_path, &error))?;
+        let overlay_path = folder.join(format!("{}_overlay.png", stem(path)));
+        images::overlay(&mut picture.pixels, still.mask(), labels);
+        images::write_rgb(&overlay_path, &picture.pixels, picture.size).map_err(|error| at(&overlay_path, &error))?;
+    }
+    if args.json {
+        let ms = |time: std::time::Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
+        let Size { width, height } = picture.size;
+        let line = json!({
+            "image": path.to_string_lossy(),
+            "width": width,
+            "height": height,
+            "classes": areas(still),
+            "confidence": still.summary().confidence,
+            "latency_ms": {"convert": ms(times.convert), "infer": ms(times.infer), "decode": ms(times.decode)},
+        });
+        print_line(&line.to_string())?;
+    }
+    Ok(())
+}
+
+fn areas(still: &Still) -> serde_json::Map<String, serde_json::Value> {
+    let labels = &still.model().labels;
+    let summary: &Summary = still.summary();
+    let rounded = |value: f64| json!((value * 1e6).round() / 1e6);
+    let mut areas: serde_json::Map<_, _> = labels
+        .names()
+        .iter()
+        .enumerate()
+        .filter(|(id, _)| labels.is_known() || summary.counts[*id] > 0)
+        .map(|(id, name)| (name.clone(), rounded(summary.area(id))))
+        .collect();
+    let void = summary.area(usize::from(VOID));
+    if void > 0.0 {
+        areas.insert("void".to_owned(), rounded(void));
+    }
+    areas
+}
+
+/// Two pictures of one stem would write the same files.
+fn check_stems(args: &Args) -> Result<(), Failure> {
+    if args.output.is_none() {
+        return Ok(());
+    }
+    let mut stems: Vec<(String, &PathBuf)> = args.images.iter().map(|path| (stem(path), path)).collect();
+    stems.sort();
+    match stems.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        Some(pair) => Err(Failure::new(
+            Kind::Data,
+            format!(
+                "{} and {} would both write {}_mask.png; run them with different folders",
+                pair[0].1.display(),
+                pair[1].1.display(),
+                pair[0].0
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn at(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(Kind::Io, format!("{}: {error}", path.display()))
+}
+
+/// The failure that a picture's error is.
+pub(super) fn unreadable(path: &Path, error: &PictureError) -> Failure {
+    let kind = match error {
+        PictureError::Io(error) if error.kind() == std::io::ErrorKind::NotFound => Kind::NoInput,
+        PictureError::Io(_) => Kind::Io,
+        _ => Kind::Data,
+    };
+    Failure::new(kind, format!("{}: {error}", path.display()))
+}

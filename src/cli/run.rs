@@ -1,0 +1,31 @@
+//! `pspnetd run`
+
+use std::path::PathBuf;
+
+use super::settings::Settings;
+use crate::daemon;
+use crate::failure::Failure;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// TensorFlow Lite model, int8; a manifest.toml beside it gives names and colours
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+
+    /// auto, v4l2:/dev/video0 (better a path under /dev/v4l/by-id), replay:PATH (pictures, Y4M or MJPEG), pattern:WxH
+    #[arg(long, value_name = "URI")]
+    camera: Option<String>,
+
+    #[command(flatten)]
+    settings: Settings,
+}
+
+pub(super) fn run(args: Args) -> Result<(), Failure> {
+    let model = args.model.map(|path| path.to_string_lossy().into_owned());
+    let loaded = args.settings.load(&[("--model", "model.path", model), ("--camera", "camera.source", args.camera)])?;
+    match &loaded.file {
+        Some(path) => log::info!("pspnetd {}, configuration {}", env!("CARGO_PKG_VERSION"), path.display()),
+        None => log::info!("pspnetd {}, no configuration file: defaults", env!("CARGO_PKG_VERSION")),
+    }
+    daemon::run(&loaded.config)
+}

@@ -1,0 +1,51 @@
+//! `--config` and `--set`, which every command has, and the configuration that they lead to.
+
+use std::path::PathBuf;
+
+use crate::config::{self, Config, Loaded, Override};
+use crate::failure::Failure;
+use crate::logging;
+
+/// Arguments that every command has.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Settings {
+    /// Configuration file; without it PSPNETD_CONFIG, then /etc/pspnetd/pspnetd.toml where it exists
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Set one key, such as --set camera.rate=max; can be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    set: Vec<(String, String)>,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .filter(|(key, _)| !key.is_empty())
+        .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
+        .ok_or_else(|| "expected KEY=VALUE, such as camera.rate=max".to_owned())
+}
+
+impl Settings {
+    /// Loads the configuration and starts the log. `flags` are keys that a command has flags of their own for; they win.
+    pub(super) fn load(&self, flags: &[(&str, &str, Option<String>)]) -> Result<Loaded, Failure> {
+        let set = self.set.iter().map(|(key, value)| ("--set", key.as_str(), value.clone()));
+        let flags = flags.iter().filter_map(|(origin, key, value)| value.clone().map(|value| (*origin, *key, value)));
+        let overrides: Vec<Override> = set
+            .chain(flags)
+            .map(|(origin, key, value)| Override { origin: origin.to_owned(), key: key.to_owned(), value })
+            .collect();
+        let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        let loaded = config::load(self.config.as_deref(), environment, &overrides)?;
+        logging::start(loaded.config.log.level.as_str());
+        for warning in &loaded.warnings {
+            log::warn!("{warning}");
+        }
+        Ok(loaded)
+    }
+
+    /// Loads the configuration of a command that takes a model by `--model`.
+    pub(super) fn load_with_model(&self, model: Option<&PathBuf>) -> Result<Config, Failure> {
+        let model = model.map(|path| path.to_string_lossy().into_owned());
+        Ok(self.load(&[("--model", "model.path", model)])?.config)
+    }
+}

@@ -1,0 +1,126 @@
+//! From the configuration to the parts of a pipeline.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::capture::v4l2::{self, Selector, V4l2Options};
+use crate::capture::{pattern, replay, CameraErrorKind};
+use crate::clock::{Clock, SystemClock};
+use crate::config::values::{Rate, Source};
+use crate::config::{self, Config};
+use crate::failure::Failure;
+use crate::frame::Size;
+use crate::infer::{Engine, EngineMaker, TfliteEngine};
+use crate::mailbox::Delivery;
+use crate::pipeline::{CameraMaker, Parts, Settings};
+use crate::publish::jsonl::JsonlSink;
+use crate::publish::snapshot::SnapshotSink;
+use crate::publish::{Sink, SinkError};
+use crate::still::{fit, LoadedModel};
+
+/// Puts the parts together: loads the model, opens the sinks, tries the camera.
+///
+/// # Errors
+/// What only another configuration can mend. A camera that isn't there now is no error: the pipeline waits for it.
+pub fn parts(config: &Config) -> Result<Parts, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let LoadedModel { file, engine, labels, pixel_map, threads } = LoadedModel::new(&config.model)?;
+    let open_camera = camera_maker(&config.camera, engine.io().input.size, &clock);
+    let camera = match open_camera() {
+        Ok(camera) => Some(camera),
+        Err(error) if error.kind == CameraErrorKind::Config => return Err(error.into()),
+        // The pipeline tries again at once, and tells.
+        Err(_) => None,
+    };
+    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+    if let Some(sink) = JsonlSink::open(&config.publish.jsonl)? {
+        sinks.push(Box::new(sink));
+    }
+    let mut gate = None;
+    if let Some((sink, its_gate)) = SnapshotSink::open(&config.publish.snapshot, Arc::clone(&clock))? {
+        sinks.push(Box::new(sink));
+        gate = Some(its_gate);
+    }
+    let settings = settings(config);
+    let model_name = file.name();
+    let make_engine: EngineMaker =
+        Arc::new(move || TfliteEngine::new(&file, threads).map(|engine| Box::new(engine) as Box<dyn Engine>));
+    Ok(Parts { camera, open_camera, engine, make_engine, pixel_map, labels, model_name, sinks, gate, settings, clock })
+}
+
+fn settings(config: &Config) -> Settings {
+    let replayed = matches!(config.camera.source, Source::Replay(_));
+    let waits = config.camera.rate == Rate::Max && (replayed || matches!(config.camera.source, Source::Pattern(_)));
+    Settings {
+        delivery: if waits { Delivery::Every } else { Delivery::Newest },
+        fit: fit(config.model.fit),
+        mask: config.segment.mask,
+        interval: config.telemetry.interval.0,
+        finite: replayed && !config.camera.repeat,
+    }
+}
+
+/// What opens the configured camera. `wanted` is the model's input size: JPEG is decoded no larger than it needs.
+pub fn camera_maker(config: &config::Camera, wanted: Size, clock: &Arc<dyn Clock>) -> CameraMaker {
+    let (config, clock) = (config.clone(), Arc::clone(clock));
+    let wanted = Some(wanted);
+    Arc::new(move || {
+        let clock = Arc::clone(&clock);
+        let device = match &config.source {
+            Source::Pattern(size) => return pattern::open(*size, config.rate, clock),
+            Source::Replay(path) => {
+                let options = replay::ReplayOptions { rate: config.rate, repeat: config.repeat, wanted };
+                return replay::open(path, &options, clock);
+            }
+            Source::Auto => Selector::Auto,
+            Source::V4l2(path) => Selector::Path(path.clone()),
+        };
+        let options = V4l2Options {
+            device,
+            format: config.format.as_set().copied(),
+            size: config.size.as_set().map(|size| size.0),
+            frame_rate: match config.rate {
+                Rate::Native => None,
+                Rate::Fps(rate) => Some(rate),
+                // The fastest that the driver has.
+                Rate::Max => Some(1000.0),
+            },
+            silent_after: config.silent_after.0,
+            wanted,
+        };
+        v4l2::open(&options, clock)
+    })
+}
+
+/// Says whether the sinks could be opened, without making or changing a file.
+///
+/// # Errors
+/// The first that couldn't.
+pub fn check_sinks(config: &config::Publish) -> Result<(), SinkError> {
+    let writable = |path: &Path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).map_err(std::io::Error::from);
+    let jsonl = &config.jsonl.path;
+    if !["", "-"].contains(&jsonl.as_str()) {
+        let path = Path::new(jsonl);
+        let outcome = match path.metadata() {
+            Ok(meta) if meta.is_dir() => Err(std::io::ErrorKind::IsADirectory.into()),
+            Ok(_) => writable(path),
+            Err(_) => writable(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))),
+        };
+        outcome.map_err(|error| SinkError {
+            key: "publish.jsonl.path",
+            path: jsonl.clone(),
+            reason: error.to_string(),
+        })?;
+    }
+    let dir = &config.snapshot.dir;
+    if !dir.is_empty() {
+        // A folder that isn't there is made at start, so the nearest one that is there counts.
+        let nearest = Path::new(dir).ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+        writable(nearest).map_err(|error| SinkError {
+            key: "publish.snapshot.dir",
+            path: dir.clone(),
+            reason: error.to_string(),
+        })?;
+    }
+    Ok(())
+}

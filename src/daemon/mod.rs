@@ -1,0 +1,83 @@
+//! `pspnetd run`: puts a pipeline together from the configuration, and is its main thread.
+//!
+//! The main thread handles signals, tells systemd how the pipeline is, and decides when the run is over.
+
+mod assemble;
+mod systemd;
+
+use std::thread;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::failure::{Failure, Kind};
+use crate::pipeline::{Ending, Pipeline};
+use crate::shutdown::{Shutdown, TICK};
+
+pub use assemble::{camera_maker, check_sinks, parts};
+use systemd::Supervisor;
+
+/// Time between the order to stop and leaving, whatever the stages still do. With the rest it stays under 1 s.
+const STOP_LIMIT: Duration = Duration::from_millis(800);
+
+/// Runs until the source ends or somebody says stop.
+///
+/// # Errors
+/// A configuration that can't work, before anything starts; or how the run failed.
+pub fn run(config: &Config) -> Result<(), Failure> {
+    let shutdown = Shutdown::default();
+    watch_signals(&shutdown)?;
+    let pipeline = Pipeline::start(parts(config)?, &shutdown)
+        .map_err(|error| Failure::new(Kind::Software, format!("threads can't be started: {error}")))?;
+    let mut supervisor = Supervisor::from_environment();
+    let clock = SystemClock;
+    while !pipeline.wait(TICK) {
+        supervisor.tell(pipeline.shared(), clock.now());
+        if shutdown.is_pulled() {
+            break;
+        }
+    }
+    Supervisor::stopping();
+    if pipeline.wait(STOP_LIMIT) {
+        let ending = pipeline.shared().ending();
+        pipeline.join();
+        return verdict(ending);
+    }
+    let ending = pipeline.shared().ending();
+    let (stage, silence) = pipeline.shared().beats.slowest(clock.now());
+    log::warn!("the {stage} stage has not answered for {:.1} s; leaving without it", silence.as_secs_f64());
+    verdict(ending)
+}
+
+fn verdict(ending: Option<Ending>) -> Result<(), Failure> {
+    match ending {
+        None | Some(Ending::SourceEnded { lost: 0 }) => Ok(()),
+        Some(Ending::SourceEnded { lost }) => {
+            Err(Failure::new(Kind::Io, format!("{lost} results could not be delivered")))
+        }
+        Some(Ending::SourceFailed(reason)) => Err(Failure::new(Kind::Io, format!("camera {reason}"))),
+        Some(Ending::SinksGone) => Err(Failure::new(Kind::Io, "nobody receives results: standard output is closed")),
+        Some(Ending::Panicked) => Err(Failure::new(Kind::Software, "a stage failed; see the log above")),
+    }
+}
+
+/// SIGTERM and SIGINT pull the token; a second one leaves at once.
+fn watch_signals(shutdown: &Shutdown) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::new(Kind::Software, format!("signals can't be watched: {error}"));
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failed)?;
+    let shutdown = shutdown.clone();
+    let watch = move || {
+        for signal in signals.forever() {
+            if shutdown.is_pulled() {
+                std::process::exit(128 + signal);
+            }
+            log::info!("stopping: {}", if signal == SIGTERM { "SIGTERM" } else { "SIGINT" });
+            shutdown.pull();
+        }
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(watch).map_err(failed)?;
+    Ok(())
+}

@@ -1,0 +1,259 @@
+//! The capture thread: camera to tensor, and the camera's coming and going.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{About, BackOff, CameraMaker, Ending, Pool, Stage, TensorSlot, PAD};
+use crate::capture::{Camera, CameraError, Poll};
+use crate::clock::Instant;
+use crate::config::values::MaskSize;
+use crate::frame::{Frame, Picture, Size};
+use crate::mailbox::{Outlet, Put};
+use crate::preprocess::{Fit, PixelMap, PreprocessError, Preprocessor, Rect};
+use crate::publish::snapshot::SnapshotGate;
+use crate::segment::Region;
+use crate::shutdown::TICK;
+use crate::telemetry::Counters;
+
+/// The longest pause before a camera is tried again. Frames come within 2 s of a camera's return.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Where frames come from.
+pub(super) struct Source {
+    pub(super) camera: Option<Box<dyn Camera>>,
+    pub(super) open: CameraMaker,
+}
+
+/// What is made of a frame.
+pub(super) struct Conversion {
+    pub(super) target: Size,
+    pub(super) pixel_map: PixelMap,
+    pub(super) gate: Option<Arc<SnapshotGate>>,
+}
+
+pub(super) struct CaptureStage {
+    stage: Stage,
+    source: Source,
+    converter: Converter,
+    tensors: Pool<TensorSlot>,
+    outlet: Outlet<TensorSlot>,
+    slot: Option<TensorSlot>,
+    back_off: BackOff,
+    said: String,
+    corrupt_said: Option<Instant>,
+}
+
+/// How a look at the camera ended.
+enum Step {
+    GoOn,
+    Ended,
+}
+
+impl CaptureStage {
+    pub(super) fn new(
+        stage: Stage,
+        source: Source,
+        conversion: Conversion,
+        tensors: Pool<TensorSlot>,
+        outlet: Outlet<TensorSlot>,
+    ) -> Self {
+        let converter = Converter {
+            fit: stage.settings.fit,
+            mask: stage.settings.mask,
+            conversion,
+            to_tensor: None,
+            to_picture: None,
+        };
+        let back_off = BackOff::new(LONGEST_PAUSE);
+        Self {
+            stage,
+            source,
+            converter,
+            tensors,
+            outlet,
+            slot: None,
+            back_off,
+            said: String::new(),
+            corrupt_said: None,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        if let Some(camera) = &self.source.camera {
+            self.stage.shared.set_camera(&format!("camera: {}", camera.describe()));
+            log::info!("camera: {}", camera.describe());
+            Counters::count(&self.stage.shared.counters.camera_opens);
+        }
+        while !self.stage.shutdown.is_pulled() {
+            self.stage.shared.beats.capture(self.stage.now());
+            match self.run_once() {
+                Ok(Step::GoOn) => {}
+                Ok(Step::Ended) => break,
+                Err(error) if self.stage.settings.finite => {
+                    log::error!("camera: {error}");
+                    self.stage.shared.end(Ending::SourceFailed(error.to_string()));
+                    break;
+                }
+                Err(error) => self.wait_after(&error),
+            }
+        }
+    }
+
+    fn run_once(&mut self) -> Result<Step, CameraError> {
+        let Some(mut camera) = self.source.camera.take() else {
+            let camera = (self.source.open)()?;
+            self.opened(camera.as_ref());
+            self.source.camera = Some(camera);
+            return Ok(Step::GoOn);
+        };
+        // A camera that returns an error is dropped here, with its buffers and its descriptor.
+        let step = self.poll(camera.as_mut())?;
+        self.source.camera = Some(camera);
+        Ok(step)
+    }
+
+    fn opened(&mut self, camera: &dyn Camera) {
+        let words = format!("camera: {}", camera.describe());
+        log::info!("{words}");
+        self.stage.shared.set_camera(&words);
+        self.said.clear();
+        Counters::count(&self.stage.shared.counters.camera_opens);
+    }
+
+    fn wait_after(&mut self, error: &CameraError) {
+        let text = error.to_string();
+        if text == self.said {
+            log::debug!("camera: still waiting: {text}");
+        } else {
+            log::warn!("camera: waiting: {text}");
+            self.stage.shared.set_camera(&format!("camera: waiting: {text}"));
+            self.said = text;
+        }
+        self.stage.shutdown.sleep(self.back_off.pause());
+    }
+
+    fn poll(&mut self, camera: &mut dyn Camera) -> Result<Step, CameraError> {
+        // The buffer comes first: a source that waits for the pipeline must not give up a frame that has no place.
+        let Some(mut slot) = self.slot.take().or_else(|| self.tensors.take(TICK)) else {
+            return Ok(Step::GoOn);
+        };
+        let counters = &self.stage.shared.counters;
+        let (converter, clock) = (&mut self.converter, &self.stage.clock);
+        let mut outcome = Ok(());
+        let mut take = |frame: &Frame<'_>| {
+            outcome = converter.convert(frame, &mut slot, clock.now());
+            slot.about.converted = clock.now();
+        };
+        let polled = camera.poll(TICK, &mut take);
+        counters.skipped.fetch_add(camera.take_skipped(), std::sync::atomic::Ordering::Relaxed);
+        let polled = match polled {
+            Ok(polled) => polled,
+            Err(error) => {
+                self.slot = Some(slot);
+                return Err(error);
+            }
+        };
+        match polled {
+            Poll::Taken => {
+                self.back_off.reset();
+                match outcome {
+                    Ok(()) => return Ok(self.send(slot)),
+                    Err(error) => self.corrupt(&error.to_string()),
+                }
+            }
+            Poll::Corrupt(reason) => self.corrupt(&reason),
+            Poll::Idle => {}
+            Poll::End => {
+                self.slot = Some(slot);
+                return Ok(Step::Ended);
+            }
+        }
+        self.slot = Some(slot);
+        Ok(Step::GoOn)
+    }
+
+    /// Says it at most once a second, so that a bad cable doesn't fill the log; the counter has them all.
+    fn corrupt(&mut self, reason: &str) {
+        Counters::count(&self.stage.shared.counters.corrupt);
+        let now = self.stage.now();
+        if self.corrupt_said.is_none_or(|last| now.since(last) >= Duration::from_secs(1)) {
+            self.corrupt_said = Some(now);
+            log::warn!("camera: frame skipped: {reason}");
+        }
+    }
+
+    fn send(&mut self, slot: TensorSlot) -> Step {
+        let counters = &self.stage.shared.counters;
+        Counters::count(&counters.frames_in);
+        match self.outlet.put(slot, &self.stage.shutdown) {
+            Put::Stored => {}
+            Put::Replaced(old) => {
+                Counters::count(&counters.replaced);
+                self.slot = Some(old);
+            }
+            Put::Closed(_) => return Step::Ended,
+        }
+        Step::GoOn
+    }
+}
+
+/// Prepared conversions, made anew when the camera's format changes.
+struct Converter {
+    fit: Fit,
+    mask: MaskSize,
+    conversion: Conversion,
+    to_tensor: Option<Preprocessor>,
+    to_picture: Option<(Preprocessor, Size)>,
+}
+
+impl Converter {
+    fn convert(&mut self, frame: &Frame<'_>, slot: &mut TensorSlot, now: Instant) -> Result<(), PreprocessError> {
+        let picture = &frame.picture;
+        let target = self.conversion.target;
+        let fit = self.fit;
+        let to_tensor = match &mut self.to_tensor {
+            Some(ready) if ready.source() == picture.format() => ready,
+            stale => {
+                let map = self.conversion.pixel_map.clone();
+                stale.insert(Preprocessor::new(picture.format(), target, fit, map, PAD)?)
+            }
+        };
+        to_tensor.run(picture, &mut slot.tensor)?;
+        let full = picture.full_size();
+        let mask_size = match self.mask {
+            MaskSize::Picture => full,
+            MaskSize::Fixed(size) => size,
+        };
+        slot.about.meta = frame.meta;
+        slot.about.region = region(to_tensor.placement(), target);
+        slot.about.mask_size = Some(mask_size);
+        slot.about.has_picture = self.conversion.gate.as_ref().is_some_and(|gate| gate.is_due(now));
+        if slot.about.has_picture {
+            self.keep_picture(picture, mask_size, &mut slot.about)?;
+        }
+        Ok(())
+    }
+
+    fn keep_picture(&mut self, picture: &Picture<'_>, size: Size, about: &mut About) -> Result<(), PreprocessError> {
+        let to_picture = match &mut self.to_picture {
+            Some((ready, made_for)) if ready.source() == picture.format() && *made_for == size => ready,
+            stale => {
+                let ready = Preprocessor::new(picture.format(), size, Fit::Stretch, PixelMap::Identity, 0)?;
+                &mut stale.insert((ready, size)).0
+            }
+        };
+        about.picture.resize(size.pixels() * 3, 0);
+        to_picture.run(picture, &mut about.picture)
+    }
+}
+
+/// The picture's place in the model's input, as fractions.
+pub(crate) fn region(placement: Rect, target: Size) -> Region {
+    let fraction = |part: usize, whole: usize| part as f32 / whole as f32;
+    Region {
+        x: fraction(placement.x, target.width),
+        y: fraction(placement.y, target.height),
+        width: fraction(placement.width, target.width),
+        height: fraction(placement.height, target.height),
+    }
+}

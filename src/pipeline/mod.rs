@@ -1,0 +1,306 @@
+//! The three stage threads and their life: capture, infer, publish, joined by one-item mailboxes.
+//!
+//! Tensors and results live in small pools and circulate, so nothing is allocated per frame once every buffer exists.
+//! The main thread watches the [`Shared`] state; what it does about it (signals, systemd) is left to `daemon`.
+
+mod capture;
+mod infer;
+mod publish;
+mod shared;
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
+
+use crate::capture::{Camera, CameraError};
+use crate::clock::{Clock, Instant};
+use crate::config::values::MaskSize;
+use crate::frame::{FrameMeta, Size};
+use crate::infer::{Engine, EngineMaker};
+use crate::mailbox::{mailbox, Delivery};
+use crate::model::LabelMap;
+use crate::preprocess::{Fit, PixelMap};
+use crate::publish::snapshot::SnapshotGate;
+use crate::publish::Sink;
+use crate::segment::Region;
+use crate::shutdown::Shutdown;
+
+pub(crate) use capture::region;
+pub use shared::{Beats, Ending, Shared};
+
+/// Buffers in each pool: one with each of the two threads, one in the mailbox between them.
+const POOL: usize = 3;
+/// Value of the bars beside a letterboxed picture: middle grey.
+pub const PAD: u8 = 128;
+
+/// Opens the camera, again and again.
+pub type CameraMaker = Arc<dyn Fn() -> Result<Box<dyn Camera>, CameraError> + Send + Sync>;
+
+/// What a pipeline is made of.
+pub struct Parts {
+    /// The camera, if it could be opened already.
+    pub camera: Option<Box<dyn Camera>>,
+    /// Opens it again after a failure.
+    pub open_camera: CameraMaker,
+    /// The engine.
+    pub engine: Box<dyn Engine>,
+    /// Makes another after a failure.
+    pub make_engine: EngineMaker,
+    /// Turns pixel values into tensor values.
+    pub pixel_map: PixelMap,
+    /// Names and colours.
+    pub labels: LabelMap,
+    /// Short name of the model.
+    pub model_name: String,
+    /// Where results go.
+    pub sinks: Vec<Box<dyn Sink>>,
+    /// Says when a frame's picture is wanted.
+    pub gate: Option<Arc<SnapshotGate>>,
+    /// The rest.
+    pub settings: Settings,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// How a pipeline behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Replace frames, or wait for each.
+    pub delivery: Delivery,
+    /// How pictures fit the model's input.
+    pub fit: Fit,
+    /// Size of the class map.
+    pub mask: MaskSize,
+    /// Time between latency lines; zero never.
+    pub interval: Duration,
+    /// The source ends by itself; its failure ends the run rather than being waited out.
+    pub finite: bool,
+}
+
+/// A frame on its way to the infer thread.
+#[derive(Debug, Default)]
+struct TensorSlot {
+    tensor: Vec<u8>,
+    about: About,
+}
+
+/// A frame on its way to the publish thread.
+#[derive(Debug, Default)]
+struct ResultSlot {
+    output: Vec<u8>,
+    about: About,
+    infer_started: Instant,
+    infer_ended: Instant,
+}
+
+/// What travels with a frame from stage to stage.
+#[derive(Debug, Default)]
+struct About {
+    meta: FrameMeta,
+    converted: Instant,
+    mask_size: Option<Size>,
+    region: Region,
+    /// RGB at the mask's size; empty when nobody wants it. The buffer is kept.
+    picture: Vec<u8>,
+    has_picture: bool,
+}
+
+/// A running pipeline.
+pub struct Pipeline {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    done: Receiver<()>,
+}
+
+impl Pipeline {
+    /// Starts the three threads.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn start(parts: Parts, shutdown: &Shutdown) -> io::Result<Self> {
+        let Parts { camera, open_camera, engine, make_engine, pixel_map, labels, model_name, sinks, gate, .. } = parts;
+        let Parts { settings, clock, .. } = parts;
+        let io = engine.io().clone();
+        let shared = Arc::new(Shared::new(clock.now()));
+        let tensors = Pool::filled(|| TensorSlot { tensor: vec![0; io.input.bytes()], about: About::default() });
+        let results = Pool::filled(|| ResultSlot { output: vec![0; io.output.bytes()], ..ResultSlot::default() });
+        let (to_infer, from_capture) = mailbox(settings.delivery);
+        let (to_publish, from_infer) = mailbox(settings.delivery);
+        let (done_sender, done) = bounded::<()>(0);
+
+        let stage = Stage { shared: Arc::clone(&shared), shutdown: shutdown.clone(), clock, settings };
+        let capture = capture::CaptureStage::new(
+            stage.clone(),
+            capture::Source { camera, open: open_camera },
+            capture::Conversion { target: io.input.size, pixel_map, gate },
+            tensors.clone(),
+            to_infer,
+        );
+        let infer = infer::InferStage {
+            stage: stage.clone(),
+            engine: Some(engine),
+            make_engine,
+            tensors,
+            results: results.clone(),
+            inlet: from_capture,
+            outlet: to_publish,
+        };
+        let publish =
+            publish::PublishStage::new(stage.clone(), io.output, labels, model_name, sinks, results, from_infer);
+        let threads = vec![
+            stage.spawn("capture", move || capture.run())?,
+            stage.spawn("infer", move || infer.run())?,
+            stage.spawn("publish", move || {
+                publish.run();
+                drop(done_sender);
+            })?,
+        ];
+        Ok(Self { shared, threads, done })
+    }
+
+    /// What the threads tell of themselves.
+    pub const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Waits at most `limit` for the last result to be published. True when it was.
+    pub fn wait(&self, limit: Duration) -> bool {
+        matches!(self.done.recv_timeout(limit), Err(RecvTimeoutError::Disconnected))
+    }
+
+    /// Waits for the threads, which is short once [`Pipeline::wait`] said true.
+    pub fn join(self) {
+        for thread in self.threads {
+            // A panic was noted by the thread itself, in `Shared`.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What every stage has.
+#[derive(Clone)]
+struct Stage {
+    shared: Arc<Shared>,
+    shutdown: Shutdown,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+}
+
+impl Stage {
+    fn spawn(&self, name: &'static str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+        let alarm = PanicAlarm { name, shared: Arc::clone(&self.shared), shutdown: self.shutdown.clone() };
+        thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let alarm = alarm;
+            body();
+            drop(alarm);
+        })
+    }
+
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+}
+
+/// A stage that panics takes the program down in order: the others stop, what was published is flushed, and systemd
+/// starts the program again.
+struct PanicAlarm {
+    name: &'static str,
+    shared: Arc<Shared>,
+    shutdown: Shutdown,
+}
+
+impl Drop for PanicAlarm {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            log::error!("the {} thread failed; stopping", self.name);
+            self.shared.end(Ending::Panicked);
+            self.shutdown.pull();
+        }
+    }
+}
+
+/// Buffers that circulate between two threads.
+#[derive(Debug)]
+struct Pool<T> {
+    give: Sender<T>,
+    take: Receiver<T>,
+}
+
+impl<T> Clone for Pool<T> {
+    fn clone(&self) -> Self {
+        Self { give: self.give.clone(), take: self.take.clone() }
+    }
+}
+
+impl<T> Pool<T> {
+    fn filled(mut make: impl FnMut() -> T) -> Self {
+        let (give, take) = bounded(POOL);
+        for _ in 0..POOL {
+            // The channel is as long as the pool.
+            let _ = give.try_send(make());
+        }
+        Self { give, take }
+    }
+
+    /// Takes a buffer, waiting at most `limit`.
+    fn take(&self, limit: Duration) -> Option<T> {
+        self.take.recv_timeout(limit).ok()
+    }
+
+    fn give_back(&self, item: T) {
+        // There is room for every buffer that exists.
+        let _ = self.give.try_send(item);
+    }
+}
+
+/// Pauses between attempts that fail: 0.2 s, doubling up to `longest`.
+#[derive(Debug)]
+struct BackOff {
+    next: Duration,
+    longest: Duration,
+}
+
+impl BackOff {
+    const FIRST: Duration = Duration::from_millis(200);
+
+    const fn new(longest: Duration) -> Self {
+        Self { next: Self::FIRST, longest }
+    }
+
+    fn reset(&mut self) {
+        self.next = Self::FIRST;
+    }
+
+    fn pause(&mut self) -> Duration {
+        let pause = self.next;
+        self.next = (self.next * 2).min(self.longest);
+        pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let mut back_off = BackOff::new(Duration::from_secs(1));
+        let pauses: Vec<u128> = (0..5).map(|_| back_off.pause().as_millis()).collect();
+        assert_eq!(pauses, [200, 400, 800, 1000, 1000]);
+        back_off.reset();
+        assert_eq!(back_off.pause().as_millis(), 200);
+    }
+
+    #[test]
+    fn a_pool_lends_what_it_has_and_no_more() {
+        let pool = Pool::filled(|| 1);
+        let taken: Vec<_> = (0..POOL).map(|_| pool.take(Duration::ZERO).unwrap()).collect();
+        assert_eq!(pool.take(Duration::from_millis(1)), None);
+        pool.give_back(taken[0]);
+        assert_eq!(pool.take(Duration::ZERO), Some(1));
+    }
+}
