@@ -121,6 +121,8 @@ pub(super) fn no_format(formats: &[FormatInfo]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
     use super::super::negotiate::FourCc;
     use super::*;
 

@@ -100,6 +100,8 @@ pub(super) fn holders(device: &Path) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
     use super::*;
     use crate::capture::CameraErrorKind;
 

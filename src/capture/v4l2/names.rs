@@ -78,6 +78,8 @@ pub(super) fn remember(path: &Path, name: Option<&Path>) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
     use super::*;
     use std::os::unix::fs::symlink;
 

@@ -253,6 +253,8 @@ fn distance(a: Size, b: Size) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
     use super::*;
 
     fn sizes(list: &[(usize, usize, &[u32])]) -> Vec<SizeInfo> {

@@ -265,6 +265,8 @@ impl Sequence {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
     use super::*;
     use crate::capture::jpeg::tests::encode;
     use crate::clock::ManualClock;

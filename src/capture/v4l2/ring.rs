@@ -217,6 +217,8 @@ impl Filled {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
     use super::*;
     use std::path::Path;
 
