@@ -149,11 +149,7 @@ pub struct Colorimetry {
 
 impl Colorimetry {
     /// What JPEG prescribes (JFIF): BT.601, full range, centred chroma.
-    pub const JPEG: Self = Self {
-        matrix: Matrix::Bt601,
-        range: Range::Full,
-        siting: Siting::Center,
-    };
+    pub const JPEG: Self = Self { matrix: Matrix::Bt601, range: Range::Full, siting: Siting::Center };
 }
 
 /// Everything about a picture but its bytes. Pictures of equal formats can share one prepared conversion.
@@ -206,11 +202,7 @@ impl<'a> Picture<'a> {
     pub fn new(format: PictureFormat, planes: [Plane<'a>; 3]) -> Result<Self, ShortPlane> {
         for (index, plane) in planes.iter().enumerate().take(format.layout.planes()) {
             let (row, rows) = format.layout.plane_extent(index, format.size);
-            let needed = if rows == 0 {
-                0
-            } else {
-                plane.stride * (rows - 1) + row
-            };
+            let needed = if rows == 0 { 0 } else { plane.stride * (rows - 1) + row };
             if plane.stride < row || plane.data.len() < needed {
                 return Err(ShortPlane {
                     plane: index,
@@ -227,11 +219,7 @@ impl<'a> Picture<'a> {
 
     /// A picture whose planes follow each other in one buffer, the first with rows of `stride` bytes, the chroma planes
     /// with rows in proportion, as V4L2 lays out its single-planar formats.
-    pub fn contiguous(
-        format: PictureFormat,
-        stride: usize,
-        data: &'a [u8],
-    ) -> Result<Self, ShortPlane> {
+    pub fn contiguous(format: PictureFormat, stride: usize, data: &'a [u8]) -> Result<Self, ShortPlane> {
         let mut planes = [Plane::default(); 3];
         let mut rest = data;
         let count = format.layout.planes();
@@ -293,11 +281,7 @@ mod tests {
     use super::*;
 
     fn format(layout: Layout, width: usize, height: usize) -> PictureFormat {
-        PictureFormat {
-            layout,
-            size: Size::new(width, height),
-            color: Colorimetry::default(),
-        }
+        PictureFormat { layout, size: Size::new(width, height), color: Colorimetry::default() }
     }
 
     #[test]

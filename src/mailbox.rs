@@ -5,9 +5,7 @@
 
 use std::time::Duration;
 
-use crossbeam_channel::{
-    bounded, select, Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError,
-};
+use crossbeam_channel::{bounded, select, Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError};
 
 use crate::shutdown::Shutdown;
 
@@ -60,14 +58,7 @@ pub enum Take<T> {
 /// A mailbox for one item.
 pub fn mailbox<T>(delivery: Delivery) -> (Outlet<T>, Inlet<T>) {
     let (sender, receiver) = bounded(1);
-    (
-        Outlet {
-            sender,
-            taker: receiver.clone(),
-            delivery,
-        },
-        Inlet { receiver },
-    )
+    (Outlet { sender, taker: receiver.clone(), delivery }, Inlet { receiver })
 }
 
 impl<T> Outlet<T> {
@@ -110,9 +101,7 @@ impl<T> Outlet<T> {
             match self.sender.send_timeout(item, crate::shutdown::TICK) {
                 Ok(()) => return Put::Stored,
                 Err(crossbeam_channel::SendTimeoutError::Timeout(back)) => item = back,
-                Err(crossbeam_channel::SendTimeoutError::Disconnected(back)) => {
-                    return Put::Closed(back)
-                }
+                Err(crossbeam_channel::SendTimeoutError::Disconnected(back)) => return Put::Closed(back),
             }
         }
     }

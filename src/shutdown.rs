@@ -30,13 +30,7 @@ struct Inner {
 impl Default for Shutdown {
     fn default() -> Self {
         let (sender, receiver) = bounded(0);
-        Self {
-            inner: Arc::new(Inner {
-                stopping: AtomicBool::new(false),
-                sender: Mutex::new(Some(sender)),
-                receiver,
-            }),
-        }
+        Self { inner: Arc::new(Inner { stopping: AtomicBool::new(false), sender: Mutex::new(Some(sender)), receiver }) }
     }
 }
 
@@ -44,11 +38,7 @@ impl Shutdown {
     /// Asks everybody to stop. Further calls change nothing.
     pub fn pull(&self) {
         self.inner.stopping.store(true, Ordering::SeqCst);
-        let mut sender = self
-            .inner
-            .sender
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut sender = self.inner.sender.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         drop(sender.take());
     }
 

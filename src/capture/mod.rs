@@ -15,11 +15,7 @@ pub trait Camera: Send {
     ///
     /// # Errors
     /// When the source can't go on. The caller drops the camera and opens it anew; no further call is allowed.
-    fn poll(
-        &mut self,
-        wait: Duration,
-        take: &mut dyn FnMut(&Frame<'_>),
-    ) -> Result<Poll, CameraError>;
+    fn poll(&mut self, wait: Duration, take: &mut dyn FnMut(&Frame<'_>)) -> Result<Poll, CameraError>;
 
     /// One line for the log: device, format, size, rate.
     fn describe(&self) -> String;
@@ -81,32 +77,14 @@ impl fmt::Display for Hint<'_> {
 
 impl CameraError {
     /// An error after which the source is opened again.
-    pub fn retry(
-        source: impl Into<String>,
-        reason: impl Into<String>,
-        hint: impl Into<String>,
-    ) -> Self {
+    pub fn retry(source: impl Into<String>, reason: impl Into<String>, hint: impl Into<String>) -> Self {
         let kind = CameraErrorKind::Retry;
-        Self {
-            source_name: source.into(),
-            reason: reason.into(),
-            hint: hint.into(),
-            kind,
-        }
+        Self { source_name: source.into(), reason: reason.into(), hint: hint.into(), kind }
     }
 
     /// An error that only another configuration can mend.
-    pub fn config(
-        source: impl Into<String>,
-        reason: impl Into<String>,
-        hint: impl Into<String>,
-    ) -> Self {
+    pub fn config(source: impl Into<String>, reason: impl Into<String>, hint: impl Into<String>) -> Self {
         let kind = CameraErrorKind::Config;
-        Self {
-            source_name: source.into(),
-            reason: reason.into(),
-            hint: hint.into(),
-            kind,
-        }
+        Self { source_name: source.into(), reason: reason.into(), hint: hint.into(), kind }
     }
 }

@@ -6,16 +6,11 @@ use std::arch::x86_64::*;
 
 use super::colour::{Chroma, Colour, Luma, FRACTION_BITS};
 use super::kernels::{Kernels, Packing, PAD};
+use super::scalar::load_rest;
 use super::taps::{Row, Scale, BLOCK, SCALED_BITS};
-use super::x86::{load_rest, load_triples, FLIP, MERGE};
+use super::x86::{load_triples, FLIP, MERGE};
 
-pub(super) const KERNELS: Kernels = Kernels {
-    load,
-    vertical,
-    horizontal,
-    widen,
-    finish,
-};
+pub(super) const KERNELS: Kernels = Kernels { load, vertical, horizontal, widen, finish };
 
 #[target_feature(enable = "avx2")]
 fn load(packing: Packing, source: &[u8], into: [&mut [u8]; 3]) {
@@ -27,7 +22,7 @@ fn load(packing: Packing, source: &[u8], into: [&mut [u8]; 3]) {
         Packing::Yuyv => load_quads(source, a, b, c, false),
         Packing::Uyvy => load_quads(source, a, b, c, true),
     };
-    load_rest(packing, source, [a, b, c], done);
+    load_rest(packing, source, [a, b, c], done, FLIP);
 }
 
 /// The even bytes of two words.
@@ -35,19 +30,13 @@ fn load(packing: Packing, source: &[u8], into: [&mut [u8]; 3]) {
 fn even(x: __m256i, y: __m256i) -> __m256i {
     let low = _mm256_set1_epi16(0xff);
     // Packing works in 128-bit halves; the permutation puts the quarters back in order.
-    _mm256_permute4x64_epi64(
-        _mm256_packus_epi16(_mm256_and_si256(x, low), _mm256_and_si256(y, low)),
-        0b11_01_10_00,
-    )
+    _mm256_permute4x64_epi64(_mm256_packus_epi16(_mm256_and_si256(x, low), _mm256_and_si256(y, low)), 0b11_01_10_00)
 }
 
 /// The odd bytes of two words.
 #[target_feature(enable = "avx2")]
 fn odd(x: __m256i, y: __m256i) -> __m256i {
-    _mm256_permute4x64_epi64(
-        _mm256_packus_epi16(_mm256_srli_epi16(x, 8), _mm256_srli_epi16(y, 8)),
-        0b11_01_10_00,
-    )
+    _mm256_permute4x64_epi64(_mm256_packus_epi16(_mm256_srli_epi16(x, 8), _mm256_srli_epi16(y, 8)), 0b11_01_10_00)
 }
 
 #[target_feature(enable = "avx2")]
@@ -59,10 +48,7 @@ fn load_plain(source: &[u8], a: &mut [u8]) -> usize {
         // SAFETY: both slices hold `words` words of 32 bytes.
         unsafe {
             let value = _mm256_loadu_si256(source.as_ptr().add(word * 32).cast());
-            _mm256_storeu_si256(
-                a.as_mut_ptr().add(word * 32).cast(),
-                _mm256_xor_si256(value, flip),
-            );
+            _mm256_storeu_si256(a.as_mut_ptr().add(word * 32).cast(), _mm256_xor_si256(value, flip));
         }
     }
     words * 32
@@ -87,13 +73,7 @@ fn load_pairs(source: &[u8], a: &mut [u8], b: &mut [u8]) -> usize {
 }
 
 #[target_feature(enable = "avx2")]
-fn load_quads(
-    source: &[u8],
-    y: &mut [u8],
-    u: &mut [u8],
-    v: &mut [u8],
-    chroma_first: bool,
-) -> usize {
+fn load_quads(source: &[u8], y: &mut [u8], u: &mut [u8], v: &mut [u8], chroma_first: bool) -> usize {
     let words = source.len() / 128;
     assert!(y.len() >= words * 64 && u.len() >= words * 32 && v.len() >= words * 32);
     let flip = _mm256_set1_epi8(FLIP as i8);
@@ -104,21 +84,11 @@ fn load_quads(
             let at = |at: usize| _mm256_xor_si256(_mm256_loadu_si256(from.add(at).cast()), flip);
             let (p, q, r, s) = (at(0), at(32), at(64), at(96));
             let (evens, odds) = ((even(p, q), even(r, s)), (odd(p, q), odd(r, s)));
-            let (luma, chroma) = if chroma_first {
-                (odds, evens)
-            } else {
-                (evens, odds)
-            };
+            let (luma, chroma) = if chroma_first { (odds, evens) } else { (evens, odds) };
             _mm256_storeu_si256(y.as_mut_ptr().add(word * 64).cast(), luma.0);
             _mm256_storeu_si256(y.as_mut_ptr().add(word * 64 + 32).cast(), luma.1);
-            _mm256_storeu_si256(
-                u.as_mut_ptr().add(word * 32).cast(),
-                even(chroma.0, chroma.1),
-            );
-            _mm256_storeu_si256(
-                v.as_mut_ptr().add(word * 32).cast(),
-                odd(chroma.0, chroma.1),
-            );
+            _mm256_storeu_si256(u.as_mut_ptr().add(word * 32).cast(), even(chroma.0, chroma.1));
+            _mm256_storeu_si256(v.as_mut_ptr().add(word * 32).cast(), odd(chroma.0, chroma.1));
         }
     }
     words * 32
@@ -132,16 +102,9 @@ fn pair(weights: &[u8]) -> __m256i {
 
 #[target_feature(enable = "avx2")]
 fn vertical(ring: &[u8], offsets: &[usize], weights: &[u8], scale: Option<Scale>, into: &mut [u8]) {
-    assert!(
-        offsets
-            .iter()
-            .all(|offset| offset + into.len() <= ring.len())
-            && offsets.len() % 2 == 0
-    );
+    assert!(offsets.iter().all(|offset| offset + into.len() <= ring.len()) && offsets.len() % 2 == 0);
     match (scale, offsets, weights) {
-        (None, &[top, bottom], &[_, _]) => {
-            mix_two(&ring[top..], &ring[bottom..], pair(weights), into)
-        }
+        (None, &[top, bottom], &[_, _]) => mix_two(&ring[top..], &ring[bottom..], pair(weights), into),
         (None, ..) => mix_many(ring, offsets, weights, into, |sum| {
             _mm256_srai_epi16(_mm256_add_epi16(sum, _mm256_set1_epi16(128)), 8)
         }),
@@ -172,39 +135,21 @@ fn mix_two(top: &[u8], bottom: &[u8], weight: __m256i, into: &mut [u8]) {
 }
 
 #[target_feature(enable = "avx2")]
-fn mix_many(
-    ring: &[u8],
-    offsets: &[usize],
-    weights: &[u8],
-    into: &mut [u8],
-    round: impl Fn(__m256i) -> __m256i,
-) {
+fn mix_many(ring: &[u8], offsets: &[usize], weights: &[u8], into: &mut [u8], round: impl Fn(__m256i) -> __m256i) {
     for (x, out) in into.chunks_exact_mut(32).enumerate() {
         let (mut low, mut high) = (_mm256_setzero_si256(), _mm256_setzero_si256());
         for (offsets, weights) in offsets.chunks_exact(2).zip(weights.chunks_exact(2)) {
             let weight = pair(weights);
             // SAFETY: the caller has checked that every offset has as many bytes after it as `into` has in all.
             let (a, b) = unsafe {
-                let at =
-                    |offset: usize| _mm256_loadu_si256(ring.as_ptr().add(offset + x * 32).cast());
+                let at = |offset: usize| _mm256_loadu_si256(ring.as_ptr().add(offset + x * 32).cast());
                 (at(offsets[0]), at(offsets[1]))
             };
-            low = _mm256_add_epi16(
-                low,
-                _mm256_maddubs_epi16(weight, _mm256_unpacklo_epi8(a, b)),
-            );
-            high = _mm256_add_epi16(
-                high,
-                _mm256_maddubs_epi16(weight, _mm256_unpackhi_epi8(a, b)),
-            );
+            low = _mm256_add_epi16(low, _mm256_maddubs_epi16(weight, _mm256_unpacklo_epi8(a, b)));
+            high = _mm256_add_epi16(high, _mm256_maddubs_epi16(weight, _mm256_unpackhi_epi8(a, b)));
         }
         // SAFETY: the chunk has 32 bytes.
-        unsafe {
-            _mm256_storeu_si256(
-                out.as_mut_ptr().cast(),
-                _mm256_packs_epi16(round(low), round(high)),
-            )
-        };
+        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), _mm256_packs_epi16(round(low), round(high))) };
     }
 }
 
@@ -214,10 +159,7 @@ fn horizontal(taps: &Row, source: &[u8], into: &mut [i16]) {
     // SAFETY: callers add no more than `reach` less 16.
     let at = |from: [usize; 2]| unsafe {
         let low = _mm_loadu_si128(source.as_ptr().add(from[0]).cast());
-        _mm256_inserti128_si256::<1>(
-            _mm256_castsi128_si256(low),
-            _mm_loadu_si128(source.as_ptr().add(from[1]).cast()),
-        )
+        _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(low), _mm_loadu_si128(source.as_ptr().add(from[1]).cast()))
     };
     // SAFETY: the arrays are as long as the word.
     let word = |bytes: &[u8; 32]| unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) };
@@ -235,10 +177,7 @@ fn horizontal(taps: &Row, source: &[u8], into: &mut [i16]) {
     for (block, (out, base)) in blocks {
         let mut sum = _mm256_setzero_si256();
         let masks = &taps.mask[block * taps.loads..][..taps.loads];
-        for (pair, weight) in taps.weight[block * taps.pairs..][..taps.pairs]
-            .iter()
-            .enumerate()
-        {
+        for (pair, weight) in taps.weight[block * taps.pairs..][..taps.pairs].iter().enumerate() {
             let mut pixels = _mm256_setzero_si256();
             for (load, mask) in masks.iter().enumerate() {
                 let bytes = at(base.map(|base| base as usize + pair * 2 + load * 16));
@@ -249,8 +188,7 @@ fn horizontal(taps: &Row, source: &[u8], into: &mut [i16]) {
         // SAFETY: there are 16 factors, and the chunk has 16 values.
         unsafe {
             let factor = _mm256_loadu_si256(taps.scale[block][1].as_ptr().cast());
-            let scaled =
-                _mm256_slli_epi16(_mm256_mulhrs_epi16(sum, factor), 8 - SCALED_BITS as i32);
+            let scaled = _mm256_slli_epi16(_mm256_mulhrs_epi16(sum, factor), 8 - SCALED_BITS as i32);
             _mm256_storeu_si256(out.as_mut_ptr().cast(), scaled);
         }
     }
@@ -273,37 +211,17 @@ fn finish(colour: &Colour, rows: [&[i16]; 3], flip: u8, into: &mut [u8]) {
         Colour::Rgb => {
             let middle = _mm256_set1_epi16(128);
             write(rows, flip, into, |rgb| {
-                rgb.map(|value| {
-                    _mm256_add_epi16(
-                        _mm256_srai_epi16(_mm256_add_epi16(value, middle), 8),
-                        middle,
-                    )
-                })
+                rgb.map(|value| _mm256_add_epi16(_mm256_srai_epi16(_mm256_add_epi16(value, middle), 8), middle))
             });
         }
         Colour::Grey(luma) => write(rows, flip, into, |[y, _, _]| [whole(lit(*luma, y)); 3]),
-        Colour::Yuv(
-            luma,
-            Chroma {
-                red_v,
-                green_u,
-                green_v,
-                blue_u,
-            },
-        ) => {
+        Colour::Yuv(luma, Chroma { red_v, green_u, green_v, blue_u }) => {
             let [red_v, green_u, green_v, blue_u] =
                 [red_v, green_u, green_v, blue_u].map(|gain| _mm256_set1_epi16(*gain));
             write(rows, flip, into, |[y, u, v]| {
                 let y = lit(*luma, y);
-                let green = _mm256_add_epi16(
-                    _mm256_mulhrs_epi16(u, green_u),
-                    _mm256_mulhrs_epi16(v, green_v),
-                );
-                let sums = [
-                    _mm256_mulhrs_epi16(v, red_v),
-                    green,
-                    _mm256_mulhrs_epi16(u, blue_u),
-                ];
+                let green = _mm256_add_epi16(_mm256_mulhrs_epi16(u, green_u), _mm256_mulhrs_epi16(v, green_v));
+                let sums = [_mm256_mulhrs_epi16(v, red_v), green, _mm256_mulhrs_epi16(u, blue_u)];
                 sums.map(|sum| whole(_mm256_add_epi16(y, sum)))
             });
         }
@@ -312,10 +230,7 @@ fn finish(colour: &Colour, rows: [&[i16]; 3], flip: u8, into: &mut [u8]) {
 
 #[target_feature(enable = "avx2")]
 fn lit(luma: Luma, y: __m256i) -> __m256i {
-    _mm256_add_epi16(
-        _mm256_mulhrs_epi16(y, _mm256_set1_epi16(luma.gain)),
-        _mm256_set1_epi16(luma.offset),
-    )
+    _mm256_add_epi16(_mm256_mulhrs_epi16(y, _mm256_set1_epi16(luma.gain)), _mm256_set1_epi16(luma.offset))
 }
 
 #[target_feature(enable = "avx2")]
@@ -325,21 +240,12 @@ fn whole(sum: __m256i) -> __m256i {
 
 /// Interleaves what `colour` makes of 16 pixels at a time.
 #[target_feature(enable = "avx2")]
-fn write(
-    rows: [&[i16]; 3],
-    flip: u8,
-    into: &mut [u8],
-    colour: impl Fn([__m256i; 3]) -> [__m256i; 3],
-) {
+fn write(rows: [&[i16]; 3], flip: u8, into: &mut [u8], colour: impl Fn([__m256i; 3]) -> [__m256i; 3]) {
     let width = into.len() / 3;
-    assert!(rows
-        .iter()
-        .all(|row| row.len() >= width.next_multiple_of(PAD)));
+    assert!(rows.iter().all(|row| row.len() >= width.next_multiple_of(PAD)));
     let flip = _mm256_set1_epi8(flip as i8);
     // SAFETY: the masks have 16 bytes.
-    let mask = |bytes: &[i8; 16]| unsafe {
-        _mm256_broadcastsi128_si256(_mm_loadu_si128(bytes.as_ptr().cast()))
-    };
+    let mask = |bytes: &[i8; 16]| unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(bytes.as_ptr().cast())) };
     let masks = MERGE.map(|masks| [mask(&masks[0]), mask(&masks[1]), mask(&masks[2])]);
     for (x, out) in into.chunks_mut(96).enumerate() {
         // Pixels 0-7 with 16-23, and 8-15 with 24-31: packing in 128-bit halves then gives them in order.
@@ -354,14 +260,8 @@ fn write(
         let pack = |i: usize| _mm256_xor_si256(_mm256_packus_epi16(first[i], second[i]), flip);
         let rgb = [pack(0), pack(1), pack(2)];
         let merged = |word: usize| {
-            let (r, g) = (
-                _mm256_shuffle_epi8(rgb[0], masks[0][word]),
-                _mm256_shuffle_epi8(rgb[1], masks[1][word]),
-            );
-            _mm256_or_si256(
-                _mm256_or_si256(r, g),
-                _mm256_shuffle_epi8(rgb[2], masks[2][word]),
-            )
+            let (r, g) = (_mm256_shuffle_epi8(rgb[0], masks[0][word]), _mm256_shuffle_epi8(rgb[1], masks[1][word]));
+            _mm256_or_si256(_mm256_or_si256(r, g), _mm256_shuffle_epi8(rgb[2], masks[2][word]))
         };
         let (p, q, r) = (merged(0), merged(1), merged(2));
         let words = [
@@ -371,11 +271,7 @@ fn write(
         ];
         let mut packed = [0u8; 96];
         let whole = out.len() == 96;
-        let target = if whole {
-            out.as_mut_ptr()
-        } else {
-            packed.as_mut_ptr()
-        };
+        let target = if whole { out.as_mut_ptr() } else { packed.as_mut_ptr() };
         for (at, word) in words.into_iter().enumerate() {
             // SAFETY: `target` has 96 bytes.
             unsafe { _mm256_storeu_si256(target.add(at * 32).cast(), word) };

@@ -49,10 +49,7 @@ impl Colour {
         let gain = |gain: f64| (gain * 4096.0).round() as i16;
         let one = f64::from(1 << FRACTION_BITS);
         let offset = ((128.0 - black) * luma_scale * one + one / 2.0).round() as i16;
-        let luma = Luma {
-            gain: gain(luma_scale),
-            offset,
-        };
+        let luma = Luma { gain: gain(luma_scale), offset };
         if layout == Layout::Grey {
             return Self::Grey(luma);
         }

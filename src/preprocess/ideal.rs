@@ -36,13 +36,7 @@ fn steps(layout: Layout, component: usize) -> (usize, usize) {
 
 /// Indices and weights along an axis for output `output` of `outputs`, given the pixels, the step and the position of
 /// the samples within it.
-fn weights(
-    pixels: usize,
-    step: usize,
-    left: bool,
-    outputs: usize,
-    output: usize,
-) -> Vec<(isize, f64)> {
+fn weights(pixels: usize, step: usize, left: bool, outputs: usize, output: usize) -> Vec<(isize, f64)> {
     let step = step as f64;
     let shrink = pixels as f64 / outputs as f64;
     // Centre of sample c on the pixel axis, where pixel 0 spans 0..1.
@@ -65,19 +59,12 @@ fn weights(
             ((middle + step / 2.0).min(to) - (middle - step / 2.0).max(from)).max(0.0) / (to - from)
         };
         let around = (from / step) as isize - 2..(to / step) as isize + 3;
-        around
-            .map(|c| (c, overlap(c)))
-            .filter(|&(_, weight)| weight > 0.0)
-            .collect()
+        around.map(|c| (c, overlap(c))).filter(|&(_, weight)| weight > 0.0).collect()
     }
 }
 
 fn component(picture: &Picture<'_>, component: usize, target: Size, x: usize, y: usize) -> f64 {
-    let PictureFormat {
-        layout,
-        size,
-        color,
-    } = picture.format();
+    let PictureFormat { layout, size, color } = picture.format();
     let (sx, sy) = steps(layout, component);
     let left = color.siting == Siting::Left && sx > 1;
     let across = weights(size.width, sx, left, target.width, x);
@@ -93,25 +80,14 @@ fn component(picture: &Picture<'_>, component: usize, target: Size, x: usize, y:
 fn rgb(picture: &Picture<'_>, target: Size, x: usize, y: usize) -> [f64; 3] {
     let PictureFormat { layout, color, .. } = picture.format();
     let part = |index| component(picture, index, target, x, y);
-    let (black, luma, chroma) = if color.range == Range::Limited {
-        (16.0, 219.0, 224.0)
-    } else {
-        (0.0, 255.0, 255.0)
-    };
-    let (kr, kb) = if color.matrix == Matrix::Bt601 {
-        (0.299, 0.114)
-    } else {
-        (0.2126, 0.0722)
-    };
+    let (black, luma, chroma) = if color.range == Range::Limited { (16.0, 219.0, 224.0) } else { (0.0, 255.0, 255.0) };
+    let (kr, kb) = if color.matrix == Matrix::Bt601 { (0.299, 0.114) } else { (0.2126, 0.0722) };
     let rgb = match layout {
         Layout::Rgb | Layout::Bgr => [part(0), part(1), part(2)],
         Layout::Grey => [(part(0) - black) * 255.0 / luma; 3],
         _ => {
             let y = (part(0) - black) * 255.0 / luma;
-            let (u, v) = (
-                (part(1) - 128.0) * 255.0 / chroma,
-                (part(2) - 128.0) * 255.0 / chroma,
-            );
+            let (u, v) = ((part(1) - 128.0) * 255.0 / chroma, (part(2) - 128.0) * 255.0 / chroma);
             let (red, blue) = (y + (2.0 - 2.0 * kr) * v, y + (2.0 - 2.0 * kb) * u);
             [red, (y - kr * red - kb * blue) / (1.0 - kr - kb), blue]
         }
@@ -122,15 +98,8 @@ fn rgb(picture: &Picture<'_>, target: Size, x: usize, y: usize) -> [f64; 3] {
 /// Largest and mean difference of the scalar reference from the ideal.
 fn difference(owned: &Owned, target: Size) -> (f64, f64) {
     let picture = owned.picture();
-    let mut pass = Preprocessor::with_backend(
-        owned.format,
-        target,
-        Fit::Stretch,
-        PixelMap::Identity,
-        0,
-        Backend::Scalar,
-    )
-    .unwrap();
+    let mut pass =
+        Preprocessor::with_backend(owned.format, target, Fit::Stretch, PixelMap::Identity, 0, Backend::Scalar).unwrap();
     let mut tensor = vec![0; target.pixels() * 3];
     pass.run(&picture, &mut tensor).unwrap();
     let (mut max, mut sum) = (0f64, 0.0);
@@ -148,16 +117,7 @@ fn difference(owned: &Owned, target: Size) -> (f64, f64) {
 #[test]
 fn the_reference_is_near_the_ideal() {
     // Halves, up-scaling, two sides of the change to area averaging, odd ratios, one axis each way.
-    let targets = [
-        (48, 36),
-        (24, 18),
-        (23, 17),
-        (97, 80),
-        (20, 100),
-        (95, 7),
-        (9, 5),
-        (61, 3),
-    ];
+    let targets = [(48, 36), (24, 18), (23, 17), (97, 80), (20, 100), (95, 7), (9, 5), (61, 3)];
     let mut report = Vec::new();
     for layout in LAYOUTS {
         for (matrix, range, siting) in [
@@ -166,16 +126,8 @@ fn the_reference_is_near_the_ideal() {
             (Matrix::Bt601, Range::Full, Siting::Center),
             (Matrix::Bt709, Range::Full, Siting::Left),
         ] {
-            let color = Colorimetry {
-                matrix,
-                range,
-                siting,
-            };
-            let format = PictureFormat {
-                layout,
-                size: Size::new(61, 47),
-                color,
-            };
+            let color = Colorimetry { matrix, range, siting };
+            let format = PictureFormat { layout, size: Size::new(61, 47), color };
             let noise = Owned::new(format, 3, random_bytes(11));
             for (width, height) in targets {
                 let (max, mean) = difference(&noise, Size::new(width, height));
@@ -184,10 +136,7 @@ fn the_reference_is_near_the_ideal() {
         }
     }
     let worst = |key: fn(&(f64, f64, Layout, Colorimetry, usize, usize)) -> f64| {
-        *report
-            .iter()
-            .max_by(|a, b| key(a).total_cmp(&key(b)))
-            .unwrap()
+        *report.iter().max_by(|a, b| key(a).total_cmp(&key(b))).unwrap()
     };
     for t in targets {
         let sel: Vec<_> = report.iter().filter(|r| (r.4, r.5) == t).collect();

@@ -71,9 +71,7 @@ impl Backend {
     /// All that this machine can run.
     pub fn available() -> Vec<Self> {
         let all = [Self::Scalar, Self::Sse41, Self::Avx2, Self::Neon];
-        all.into_iter()
-            .filter(|backend| backend.kernels().is_some())
-            .collect()
+        all.into_iter().filter(|backend| backend.kernels().is_some()).collect()
     }
 
     /// The backend's kernels, if this machine can run them.

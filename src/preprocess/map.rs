@@ -27,21 +27,12 @@ impl PixelMap {
     ///
     /// Without a normalisation the whole pixel range is the whole tensor range, which is what a model means that was
     /// calibrated on its pictures. A table that does no more than a byte operation becomes that byte operation.
-    pub fn new(
-        signed: bool,
-        scale: f32,
-        zero_point: i32,
-        normalisation: Option<&Normalisation>,
-    ) -> Self {
+    pub fn new(signed: bool, scale: f32, zero_point: i32, normalisation: Option<&Normalisation>) -> Self {
         let plain = if signed { Self::Flip } else { Self::Identity };
         let Some(Normalisation { mean, std }) = normalisation else {
             return plain;
         };
-        let (low, high) = if signed {
-            (-128.0, 127.0)
-        } else {
-            (0.0, 255.0)
-        };
+        let (low, high) = if signed { (-128.0, 127.0) } else { (0.0, 255.0) };
         let mut tables = Box::new([[0u8; 256]; 3]);
         for (table, (&mean, &std)) in tables.iter_mut().zip(mean.iter().zip(std)) {
             for (pixel, entry) in (0u8..=255).zip(table.iter_mut()) {
@@ -52,11 +43,8 @@ impl PixelMap {
             }
         }
         for simple in [Self::Identity, Self::Flip] {
-            let same = |table: &[u8; 256]| {
-                (0u8..=255)
-                    .zip(table)
-                    .all(|(pixel, &entry)| simple.apply(0, pixel) == entry)
-            };
+            let same =
+                |table: &[u8; 256]| (0u8..=255).zip(table).all(|(pixel, &entry)| simple.apply(0, pixel) == entry);
             if tables.iter().all(same) {
                 return simple;
             }
@@ -88,43 +76,22 @@ mod tests {
 
     #[test]
     fn no_normalisation_is_a_byte_operation() {
-        assert_eq!(
-            PixelMap::new(false, 1.0 / 128.0, 127, None),
-            PixelMap::Identity
-        );
+        assert_eq!(PixelMap::new(false, 1.0 / 128.0, 127, None), PixelMap::Identity);
         assert_eq!(PixelMap::new(true, 1.0 / 255.0, -128, None), PixelMap::Flip);
     }
 
     #[test]
     fn a_table_that_is_plain_collapses() {
-        let unit = Normalisation {
-            mean: [0.0; 3],
-            std: [255.0; 3],
-        };
-        assert_eq!(
-            PixelMap::new(true, 1.0 / 255.0, -128, Some(&unit)),
-            PixelMap::Flip
-        );
-        assert_eq!(
-            PixelMap::new(false, 1.0 / 255.0, 0, Some(&unit)),
-            PixelMap::Identity
-        );
-        let centred = Normalisation {
-            mean: [128.0; 3],
-            std: [128.0; 3],
-        };
-        assert_eq!(
-            PixelMap::new(true, 1.0 / 128.0, 0, Some(&centred)),
-            PixelMap::Flip
-        );
+        let unit = Normalisation { mean: [0.0; 3], std: [255.0; 3] };
+        assert_eq!(PixelMap::new(true, 1.0 / 255.0, -128, Some(&unit)), PixelMap::Flip);
+        assert_eq!(PixelMap::new(false, 1.0 / 255.0, 0, Some(&unit)), PixelMap::Identity);
+        let centred = Normalisation { mean: [128.0; 3], std: [128.0; 3] };
+        assert_eq!(PixelMap::new(true, 1.0 / 128.0, 0, Some(&centred)), PixelMap::Flip);
     }
 
     #[test]
     fn tables_follow_the_formula_per_channel() {
-        let normalisation = Normalisation {
-            mean: [0.0, 100.0, 127.5],
-            std: [1.0, 50.0, 127.5],
-        };
+        let normalisation = Normalisation { mean: [0.0, 100.0, 127.5], std: [1.0, 50.0, 127.5] };
         let map = PixelMap::new(true, 0.5, 3, Some(&normalisation));
         assert_eq!(map.apply(0, 10), 23);
         assert_eq!(map.apply(0, 200), 127, "saturates");
@@ -135,13 +102,7 @@ mod tests {
 
     #[test]
     fn nonsense_does_not_panic() {
-        let zero = Normalisation {
-            mean: [0.0; 3],
-            std: [0.0; 3],
-        };
-        assert!(matches!(
-            PixelMap::new(false, 0.0, 0, Some(&zero)),
-            PixelMap::Table(_)
-        ));
+        let zero = Normalisation { mean: [0.0; 3], std: [0.0; 3] };
+        assert!(matches!(PixelMap::new(false, 0.0, 0, Some(&zero)), PixelMap::Table(_)));
     }
 }

@@ -117,13 +117,7 @@ impl Preprocessor {
     ///
     /// # Errors
     /// If a size or layout is unusable.
-    pub fn new(
-        source: PictureFormat,
-        target: Size,
-        fit: Fit,
-        map: PixelMap,
-        pad: u8,
-    ) -> Result<Self, PreprocessError> {
+    pub fn new(source: PictureFormat, target: Size, fit: Fit, map: PixelMap, pad: u8) -> Result<Self, PreprocessError> {
         Self::with_backend(source, target, fit, map, pad, Backend::detect())
     }
 
@@ -140,25 +134,18 @@ impl Preprocessor {
         backend: Backend,
     ) -> Result<Self, PreprocessError> {
         for (what, size) in [("a picture", source.size), ("a tensor", target)] {
-            if [size.width, size.height]
-                .iter()
-                .any(|side| !(1..=MAX_SIDE).contains(side))
-            {
+            if [size.width, size.height].iter().any(|side| !(1..=MAX_SIDE).contains(side)) {
                 return Err(PreprocessError::Size { what, size });
             }
         }
         if let Layout::Planar { h, v } = source.layout {
             if ![h, v].iter().all(|step| matches!(step, 1 | 2 | 4)) {
-                return Err(PreprocessError::ChromaSteps {
-                    layout: source.layout,
-                });
+                return Err(PreprocessError::ChromaSteps { layout: source.layout });
             }
         }
         let kernels = backend.kernels().ok_or(PreprocessError::Backend(backend))?;
         let placement = place(source.size, target, fit);
-        let bar = (0..target.width * 3)
-            .map(|byte| map.apply(byte % 3, pad))
-            .collect();
+        let bar = (0..target.width * 3).map(|byte| map.apply(byte % 3, pad)).collect();
         Ok(Self {
             source,
             target,
@@ -193,24 +180,13 @@ impl Preprocessor {
     /// If the picture or the tensor is not what the pass was prepared for; the tensor is then untouched.
     pub fn run(&mut self, picture: &Picture<'_>, tensor: &mut [u8]) -> Result<(), PreprocessError> {
         if picture.format() != self.source {
-            return Err(PreprocessError::Format {
-                expected: self.source,
-                found: picture.format(),
-            });
+            return Err(PreprocessError::Format { expected: self.source, found: picture.format() });
         }
         let expected = self.bar.len() * self.target.height;
         if tensor.len() != expected {
-            return Err(PreprocessError::TensorLength {
-                expected,
-                found: tensor.len(),
-            });
+            return Err(PreprocessError::TensorLength { expected, found: tensor.len() });
         }
-        let Rect {
-            x,
-            y,
-            width,
-            height,
-        } = self.placement;
+        let Rect { x, y, width, height } = self.placement;
         self.planes.restart();
         for (row, line) in tensor.chunks_exact_mut(self.bar.len()).enumerate() {
             if !(y..y + height).contains(&row) {
@@ -240,31 +216,14 @@ impl Preprocessor {
 fn place(picture: Size, tensor: Size, fit: Fit) -> Rect {
     let Size { width, height } = tensor;
     if fit == Fit::Stretch {
-        return Rect {
-            x: 0,
-            y: 0,
-            width,
-            height,
-        };
+        return Rect { x: 0, y: 0, width, height };
     }
     // The side that fills the tensor is the one of the smaller ratio; compared across, to stay in whole numbers.
-    let rounded =
-        |value: usize, by: usize, over: usize| ((2 * value * by + over) / (2 * over)).max(1);
+    let rounded = |value: usize, by: usize, over: usize| ((2 * value * by + over) / (2 * over)).max(1);
     let (width, height) = if picture.width * height > picture.height * width {
-        (
-            width,
-            rounded(picture.height, width, picture.width).min(height),
-        )
+        (width, rounded(picture.height, width, picture.width).min(height))
     } else {
-        (
-            rounded(picture.width, height, picture.height).min(width),
-            height,
-        )
+        (rounded(picture.width, height, picture.height).min(width), height)
     };
-    Rect {
-        x: (tensor.width - width) / 2,
-        y: (tensor.height - height) / 2,
-        width,
-        height,
-    }
+    Rect { x: (tensor.width - width) / 2, y: (tensor.height - height) / 2, width, height }
 }

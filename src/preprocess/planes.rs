@@ -57,53 +57,22 @@ impl Planes {
         let Size { width, height } = source.size;
         let across = |step: u8, left: bool| {
             let step = usize::from(step);
-            Axis {
-                samples: width.div_ceil(step),
-                pixels: width,
-                step,
-                left,
-                outputs: target.width,
-            }
+            Axis { samples: width.div_ceil(step), pixels: width, step, left, outputs: target.width }
         };
         let down = |step: u8| {
             let step = usize::from(step);
-            Axis {
-                samples: height.div_ceil(step),
-                pixels: height,
-                step,
-                left: false,
-                outputs: target.height,
-            }
+            Axis { samples: height.div_ceil(step), pixels: height, step, left: false, outputs: target.height }
         };
         let left = source.color.siting == Siting::Left;
         let full = across(1, false);
         let groups = match source.layout {
             Layout::Grey => vec![Group::new(Packing::Plain, 0, down(1), &[(0, full)])],
-            Layout::Rgb => vec![Group::new(
-                Packing::Triples,
-                0,
-                down(1),
-                &[(0, full), (1, full), (2, full)],
-            )],
-            Layout::Bgr => vec![Group::new(
-                Packing::Triples,
-                0,
-                down(1),
-                &[(2, full), (1, full), (0, full)],
-            )],
+            Layout::Rgb => vec![Group::new(Packing::Triples, 0, down(1), &[(0, full), (1, full), (2, full)])],
+            Layout::Bgr => vec![Group::new(Packing::Triples, 0, down(1), &[(2, full), (1, full), (0, full)])],
             Layout::Yuyv | Layout::Uyvy => {
-                let packing = if source.layout == Layout::Yuyv {
-                    Packing::Yuyv
-                } else {
-                    Packing::Uyvy
-                };
+                let packing = if source.layout == Layout::Yuyv { Packing::Yuyv } else { Packing::Uyvy };
                 let half = across(2, left);
-                vec![Group::new(
-                    packing,
-                    0,
-                    down(1),
-                    &[(0, full), (1, half), (2, half)],
-                )]
+                vec![Group::new(packing, 0, down(1), &[(0, full), (1, half), (2, half)])]
             }
             Layout::Nv12 => {
                 let half = across(2, left);
@@ -122,11 +91,7 @@ impl Planes {
             }
         };
         let padded = target.width.next_multiple_of(PAD);
-        Self {
-            groups,
-            resized: vec![0; padded * 3],
-            padded,
-        }
+        Self { groups, resized: vec![0; padded * 3], padded }
     }
 
     /// Forgets the rows of the last picture.
@@ -137,12 +102,7 @@ impl Planes {
     }
 
     /// The resized components of output row `output`, padded to [`PAD`]. Output rows must be asked for in order.
-    pub(super) fn resize(
-        &mut self,
-        kernels: &Kernels,
-        picture: &Picture<'_>,
-        output: usize,
-    ) -> [&[i16]; 3] {
+    pub(super) fn resize(&mut self, kernels: &Kernels, picture: &Picture<'_>, output: usize) -> [&[i16]; 3] {
         for group in &mut self.groups {
             group.advance(kernels, picture, output);
             let source = group.current();
@@ -170,12 +130,7 @@ impl Group {
             let reach = row.as_ref().map_or(axis.outputs, |row| row.reach);
             // Packed 4:2:2 has an even number of luma samples, one more than an odd width.
             let length = reach.max(axis.samples + 1).next_multiple_of(PAD);
-            components.push(Component {
-                index,
-                start: slot,
-                length,
-                row,
-            });
+            components.push(Component { index, start: slot, length, row });
             slot += length;
         }
         let slots = column.window();
@@ -214,9 +169,7 @@ impl Group {
                 *offset = row % self.slots * self.slot;
             }
             // SAFETY: the kernels are ones that the processor can run.
-            unsafe {
-                (kernels.vertical)(&self.ring, &self.offsets, weights, scale, &mut self.between)
-            };
+            unsafe { (kernels.vertical)(&self.ring, &self.offsets, weights, scale, &mut self.between) };
         }
     }
 

@@ -6,20 +6,14 @@ use super::colour::{Chroma, Colour, Luma, FRACTION_BITS};
 use super::kernels::{Kernels, Packing};
 use super::taps::{Row, Scale, BLOCK, SCALED_BITS};
 
-pub(super) const KERNELS: Kernels = Kernels {
-    load,
-    vertical,
-    horizontal,
-    widen,
-    finish,
-};
+pub(super) const KERNELS: Kernels = Kernels { load, vertical, horizontal, widen, finish };
 
 fn load(packing: Packing, source: &[u8], into: [&mut [u8]; 3]) {
     load_flipped(packing, source, into, 0);
 }
 
 /// Splits a row of the camera into its components; the bits of `flip` are flipped on the way.
-pub(super) fn load_flipped(packing: Packing, source: &[u8], into: [&mut [u8]; 3], flip: u8) {
+fn load_flipped(packing: Packing, source: &[u8], into: [&mut [u8]; 3], flip: u8) {
     let [a, b, c] = into;
     match packing {
         Packing::Plain => {
@@ -39,12 +33,7 @@ pub(super) fn load_flipped(packing: Packing, source: &[u8], into: [&mut [u8]; 3]
         }
         Packing::Yuyv | Packing::Uyvy => {
             let first = usize::from(packing == Packing::Uyvy);
-            for (((y, u), v), s) in a
-                .chunks_exact_mut(2)
-                .zip(b)
-                .zip(c)
-                .zip(source.chunks_exact(4))
-            {
+            for (((y, u), v), s) in a.chunks_exact_mut(2).zip(b).zip(c).zip(source.chunks_exact(4)) {
                 (y[0], y[1]) = (s[first] ^ flip, s[first + 2] ^ flip);
                 (*u, *v) = (s[1 - first] ^ flip, s[3 - first] ^ flip);
             }
@@ -52,13 +41,24 @@ pub(super) fn load_flipped(packing: Packing, source: &[u8], into: [&mut [u8]; 3]
     }
 }
 
+/// Loads what a SIMD loop has left over after `done` groups of samples.
+pub(super) fn load_rest(packing: Packing, source: &[u8], into: [&mut [u8]; 3], done: usize, flip: u8) {
+    let (bytes, samples) = match packing {
+        Packing::Plain => (1, 1),
+        Packing::Pairs => (2, 1),
+        Packing::Triples => (3, 1),
+        Packing::Yuyv | Packing::Uyvy => (4, 2),
+    };
+    let [a, b, c] = into;
+    let rest = [&mut a[done * samples..], b.get_mut(done..).unwrap_or_default(), c.get_mut(done..).unwrap_or_default()];
+    load_flipped(packing, &source[done * bytes..], rest, flip);
+}
+
 /// `into[x]` is the sum of `weights[k] * ring[offsets[k] + x]` in 1/256, or scaled, rounded.
 fn vertical(ring: &[u8], offsets: &[usize], weights: &[u8], scale: Option<Scale>, into: &mut [u8]) {
     for (x, out) in into.iter_mut().enumerate() {
         let taps = offsets.iter().zip(weights);
-        let sum: u16 = taps
-            .map(|(&offset, &weight)| u16::from(weight) * u16::from(ring[offset + x]))
-            .sum();
+        let sum: u16 = taps.map(|(&offset, &weight)| u16::from(weight) * u16::from(ring[offset + x])).sum();
         *out = match scale {
             None => ((u32::from(sum) + 128) >> 8) as u8,
             Some(scale) => (((scaled(sum, scale) + 32) >> SCALED_BITS) + 128) as u8,
@@ -87,10 +87,7 @@ fn horizontal(taps: &Row, source: &[u8], into: &mut [i16]) {
         *out = match taps.scale.get(block) {
             None => (sum ^ 0x8000) as i16,
             Some([bias, factor]) => {
-                let scale = Scale {
-                    bias: bias[output % BLOCK],
-                    factor: factor[output % BLOCK],
-                };
+                let scale = Scale { bias: bias[output % BLOCK], factor: factor[output % BLOCK] };
                 scaled(sum, scale) << (8 - SCALED_BITS)
             }
         };
@@ -114,15 +111,7 @@ fn finish(colour: &Colour, rows: [&[i16]; 3], flip: u8, into: &mut [u8]) {
         let rgb = match colour {
             Colour::Rgb => rows.map(|row| (((row[x] + 128) >> 8) as u8) ^ 0x80),
             Colour::Grey(luma) => [to_byte(scaled_luma(*luma, rows[0][x])); 3],
-            Colour::Yuv(
-                luma,
-                Chroma {
-                    red_v,
-                    green_u,
-                    green_v,
-                    blue_u,
-                },
-            ) => {
+            Colour::Yuv(luma, Chroma { red_v, green_u, green_v, blue_u }) => {
                 let y = scaled_luma(*luma, rows[0][x]);
                 let (u, v) = (rows[1][x], rows[2][x]);
                 let red = y + mulhrs(v, *red_v);

@@ -76,17 +76,11 @@ impl Axis {
     }
 
     fn bilinear(&self) -> Taps {
-        let mut taps = Taps {
-            count: 2,
-            index: Vec::new(),
-            weight: Vec::new(),
-            scale: None,
-        };
+        let mut taps = Taps { count: 2, index: Vec::new(), weight: Vec::new(), scale: None };
         let last = self.samples - 1;
         for output in 0..self.outputs {
             // One division of whole numbers: exact wherever the result is a whole number or a plain fraction.
-            let centre =
-                ((2 * output + 1) * self.pixels) as f64 / (2 * self.outputs * self.step) as f64;
+            let centre = ((2 * output + 1) * self.pixels) as f64 / (2 * self.outputs * self.step) as f64;
             let position = (centre - 0.5 + self.shift()).clamp(0.0, last as f64);
             let mut index = position as usize;
             let mut right = ((position - index as f64) * f64::from(WEIGHT_SUM)).round() as u32;
@@ -99,37 +93,23 @@ impl Axis {
                 taps.weight.extend([128, 128]);
             } else {
                 taps.index.extend([index, index + 1]);
-                taps.weight
-                    .extend([(WEIGHT_SUM - right) as u8, right as u8]);
+                taps.weight.extend([(WEIGHT_SUM - right) as u8, right as u8]);
             }
         }
         taps
     }
 
     fn area(&self) -> Taps {
-        let edge = |output: usize| {
-            (output * self.pixels) as f64 / (self.outputs * self.step) as f64 + self.shift()
-        };
+        let edge = |output: usize| (output * self.pixels) as f64 / (self.outputs * self.step) as f64 + self.shift();
         let end = |to: f64| (to.ceil() as usize).min(self.samples);
-        let spans: Vec<(f64, f64)> = (0..self.outputs)
-            .map(|output| (edge(output), edge(output + 1)))
-            .collect();
-        let count = spans
-            .iter()
-            .map(|&(from, to)| end(to) - from as usize)
-            .max()
-            .unwrap_or(0);
+        let spans: Vec<(f64, f64)> = (0..self.outputs).map(|output| (edge(output), edge(output + 1))).collect();
+        let count = spans.iter().map(|&(from, to)| end(to) - from as usize).max().unwrap_or(0);
         // Whole samples all get the same weight, and the sum is what it is: see `Scale`. Where that weight would be less
         // than 1, some samples get none.
         let shrink = self.pixels as f64 / (self.outputs * self.step) as f64;
         let whole = (f64::from(WEIGHT_SUM - 1) / shrink).floor();
         let count = count.next_multiple_of(2);
-        let mut taps = Taps {
-            count,
-            index: Vec::new(),
-            weight: Vec::new(),
-            scale: Some(Vec::new()),
-        };
+        let mut taps = Taps { count, index: Vec::new(), weight: Vec::new(), scale: Some(Vec::new()) };
         for (from, to) in spans {
             // The last sample stands for what lies past the edge.
             let cut = |index: usize| {
@@ -143,8 +123,7 @@ impl Axis {
                 if whole >= 1.0 {
                     ((cut(index + 1) - cut(index)) * whole).round() as u8
                 } else {
-                    let running =
-                        |index| ((cut(index) - from) / shrink * f64::from(WEIGHT_SUM)).round();
+                    let running = |index| ((cut(index) - from) / shrink * f64::from(WEIGHT_SUM)).round();
                     (running(index + 1) - running(index)) as u8
                 }
             };
@@ -165,10 +144,7 @@ impl Axis {
 impl Scale {
     fn new(sum: u32) -> Self {
         let factor = f64::from(1u32 << (15 + SCALED_BITS)) / f64::from(sum);
-        Self {
-            bias: (sum * 128) as i16,
-            factor: factor.round() as i16,
-        }
+        Self { bias: (sum * 128) as i16, factor: factor.round() as i16 }
     }
 }
 
@@ -184,18 +160,8 @@ impl Column {
     pub(super) fn new(axis: &Axis) -> Self {
         let mut taps = axis.taps();
         let mut needed = Vec::with_capacity(axis.outputs);
-        for (index, weight) in taps
-            .index
-            .chunks_mut(taps.count)
-            .zip(taps.weight.chunks(taps.count))
-        {
-            let used = || {
-                index
-                    .iter()
-                    .zip(weight)
-                    .filter(|(_, &weight)| weight > 0)
-                    .map(|(&index, _)| index)
-            };
+        for (index, weight) in taps.index.chunks_mut(taps.count).zip(taps.weight.chunks(taps.count)) {
+            let used = || index.iter().zip(weight).filter(|(_, &weight)| weight > 0).map(|(&index, _)| index);
             let (first, last) = (used().min().unwrap_or(0), used().max().unwrap_or(0));
             for index in index {
                 *index = (*index).clamp(first, last);
@@ -207,11 +173,7 @@ impl Column {
 
     /// Rows that must be at hand at the same time.
     pub(super) fn window(&self) -> usize {
-        self.needed
-            .iter()
-            .map(|&(first, last)| last - first + 1)
-            .max()
-            .unwrap_or(1)
+        self.needed.iter().map(|&(first, last)| last - first + 1).max().unwrap_or(1)
     }
 
     /// Taps per output row.
@@ -228,11 +190,7 @@ impl Column {
     pub(super) fn taps(&self, output: usize) -> (&[usize], &[u8], Option<Scale>) {
         let range = output * self.taps.count..(output + 1) * self.taps.count;
         let scale = self.taps.scale.as_ref().map(|scale| scale[output]);
-        (
-            &self.taps.index[range.clone()],
-            &self.taps.weight[range],
-            scale,
-        )
+        (&self.taps.index[range.clone()], &self.taps.weight[range], scale)
     }
 }
 
@@ -261,28 +219,18 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn new(axis: &Axis) -> Self {
-        let Taps {
-            count,
-            index,
-            weight,
-            scale,
-        } = axis.taps();
+        let Taps { count, index, weight, scale } = axis.taps();
         let pairs = count / 2;
         // Outputs that only fill the last block repeat the last real one.
         let tap = |output: usize, tap: usize| output.min(axis.outputs - 1) * count + tap;
         let halves = axis.outputs.div_ceil(BLOCK) * 2;
-        let span = (0..halves)
-            .map(|half| index[tap(half * 8 + 7, 1)] + 1 - index[tap(half * 8, 0)])
-            .max();
+        let span = (0..halves).map(|half| index[tap(half * 8 + 7, 1)] + 1 - index[tap(half * 8, 0)]).max();
         let loads = span.unwrap_or(1).div_ceil(16);
         let blocks = halves / 2;
         let scale = scale.map_or(Vec::new(), |scale| {
             let block = |block: usize| {
                 let at = |lane: usize| scale[(block * BLOCK + lane).min(axis.outputs - 1)];
-                [
-                    std::array::from_fn(|lane| at(lane).bias),
-                    std::array::from_fn(|lane| at(lane).factor),
-                ]
+                [std::array::from_fn(|lane| at(lane).bias), std::array::from_fn(|lane| at(lane).factor)]
             };
             (0..blocks).map(block).collect()
         });
@@ -303,8 +251,7 @@ impl Row {
             for output in 0..8 {
                 for end in 0..2 {
                     let offset = index[tap(half * 8 + output, end)] - base;
-                    row.mask[block * loads + offset / 16][side * 16 + output * 2 + end] =
-                        (offset % 16) as u8;
+                    row.mask[block * loads + offset / 16][side * 16 + output * 2 + end] = (offset % 16) as u8;
                     for pair in 0..pairs {
                         row.weight[block * pairs + pair][side * 16 + output * 2 + end] =
                             weight[tap(half * 8 + output, pair * 2 + end)];

@@ -9,16 +9,10 @@ use std::arch::x86_64::*;
 
 use super::colour::{Chroma, Colour, Luma, FRACTION_BITS};
 use super::kernels::{Kernels, Packing, PAD};
-use super::scalar;
+use super::scalar::load_rest;
 use super::taps::{Row, Scale, BLOCK, SCALED_BITS};
 
-pub(super) const KERNELS: Kernels = Kernels {
-    load,
-    vertical,
-    horizontal,
-    widen,
-    finish,
-};
+pub(super) const KERNELS: Kernels = Kernels { load, vertical, horizontal, widen, finish };
 
 /// What turns a camera's byte into a row's.
 pub(super) const FLIP: u8 = 0x80;
@@ -70,26 +64,7 @@ fn load(packing: Packing, source: &[u8], into: [&mut [u8]; 3]) {
         Packing::Yuyv => load_quads(source, a, b, c, false),
         Packing::Uyvy => load_quads(source, a, b, c, true),
     };
-    load_rest(packing, source, [a, b, c], done);
-}
-
-/// Loads what follows the first `done` groups: single bytes, pairs, triples or quads.
-pub(super) fn load_rest(packing: Packing, source: &[u8], into: [&mut [u8]; 3], done: usize) {
-    let [a, b, c] = into;
-    let (bytes, first) = match packing {
-        Packing::Plain => (done, done),
-        Packing::Pairs => (done * 2, done),
-        Packing::Triples => (done * 3, done),
-        Packing::Yuyv | Packing::Uyvy => (done * 4, done * 2),
-    };
-    let from = |plane: &'_ mut [u8], at: usize| -> usize { at.min(plane.len()) };
-    let (at_b, at_c) = (from(b, done), from(c, done));
-    scalar::load_flipped(
-        packing,
-        &source[bytes..],
-        [&mut a[first..], &mut b[at_b..], &mut c[at_c..]],
-        FLIP,
-    );
+    load_rest(packing, source, [a, b, c], done, FLIP);
 }
 
 #[target_feature(enable = "sse4.1")]
@@ -101,10 +76,7 @@ fn load_plain(source: &[u8], a: &mut [u8]) -> usize {
         // SAFETY: both slices hold `words` words of 16 bytes.
         unsafe {
             let value = _mm_loadu_si128(source.as_ptr().add(word * 16).cast());
-            _mm_storeu_si128(
-                a.as_mut_ptr().add(word * 16).cast(),
-                _mm_xor_si128(value, flip),
-            );
+            _mm_storeu_si128(a.as_mut_ptr().add(word * 16).cast(), _mm_xor_si128(value, flip));
         }
     }
     words * 16
@@ -119,10 +91,7 @@ fn load_pairs(source: &[u8], a: &mut [u8], b: &mut [u8]) -> usize {
         // SAFETY: the source holds `words` times 32 bytes, the others `words` times 16.
         unsafe {
             let first = _mm_xor_si128(_mm_loadu_si128(source.as_ptr().add(word * 32).cast()), flip);
-            let second = _mm_xor_si128(
-                _mm_loadu_si128(source.as_ptr().add(word * 32 + 16).cast()),
-                flip,
-            );
+            let second = _mm_xor_si128(_mm_loadu_si128(source.as_ptr().add(word * 32 + 16).cast()), flip);
             let even = _mm_packus_epi16(_mm_and_si128(first, low), _mm_and_si128(second, low));
             let odd = _mm_packus_epi16(_mm_srli_epi16(first, 8), _mm_srli_epi16(second, 8));
             _mm_storeu_si128(a.as_mut_ptr().add(word * 16).cast(), even);
@@ -149,10 +118,7 @@ pub(super) fn load_triples(source: &[u8], a: &mut [u8], b: &mut [u8], c: &mut [u
             ]
         };
         for (plane, masks) in [&mut *a, &mut *b, &mut *c].into_iter().zip(&masks) {
-            let (x, y) = (
-                _mm_shuffle_epi8(packed[0], masks[0]),
-                _mm_shuffle_epi8(packed[1], masks[1]),
-            );
+            let (x, y) = (_mm_shuffle_epi8(packed[0], masks[0]), _mm_shuffle_epi8(packed[1], masks[1]));
             let value = _mm_or_si128(_mm_or_si128(x, y), _mm_shuffle_epi8(packed[2], masks[2]));
             // SAFETY: each plane holds `words` words of 16 bytes.
             unsafe { _mm_storeu_si128(plane.as_mut_ptr().add(word * 16).cast(), value) };
@@ -162,13 +128,7 @@ pub(super) fn load_triples(source: &[u8], a: &mut [u8], b: &mut [u8], c: &mut [u
 }
 
 #[target_feature(enable = "sse4.1")]
-fn load_quads(
-    source: &[u8],
-    y: &mut [u8],
-    u: &mut [u8],
-    v: &mut [u8],
-    chroma_first: bool,
-) -> usize {
+fn load_quads(source: &[u8], y: &mut [u8], u: &mut [u8], v: &mut [u8], chroma_first: bool) -> usize {
     let words = source.len() / 64;
     assert!(y.len() >= words * 32 && u.len() >= words * 16 && v.len() >= words * 16);
     let (flip, low) = (_mm_set1_epi8(FLIP as i8), _mm_set1_epi16(0xff));
@@ -181,21 +141,11 @@ fn load_quads(
             let even = |x, y| _mm_packus_epi16(_mm_and_si128(x, low), _mm_and_si128(y, low));
             let odd = |x, y| _mm_packus_epi16(_mm_srli_epi16(x, 8), _mm_srli_epi16(y, 8));
             let (evens, odds) = ((even(p, q), even(r, s)), (odd(p, q), odd(r, s)));
-            let (luma, chroma) = if chroma_first {
-                (odds, evens)
-            } else {
-                (evens, odds)
-            };
+            let (luma, chroma) = if chroma_first { (odds, evens) } else { (evens, odds) };
             _mm_storeu_si128(y.as_mut_ptr().add(word * 32).cast(), luma.0);
             _mm_storeu_si128(y.as_mut_ptr().add(word * 32 + 16).cast(), luma.1);
-            _mm_storeu_si128(
-                u.as_mut_ptr().add(word * 16).cast(),
-                even(chroma.0, chroma.1),
-            );
-            _mm_storeu_si128(
-                v.as_mut_ptr().add(word * 16).cast(),
-                odd(chroma.0, chroma.1),
-            );
+            _mm_storeu_si128(u.as_mut_ptr().add(word * 16).cast(), even(chroma.0, chroma.1));
+            _mm_storeu_si128(v.as_mut_ptr().add(word * 16).cast(), odd(chroma.0, chroma.1));
         }
     }
     words * 16
@@ -203,12 +153,7 @@ fn load_quads(
 
 #[target_feature(enable = "sse4.1")]
 fn vertical(ring: &[u8], offsets: &[usize], weights: &[u8], scale: Option<Scale>, into: &mut [u8]) {
-    assert!(
-        offsets
-            .iter()
-            .all(|offset| offset + into.len() <= ring.len())
-            && offsets.len() % 2 == 0
-    );
+    assert!(offsets.iter().all(|offset| offset + into.len() <= ring.len()) && offsets.len() % 2 == 0);
     let factor = scale.map(|scale| _mm_set1_epi16(scale.factor));
     for (x, out) in into.chunks_exact_mut(16).enumerate() {
         let (mut low, mut high) = (_mm_setzero_si128(), _mm_setzero_si128());
@@ -226,19 +171,11 @@ fn vertical(ring: &[u8], offsets: &[usize], weights: &[u8], scale: Option<Scale>
             None => _mm_srai_epi16(_mm_add_epi16(sum, _mm_set1_epi16(128)), 8),
             Some(factor) => {
                 let half = _mm_set1_epi16(1 << (SCALED_BITS - 1));
-                _mm_srai_epi16(
-                    _mm_add_epi16(_mm_mulhrs_epi16(sum, factor), half),
-                    SCALED_BITS as i32,
-                )
+                _mm_srai_epi16(_mm_add_epi16(_mm_mulhrs_epi16(sum, factor), half), SCALED_BITS as i32)
             }
         };
         // SAFETY: the chunk has 16 bytes.
-        unsafe {
-            _mm_storeu_si128(
-                out.as_mut_ptr().cast(),
-                _mm_packs_epi16(round(low), round(high)),
-            )
-        };
+        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), _mm_packs_epi16(round(low), round(high))) };
     }
 }
 
@@ -255,8 +192,7 @@ fn horizontal(taps: &Row, source: &[u8], into: &mut [i16]) {
                 let mask = &taps.mask[block * taps.loads + load];
                 // SAFETY: `reach` covers every load of every base; a mask has 32 bytes.
                 unsafe {
-                    let bytes =
-                        _mm_loadu_si128(source.as_ptr().add(base + pair * 2 + load * 16).cast());
+                    let bytes = _mm_loadu_si128(source.as_ptr().add(base + pair * 2 + load * 16).cast());
                     let mask = _mm_loadu_si128(mask.as_ptr().add(side * 16).cast());
                     pixels = _mm_or_si128(pixels, _mm_shuffle_epi8(bytes, mask));
                 }
@@ -284,10 +220,7 @@ fn widen(source: &[u8], into: &mut [i16]) {
             let bytes = _mm_loadu_si128(bytes.as_ptr().cast());
             let zero = _mm_setzero_si128();
             _mm_storeu_si128(out.as_mut_ptr().cast(), _mm_unpacklo_epi8(zero, bytes));
-            _mm_storeu_si128(
-                out.as_mut_ptr().add(8).cast(),
-                _mm_unpackhi_epi8(zero, bytes),
-            );
+            _mm_storeu_si128(out.as_mut_ptr().add(8).cast(), _mm_unpackhi_epi8(zero, bytes));
         }
     }
 }
@@ -295,32 +228,20 @@ fn widen(source: &[u8], into: &mut [i16]) {
 #[target_feature(enable = "sse4.1")]
 fn finish(colour: &Colour, rows: [&[i16]; 3], flip: u8, into: &mut [u8]) {
     let width = into.len() / 3;
-    assert!(rows
-        .iter()
-        .all(|row| row.len() >= width.next_multiple_of(PAD)));
+    assert!(rows.iter().all(|row| row.len() >= width.next_multiple_of(PAD)));
     let flip = _mm_set1_epi8(flip as i8);
     let masks = MERGE.map(|masks| [mask(&masks[0]), mask(&masks[1]), mask(&masks[2])]);
     for (x, out) in into.chunks_mut(48).enumerate() {
         // SAFETY: the rows are padded to a multiple of 32.
-        let at = |row: usize, half: usize| unsafe {
-            _mm_loadu_si128(rows[row].as_ptr().add(x * 16 + half * 8).cast())
-        };
+        let at = |row: usize, half: usize| unsafe { _mm_loadu_si128(rows[row].as_ptr().add(x * 16 + half * 8).cast()) };
         let first = colour_of(colour, at(0, 0), at(1, 0), at(2, 0));
         let second = colour_of(colour, at(0, 1), at(1, 1), at(2, 1));
-        let [r, g, b] =
-            [0, 1, 2].map(|i| _mm_xor_si128(_mm_packus_epi16(first[i], second[i]), flip));
+        let [r, g, b] = [0, 1, 2].map(|i| _mm_xor_si128(_mm_packus_epi16(first[i], second[i]), flip));
         let mut packed = [0u8; 48];
         let whole = out.len() == 48;
-        let target = if whole {
-            out.as_mut_ptr()
-        } else {
-            packed.as_mut_ptr()
-        };
+        let target = if whole { out.as_mut_ptr() } else { packed.as_mut_ptr() };
         for word in 0..3 {
-            let (r, g) = (
-                _mm_shuffle_epi8(r, masks[0][word]),
-                _mm_shuffle_epi8(g, masks[1][word]),
-            );
+            let (r, g) = (_mm_shuffle_epi8(r, masks[0][word]), _mm_shuffle_epi8(g, masks[1][word]));
             let value = _mm_or_si128(_mm_or_si128(r, g), _mm_shuffle_epi8(b, masks[2][word]));
             // SAFETY: `target` has 48 bytes.
             unsafe { _mm_storeu_si128(target.add(word * 16).cast(), value) };
@@ -343,15 +264,7 @@ fn colour_of(colour: &Colour, y: __m128i, u: __m128i, v: __m128i) -> [__m128i; 3
             _mm_add_epi16(rounded, _mm_set1_epi16(128))
         }),
         Colour::Grey(luma) => [whole(lit(luma)); 3],
-        Colour::Yuv(
-            luma,
-            Chroma {
-                red_v,
-                green_u,
-                green_v,
-                blue_u,
-            },
-        ) => {
+        Colour::Yuv(luma, Chroma { red_v, green_u, green_v, blue_u }) => {
             let y = lit(luma);
             let green = _mm_add_epi16(times(u, *green_u), times(v, *green_v));
             let sums = [times(v, *red_v), green, times(u, *blue_u)];
