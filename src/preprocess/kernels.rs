@@ -49,7 +49,8 @@ pub(super) enum Packing {
 pub(super) struct Kernels {
     /// Splits a row of the camera into its components. The destinations may be longer.
     pub(super) load: unsafe fn(Packing, &[u8], [&mut [u8]; 3]),
-    /// Weighs rows of a ring against each other; the length is a multiple of [`PAD`], the number of taps even.
+    /// Weighs rows of a ring against each other, without a scale just two; the length is a multiple of [`PAD`], the number
+    /// of taps even.
     pub(super) vertical: unsafe fn(&[u8], &[usize], &[u8], Option<Scale>, &mut [u8]),
     /// Weighs samples of a row; writes [`Row::padded`] outputs, which are `(value - 128) * 256`.
     pub(super) horizontal: unsafe fn(&Row, &[u8], &mut [i16]),

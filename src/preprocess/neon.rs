@@ -82,26 +82,42 @@ fn add_tap(sums: (uint16x8_t, uint16x8_t), values: uint8x16_t, weight: u8) -> (u
 #[target_feature(enable = "neon")]
 fn vertical(ring: &[u8], offsets: &[usize], weights: &[u8], scale: Option<Scale>, into: &mut [u8]) {
     assert!(offsets.iter().all(|offset| offset + into.len() <= ring.len()));
+    match scale {
+        None => mix_two(&ring[offsets[0]..], &ring[offsets[1]..], [weights[0], weights[1]], into),
+        Some(scale) => mix_many(ring, offsets, weights, scale, into),
+    }
+}
+
+#[target_feature(enable = "neon")]
+fn mix_two(top: &[u8], bottom: &[u8], weights: [u8; 2], into: &mut [u8]) {
+    let sources = top.chunks_exact(16).zip(bottom.chunks_exact(16));
+    for (out, (top, bottom)) in into.chunks_exact_mut(16).zip(sources) {
+        // SAFETY: the chunks have 16 bytes.
+        unsafe {
+            let zero = vdupq_n_u16(0);
+            let sums = add_tap((zero, zero), vld1q_u8(top.as_ptr()), weights[0]);
+            let sums = add_tap(sums, vld1q_u8(bottom.as_ptr()), weights[1]);
+            vst1q_u8(out.as_mut_ptr(), vrshrn_high_n_u16::<8>(vrshrn_n_u16::<8>(sums.0), sums.1));
+        }
+    }
+}
+
+#[target_feature(enable = "neon")]
+fn mix_many(ring: &[u8], offsets: &[usize], weights: &[u8], scale: Scale, into: &mut [u8]) {
+    // Wraps around below zero and, as the weights add up to the bias, comes back as a signed value.
+    let start = vdupq_n_u16(scale.bias.wrapping_neg() as u16);
+    let scaled = |sum| vqrdmulhq_n_s16(vreinterpretq_s16_u16(sum), scale.factor);
     for (x, out) in into.chunks_exact_mut(16).enumerate() {
-        // Wraps around below zero and, as the weights add up to the bias, comes back as a signed value.
-        let start = vdupq_n_u16(scale.map_or(0, |scale| scale.bias.wrapping_neg() as u16));
         let mut sums = (start, start);
         for (&offset, &weight) in offsets.iter().zip(weights) {
-            // SAFETY: every offset has as many bytes after it as `into` has in all.
+            // SAFETY: the caller has checked that every offset has as many bytes after it as `into` has in all.
             let values = unsafe { vld1q_u8(ring.as_ptr().add(offset + x * 16)) };
             sums = add_tap(sums, values, weight);
         }
-        let value = match scale {
-            None => vrshrn_high_n_u16::<8>(vrshrn_n_u16::<8>(sums.0), sums.1),
-            Some(Scale { factor, .. }) => {
-                let scaled = |sum| vqrdmulhq_n_s16(vreinterpretq_s16_u16(sum), factor);
-                let low = vrshrn_n_s16::<{ SCALED_BITS as i32 }>(scaled(sums.0));
-                let both = vrshrn_high_n_s16::<{ SCALED_BITS as i32 }>(low, scaled(sums.1));
-                veorq_u8(vreinterpretq_u8_s8(both), vdupq_n_u8(0x80))
-            }
-        };
+        let low = vrshrn_n_s16::<{ SCALED_BITS as i32 }>(scaled(sums.0));
+        let both = vrshrn_high_n_s16::<{ SCALED_BITS as i32 }>(low, scaled(sums.1));
         // SAFETY: the chunk has 16 bytes.
-        unsafe { vst1q_u8(out.as_mut_ptr(), value) };
+        unsafe { vst1q_u8(out.as_mut_ptr(), veorq_u8(vreinterpretq_u8_s8(both), vdupq_n_u8(0x80))) };
     }
 }
 
