@@ -5,7 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::colour::{Chroma, Colour, Luma, FRACTION_BITS};
-use super::kernels::{Kernels, Packing, PAD};
+use super::kernels::{Kernels, Mix, Packing, PAD};
 use super::scalar::load_rest;
 use super::taps::{Row, Scale, BLOCK, SCALED_BITS};
 use super::x86::{load_triples, FLIP, MERGE};
@@ -101,11 +101,11 @@ fn pair(weights: &[u8]) -> __m256i {
 }
 
 #[target_feature(enable = "avx2")]
-fn vertical(ring: &[u8], offsets: &[usize], weights: &[u8], scale: Option<Scale>, into: &mut [u8]) {
-    assert!(offsets.iter().all(|offset| offset + into.len() <= ring.len()) && offsets.len() % 2 == 0);
+fn vertical(mix: &Mix<'_>, into: &mut [u8]) {
+    let Mix { ring, offsets, weights, scale } = *mix;
     match scale {
         None => mix_two(&ring[offsets[0]..], &ring[offsets[1]..], pair(weights), into),
-        Some(Scale { factor, .. }) => mix_many(ring, offsets, weights, factor, into),
+        Some(scale) => mix_many(mix, scale, into),
     }
 }
 
@@ -128,14 +128,16 @@ fn mix_two(top: &[u8], bottom: &[u8], weight: __m256i, into: &mut [u8]) {
 }
 
 #[target_feature(enable = "avx2")]
-fn mix_many(ring: &[u8], offsets: &[usize], weights: &[u8], factor: i16, into: &mut [u8]) {
-    let (factor, half) = (_mm256_set1_epi16(factor), _mm256_set1_epi16(1 << (SCALED_BITS - 1)));
+fn mix_many(mix: &Mix<'_>, scale: Scale, into: &mut [u8]) {
+    let Mix { ring, offsets, weights, .. } = *mix;
+    assert!(offsets.iter().all(|offset| offset + into.len() <= ring.len()));
+    let (factor, half) = (_mm256_set1_epi16(scale.factor), _mm256_set1_epi16(1 << (SCALED_BITS - 1)));
     let round = |sum| _mm256_srai_epi16(_mm256_add_epi16(_mm256_mulhrs_epi16(sum, factor), half), SCALED_BITS as i32);
     for (x, out) in into.chunks_exact_mut(32).enumerate() {
         let (mut low, mut high) = (_mm256_setzero_si256(), _mm256_setzero_si256());
         for (offsets, weights) in offsets.chunks_exact(2).zip(weights.chunks_exact(2)) {
             let weight = pair(weights);
-            // SAFETY: the caller has checked that every offset has as many bytes after it as `into` has in all.
+            // SAFETY: every offset has as many bytes after it as `into` has in all.
             let (a, b) = unsafe {
                 let at = |offset: usize| _mm256_loadu_si256(ring.as_ptr().add(offset + x * 32).cast());
                 (at(offsets[0]), at(offsets[1]))

@@ -5,7 +5,7 @@
 use std::arch::aarch64::*;
 
 use super::colour::{Chroma, Colour, Luma, FRACTION_BITS};
-use super::kernels::{Kernels, Packing, PAD};
+use super::kernels::{Kernels, Mix, Packing, PAD};
 use super::scalar::load_rest;
 use super::taps::{Row, Scale, BLOCK, SCALED_BITS};
 
@@ -80,11 +80,11 @@ fn add_tap(sums: (uint16x8_t, uint16x8_t), values: uint8x16_t, weight: u8) -> (u
 }
 
 #[target_feature(enable = "neon")]
-fn vertical(ring: &[u8], offsets: &[usize], weights: &[u8], scale: Option<Scale>, into: &mut [u8]) {
-    assert!(offsets.iter().all(|offset| offset + into.len() <= ring.len()));
+fn vertical(mix: &Mix<'_>, into: &mut [u8]) {
+    let Mix { ring, offsets, weights, scale } = *mix;
     match scale {
         None => mix_two(&ring[offsets[0]..], &ring[offsets[1]..], [weights[0], weights[1]], into),
-        Some(scale) => mix_many(ring, offsets, weights, scale, into),
+        Some(scale) => mix_many(mix, scale, into),
     }
 }
 
@@ -103,14 +103,16 @@ fn mix_two(top: &[u8], bottom: &[u8], weights: [u8; 2], into: &mut [u8]) {
 }
 
 #[target_feature(enable = "neon")]
-fn mix_many(ring: &[u8], offsets: &[usize], weights: &[u8], scale: Scale, into: &mut [u8]) {
+fn mix_many(mix: &Mix<'_>, scale: Scale, into: &mut [u8]) {
+    let Mix { ring, offsets, weights, .. } = *mix;
+    assert!(offsets.iter().all(|offset| offset + into.len() <= ring.len()));
     // Wraps around below zero and, as the weights add up to the bias, comes back as a signed value.
     let start = vdupq_n_u16(scale.bias.wrapping_neg() as u16);
     let scaled = |sum| vqrdmulhq_n_s16(vreinterpretq_s16_u16(sum), scale.factor);
     for (x, out) in into.chunks_exact_mut(16).enumerate() {
         let mut sums = (start, start);
         for (&offset, &weight) in offsets.iter().zip(weights) {
-            // SAFETY: the caller has checked that every offset has as many bytes after it as `into` has in all.
+            // SAFETY: every offset has as many bytes after it as `into` has in all.
             let values = unsafe { vld1q_u8(ring.as_ptr().add(offset + x * 16)) };
             sums = add_tap(sums, values, weight);
         }

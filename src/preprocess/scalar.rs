@@ -3,7 +3,7 @@
 //! Rows hold the bytes as the camera sends them. It also converts the odd ends of rows for the SIMD backends.
 
 use super::colour::{Chroma, Colour, Luma, FRACTION_BITS};
-use super::kernels::{Kernels, Packing};
+use super::kernels::{Kernels, Mix, Packing};
 use super::taps::{Row, Scale, BLOCK, SCALED_BITS};
 
 pub(super) const KERNELS: Kernels = Kernels { load, vertical, horizontal, widen, finish };
@@ -55,7 +55,8 @@ pub(super) fn load_rest(packing: Packing, source: &[u8], into: [&mut [u8]; 3], d
 }
 
 /// `into[x]` is the sum of `weights[k] * ring[offsets[k] + x]` in 1/256, or scaled, rounded.
-fn vertical(ring: &[u8], offsets: &[usize], weights: &[u8], scale: Option<Scale>, into: &mut [u8]) {
+fn vertical(mix: &Mix<'_>, into: &mut [u8]) {
+    let Mix { ring, offsets, weights, scale } = *mix;
     for (x, out) in into.iter_mut().enumerate() {
         let taps = offsets.iter().zip(weights);
         let sum: u16 = taps.map(|(&offset, &weight)| u16::from(weight) * u16::from(ring[offset + x])).sum();

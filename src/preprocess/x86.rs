@@ -8,7 +8,7 @@
 use std::arch::x86_64::*;
 
 use super::colour::{Chroma, Colour, Luma, FRACTION_BITS};
-use super::kernels::{Kernels, Packing, PAD};
+use super::kernels::{Kernels, Mix, Packing, PAD};
 use super::scalar::load_rest;
 use super::taps::{Row, Scale, BLOCK, SCALED_BITS};
 
@@ -152,11 +152,11 @@ fn load_quads(source: &[u8], y: &mut [u8], u: &mut [u8], v: &mut [u8], chroma_fi
 }
 
 #[target_feature(enable = "sse4.1")]
-fn vertical(ring: &[u8], offsets: &[usize], weights: &[u8], scale: Option<Scale>, into: &mut [u8]) {
-    assert!(offsets.iter().all(|offset| offset + into.len() <= ring.len()) && offsets.len() % 2 == 0);
+fn vertical(mix: &Mix<'_>, into: &mut [u8]) {
+    let Mix { ring, offsets, weights, scale } = *mix;
     match scale {
         None => mix_two(&ring[offsets[0]..], &ring[offsets[1]..], pair(weights), into),
-        Some(Scale { factor, .. }) => mix_many(ring, offsets, weights, factor, into),
+        Some(scale) => mix_many(mix, scale, into),
     }
 }
 
@@ -182,14 +182,16 @@ fn mix_two(top: &[u8], bottom: &[u8], weight: __m128i, into: &mut [u8]) {
 }
 
 #[target_feature(enable = "sse4.1")]
-fn mix_many(ring: &[u8], offsets: &[usize], weights: &[u8], factor: i16, into: &mut [u8]) {
-    let (factor, half) = (_mm_set1_epi16(factor), _mm_set1_epi16(1 << (SCALED_BITS - 1)));
+fn mix_many(mix: &Mix<'_>, scale: Scale, into: &mut [u8]) {
+    let Mix { ring, offsets, weights, .. } = *mix;
+    assert!(offsets.iter().all(|offset| offset + into.len() <= ring.len()));
+    let (factor, half) = (_mm_set1_epi16(scale.factor), _mm_set1_epi16(1 << (SCALED_BITS - 1)));
     let round = |sum| _mm_srai_epi16(_mm_add_epi16(_mm_mulhrs_epi16(sum, factor), half), SCALED_BITS as i32);
     for (x, out) in into.chunks_exact_mut(16).enumerate() {
         let (mut low, mut high) = (_mm_setzero_si128(), _mm_setzero_si128());
         for (offsets, weights) in offsets.chunks_exact(2).zip(weights.chunks_exact(2)) {
             let weight = pair(weights);
-            // SAFETY: the caller has checked that every offset has as many bytes after it as `into` has in all.
+            // SAFETY: every offset has as many bytes after it as `into` has in all.
             let (a, b) = unsafe {
                 let at = |offset: usize| _mm_loadu_si128(ring.as_ptr().add(offset + x * 16).cast());
                 (at(offsets[0]), at(offsets[1]))
@@ -212,8 +214,8 @@ fn horizontal(taps: &Row, source: &[u8], into: &mut [i16]) {
     let blocks = into.chunks_exact_mut(BLOCK).zip(&taps.base).enumerate();
     if taps.scale.is_empty() {
         for ((_, (out, base)), (mask, weight)) in blocks.zip(taps.mask.iter().zip(&taps.weight)) {
-            for side in 0..2 {
-                let pixels = _mm_shuffle_epi8(at(base[side] as usize), word(mask, side));
+            for (side, &base) in base.iter().enumerate() {
+                let pixels = _mm_shuffle_epi8(at(base as usize), word(mask, side));
                 let sum = _mm_maddubs_epi16(word(weight, side), pixels);
                 // SAFETY: the chunk has 8 values for either side.
                 unsafe { _mm_storeu_si128(out.as_mut_ptr().add(side * 8).cast(), sum) };
@@ -224,12 +226,12 @@ fn horizontal(taps: &Row, source: &[u8], into: &mut [i16]) {
     for (block, (out, base)) in blocks {
         let masks = &taps.mask[block * taps.loads..][..taps.loads];
         let weights = &taps.weight[block * taps.pairs..][..taps.pairs];
-        for side in 0..2 {
+        for (side, &base) in base.iter().enumerate() {
             let mut sum = _mm_setzero_si128();
             for (pair, weight) in weights.iter().enumerate() {
                 let mut pixels = _mm_setzero_si128();
                 for (load, mask) in masks.iter().enumerate() {
-                    let bytes = at(base[side] as usize + pair * 2 + load * 16);
+                    let bytes = at(base as usize + pair * 2 + load * 16);
                     pixels = _mm_or_si128(pixels, _mm_shuffle_epi8(bytes, word(mask, side)));
                 }
                 sum = _mm_add_epi16(sum, _mm_maddubs_epi16(word(weight, side), pixels));
