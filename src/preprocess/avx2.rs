@@ -5,9 +5,10 @@
 use std::arch::x86_64::*;
 
 use super::colour::{Chroma, Colour, Luma, FRACTION_BITS};
-use super::kernels::{Kernels, Packing, PAD};
+use super::kernels::{Kernels, Mix, Packing, PAD};
+use super::scalar::load_rest;
 use super::taps::{Row, Scale, BLOCK, SCALED_BITS};
-use super::x86::{load_rest, load_triples, FLIP, MERGE};
+use super::x86::{load_triples, FLIP, MERGE};
 
 pub(super) const KERNELS: Kernels = Kernels { load, vertical, horizontal, widen, finish };
 
@@ -21,7 +22,7 @@ fn load(packing: Packing, source: &[u8], into: [&mut [u8]; 3]) {
         Packing::Yuyv => load_quads(source, a, b, c, false),
         Packing::Uyvy => load_quads(source, a, b, c, true),
     };
-    load_rest(packing, source, [a, b, c], done);
+    load_rest(packing, source, [a, b, c], done, FLIP);
 }
 
 /// The even bytes of two words.
@@ -100,18 +101,11 @@ fn pair(weights: &[u8]) -> __m256i {
 }
 
 #[target_feature(enable = "avx2")]
-fn vertical(ring: &[u8], offsets: &[usize], weights: &[u8], scale: Option<Scale>, into: &mut [u8]) {
-    assert!(offsets.iter().all(|offset| offset + into.len() <= ring.len()) && offsets.len() % 2 == 0);
-    match (scale, offsets, weights) {
-        (None, &[top, bottom], &[_, _]) => mix_two(&ring[top..], &ring[bottom..], pair(weights), into),
-        (None, ..) => mix_many(ring, offsets, weights, into, |sum| {
-            _mm256_srai_epi16(_mm256_add_epi16(sum, _mm256_set1_epi16(128)), 8)
-        }),
-        (Some(Scale { factor, .. }), ..) => mix_many(ring, offsets, weights, into, |sum| {
-            let half = _mm256_set1_epi16(1 << (SCALED_BITS - 1));
-            let scaled = _mm256_mulhrs_epi16(sum, _mm256_set1_epi16(factor));
-            _mm256_srai_epi16(_mm256_add_epi16(scaled, half), SCALED_BITS as i32)
-        }),
+fn vertical(mix: &Mix<'_>, into: &mut [u8]) {
+    let Mix { ring, offsets, weights, scale } = *mix;
+    match scale {
+        None => mix_two(&ring[offsets[0]..], &ring[offsets[1]..], pair(weights), into),
+        Some(scale) => mix_many(mix, scale, into),
     }
 }
 
@@ -134,12 +128,16 @@ fn mix_two(top: &[u8], bottom: &[u8], weight: __m256i, into: &mut [u8]) {
 }
 
 #[target_feature(enable = "avx2")]
-fn mix_many(ring: &[u8], offsets: &[usize], weights: &[u8], into: &mut [u8], round: impl Fn(__m256i) -> __m256i) {
+fn mix_many(mix: &Mix<'_>, scale: Scale, into: &mut [u8]) {
+    let Mix { ring, offsets, weights, .. } = *mix;
+    assert!(offsets.iter().all(|offset| offset + into.len() <= ring.len()));
+    let (factor, half) = (_mm256_set1_epi16(scale.factor), _mm256_set1_epi16(1 << (SCALED_BITS - 1)));
+    let round = |sum| _mm256_srai_epi16(_mm256_add_epi16(_mm256_mulhrs_epi16(sum, factor), half), SCALED_BITS as i32);
     for (x, out) in into.chunks_exact_mut(32).enumerate() {
         let (mut low, mut high) = (_mm256_setzero_si256(), _mm256_setzero_si256());
         for (offsets, weights) in offsets.chunks_exact(2).zip(weights.chunks_exact(2)) {
             let weight = pair(weights);
-            // SAFETY: the caller has checked that every offset has as many bytes after it as `into` has in all.
+            // SAFETY: every offset has as many bytes after it as `into` has in all.
             let (a, b) = unsafe {
                 let at = |offset: usize| _mm256_loadu_si256(ring.as_ptr().add(offset + x * 32).cast());
                 (at(offsets[0]), at(offsets[1]))
@@ -268,15 +266,15 @@ fn write(rows: [&[i16]; 3], flip: u8, into: &mut [u8], colour: impl Fn([__m256i;
             _mm256_blend_epi32::<0xf0>(r, p),
             _mm256_permute2x128_si256::<0x31>(q, r),
         ];
-        let mut packed = [0u8; 96];
-        let whole = out.len() == 96;
-        let target = if whole { out.as_mut_ptr() } else { packed.as_mut_ptr() };
+        let mut last = [0u8; 96];
+        let full = out.len() == 96;
+        let target = if full { out.as_mut_ptr() } else { last.as_mut_ptr() };
         for (at, word) in words.into_iter().enumerate() {
             // SAFETY: `target` has 96 bytes.
             unsafe { _mm256_storeu_si256(target.add(at * 32).cast(), word) };
         }
-        if !whole {
-            out.copy_from_slice(&packed[..out.len()]);
+        if !full {
+            out.copy_from_slice(&last[..out.len()]);
         }
     }
 }

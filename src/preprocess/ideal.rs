@@ -137,14 +137,6 @@ fn the_reference_is_near_the_ideal() {
     let worst = |key: fn(&(f64, f64, Layout, Colorimetry, usize, usize)) -> f64| {
         *report.iter().max_by(|a, b| key(a).total_cmp(&key(b))).unwrap()
     };
-    for t in targets {
-        let sel: Vec<_> = report.iter().filter(|r| (r.4, r.5) == t).collect();
-        let m = sel.iter().fold(0f64, |a, r| a.max(r.0));
-        let n = sel.iter().fold(0f64, |a, r| a.max(r.1));
-        let avg = sel.iter().map(|r| r.1).sum::<f64>() / sel.len() as f64;
-        println!("T {t:?} {m:.2} {n:.3} avg {avg:.3}");
-    }
-    println!("max {:?}\nmean {:?}", worst(|r| r.0), worst(|r| r.1));
     assert!(worst(|r| r.0).0 <= 3.0, "{:?}", worst(|r| r.0));
     assert!(worst(|r| r.1).1 <= 0.6, "{:?}", worst(|r| r.1));
 }

@@ -2,6 +2,8 @@
 //!
 //! The kernels know rows of bytes and nothing of pictures; the parent module calls them row by row.
 
+#![allow(unsafe_code)]
+
 use std::fmt;
 
 use super::colour::Colour;
@@ -38,25 +40,59 @@ pub(super) enum Packing {
     Uyvy,
 }
 
-/// The kernels of a backend. `scalar.rs` says what each computes.
+/// Rows that become one: those at `offsets` in `ring`, by `weights`; without a scale there are just two.
+pub(super) struct Mix<'a> {
+    pub(super) ring: &'a [u8],
+    pub(super) offsets: &'a [usize],
+    /// As many as offsets; an even number.
+    pub(super) weights: &'a [u8],
+    pub(super) scale: Option<Scale>,
+}
+
+/// The kernels of a backend; `scalar.rs` says what each computes.
 ///
-/// A backend may keep the bytes of its rows in its own form between `load` and `finish`, so kernels of different
+/// They are `unsafe` only because the processor must have their instructions, and [`Backend::kernels`] sees to that:
+/// there is no other way to a backend's kernels. Lengths are the kernels' own concern; they panic rather than leave a
+/// slice. A backend may keep the bytes of its rows in its own form between `load` and `finish`, so kernels of different
 /// backends don't mix.
-///
-/// # Safety
-/// The processor must have the backend's instructions: [`Backend::kernels`] sees to that. Lengths are the kernels' own
-/// concern: they panic rather than leave a slice.
 pub(super) struct Kernels {
-    /// Splits a row of the camera into its components. The destinations may be longer.
     pub(super) load: unsafe fn(Packing, &[u8], [&mut [u8]; 3]),
-    /// Weighs rows of a ring against each other; the length is a multiple of [`PAD`], the number of taps even.
-    pub(super) vertical: unsafe fn(&[u8], &[usize], &[u8], Option<Scale>, &mut [u8]),
-    /// Weighs samples of a row; writes [`Row::padded`] outputs, which are `(value - 128) * 256`.
+    pub(super) vertical: unsafe fn(&Mix<'_>, &mut [u8]),
     pub(super) horizontal: unsafe fn(&Row, &[u8], &mut [i16]),
-    /// The same where every output is a sample; the length is a multiple of [`PAD`].
     pub(super) widen: unsafe fn(&[u8], &mut [i16]),
-    /// Resized rows, padded to [`PAD`], to R, G, B in turn.
     pub(super) finish: unsafe fn(&Colour, [&[i16]; 3], u8, &mut [u8]),
+}
+
+impl Kernels {
+    /// Splits a row of the camera into its components. The destinations may be longer.
+    pub(super) fn load(&self, packing: Packing, source: &[u8], into: [&mut [u8]; 3]) {
+        // SAFETY: `Backend::kernels` gave these kernels because the processor can run them.
+        unsafe { (self.load)(packing, source, into) }
+    }
+
+    /// Weighs rows against each other. The length is a multiple of [`PAD`].
+    pub(super) fn vertical(&self, mix: &Mix<'_>, into: &mut [u8]) {
+        // SAFETY: as in `load`.
+        unsafe { (self.vertical)(mix, into) }
+    }
+
+    /// Weighs samples of a row; writes [`Row::padded`] outputs, which are `(value - 128) * 256`.
+    pub(super) fn horizontal(&self, taps: &Row, source: &[u8], into: &mut [i16]) {
+        // SAFETY: as in `load`.
+        unsafe { (self.horizontal)(taps, source, into) }
+    }
+
+    /// The same where every output is a sample. The length is a multiple of [`PAD`].
+    pub(super) fn widen(&self, source: &[u8], into: &mut [i16]) {
+        // SAFETY: as in `load`.
+        unsafe { (self.widen)(source, into) }
+    }
+
+    /// Resized rows, padded to [`PAD`], to R, G, B in turn, with the bits of `flip` flipped.
+    pub(super) fn finish(&self, colour: &Colour, rows: [&[i16]; 3], flip: u8, into: &mut [u8]) {
+        // SAFETY: as in `load`.
+        unsafe { (self.finish)(colour, rows, flip, into) }
+    }
 }
 
 impl Backend {

@@ -4,8 +4,6 @@
 //! the source's own planes, before the colour matrix: both are linear, and the matrix then runs on the model's few
 //! pixels. What a pixel becomes in the tensor is for [`PixelMap`] to say; running the model is for `infer`.
 
-#![allow(unsafe_code)]
-
 mod colour;
 mod kernels;
 mod map;
@@ -198,8 +196,7 @@ impl Preprocessor {
             left.copy_from_slice(&self.bar[..left.len()]);
             right.copy_from_slice(&self.bar[..right.len()]);
             let rows = self.planes.resize(self.kernels, picture, row - y);
-            // SAFETY: `Backend::kernels` gave these kernels because the processor can run them.
-            unsafe { (self.kernels.finish)(&self.colour, rows, self.map.flip(), line) };
+            self.kernels.finish(&self.colour, rows, self.map.flip(), line);
             if let PixelMap::Table(tables) = &self.map {
                 for pixel in line.chunks_exact_mut(3) {
                     for (byte, table) in pixel.iter_mut().zip(tables.iter()) {

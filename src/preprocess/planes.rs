@@ -3,11 +3,9 @@
 //! A group is what the camera sends together in a row: all of YUYV or RGB, luma and chroma apart for NV12. Its rows go
 //! into a small ring in cached memory, split into components; a second look at a row is a look into the ring.
 
-#![allow(unsafe_code)]
-
 use crate::frame::{Layout, Picture, PictureFormat, Siting, Size};
 
-use super::kernels::{Kernels, Packing, PAD};
+use super::kernels::{Kernels, Mix, Packing, PAD};
 use super::taps::{Axis, Column, Row};
 
 /// All that the resize keeps between rows. One value serves one picture at a time.
@@ -109,10 +107,9 @@ impl Planes {
             for component in &group.components {
                 let source = &source[component.start..][..component.length];
                 let into = &mut self.resized[component.index * self.padded..][..self.padded];
-                // SAFETY: the kernels are ones that the processor can run.
                 match &component.row {
-                    Some(row) => unsafe { (kernels.horizontal)(row, source, into) },
-                    None => unsafe { (kernels.widen)(source, into) },
+                    Some(row) => kernels.horizontal(row, source, into),
+                    None => kernels.widen(source, into),
                 }
             }
         }
@@ -158,8 +155,7 @@ impl Group {
             for (component, into) in self.components.iter().zip(&mut into) {
                 (*into, rest) = rest.split_at_mut(component.length);
             }
-            // SAFETY: the kernels are ones that the processor can run.
-            unsafe { (kernels.load)(self.packing, picture.row(self.plane, row), into) };
+            kernels.load(self.packing, picture.row(self.plane, row), into);
         }
         self.next = self.next.max(last + 1);
         self.as_is = (first == last).then_some(first % self.slots);
@@ -168,8 +164,8 @@ impl Group {
             for (offset, row) in self.offsets.iter_mut().zip(rows) {
                 *offset = row % self.slots * self.slot;
             }
-            // SAFETY: the kernels are ones that the processor can run.
-            unsafe { (kernels.vertical)(&self.ring, &self.offsets, weights, scale, &mut self.between) };
+            let mix = Mix { ring: &self.ring, offsets: &self.offsets, weights, scale };
+            kernels.vertical(&mix, &mut self.between);
         }
     }
 

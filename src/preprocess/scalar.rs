@@ -3,7 +3,7 @@
 //! Rows hold the bytes as the camera sends them. It also converts the odd ends of rows for the SIMD backends.
 
 use super::colour::{Chroma, Colour, Luma, FRACTION_BITS};
-use super::kernels::{Kernels, Packing};
+use super::kernels::{Kernels, Mix, Packing};
 use super::taps::{Row, Scale, BLOCK, SCALED_BITS};
 
 pub(super) const KERNELS: Kernels = Kernels { load, vertical, horizontal, widen, finish };
@@ -13,7 +13,7 @@ fn load(packing: Packing, source: &[u8], into: [&mut [u8]; 3]) {
 }
 
 /// Splits a row of the camera into its components; the bits of `flip` are flipped on the way.
-pub(super) fn load_flipped(packing: Packing, source: &[u8], into: [&mut [u8]; 3], flip: u8) {
+fn load_flipped(packing: Packing, source: &[u8], into: [&mut [u8]; 3], flip: u8) {
     let [a, b, c] = into;
     match packing {
         Packing::Plain => {
@@ -41,8 +41,22 @@ pub(super) fn load_flipped(packing: Packing, source: &[u8], into: [&mut [u8]; 3]
     }
 }
 
+/// Loads what a SIMD loop has left over after `done` groups of samples.
+pub(super) fn load_rest(packing: Packing, source: &[u8], into: [&mut [u8]; 3], done: usize, flip: u8) {
+    let (bytes, samples) = match packing {
+        Packing::Plain => (1, 1),
+        Packing::Pairs => (2, 1),
+        Packing::Triples => (3, 1),
+        Packing::Yuyv | Packing::Uyvy => (4, 2),
+    };
+    let [a, b, c] = into;
+    let rest = [&mut a[done * samples..], b.get_mut(done..).unwrap_or_default(), c.get_mut(done..).unwrap_or_default()];
+    load_flipped(packing, &source[done * bytes..], rest, flip);
+}
+
 /// `into[x]` is the sum of `weights[k] * ring[offsets[k] + x]` in 1/256, or scaled, rounded.
-fn vertical(ring: &[u8], offsets: &[usize], weights: &[u8], scale: Option<Scale>, into: &mut [u8]) {
+fn vertical(mix: &Mix<'_>, into: &mut [u8]) {
+    let Mix { ring, offsets, weights, scale } = *mix;
     for (x, out) in into.iter_mut().enumerate() {
         let taps = offsets.iter().zip(weights);
         let sum: u16 = taps.map(|(&offset, &weight)| u16::from(weight) * u16::from(ring[offset + x])).sum();

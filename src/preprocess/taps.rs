@@ -267,3 +267,91 @@ impl Row {
         self.base.len() * BLOCK
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All pairs of small lengths, with the steps and sitings of chroma.
+    fn axes() -> impl Iterator<Item = Axis> {
+        let lengths = (1..=40usize).flat_map(|pixels| (1..=40).map(move |outputs| (pixels, outputs)));
+        lengths.chain([(640, 384), (1920, 384), (480, 288), (4000, 10), (5, 999)]).flat_map(|(pixels, outputs)| {
+            [(1, false), (2, false), (2, true), (4, true)].map(|(step, left)| Axis {
+                samples: pixels.div_ceil(step),
+                pixels,
+                step,
+                left,
+                outputs,
+            })
+        })
+    }
+
+    #[test]
+    fn weights_add_up_to_what_the_kernels_rely_on() {
+        for axis in axes() {
+            let taps = axis.taps();
+            assert_eq!(taps.count % 2, 0);
+            for (output, (index, weight)) in
+                taps.index.chunks(taps.count).zip(taps.weight.chunks(taps.count)).enumerate()
+            {
+                let sum: u32 = weight.iter().map(|&weight| u32::from(weight)).sum();
+                match &taps.scale {
+                    None => assert_eq!(sum, WEIGHT_SUM, "{axis:?}"),
+                    Some(scale) => {
+                        assert!((WEIGHT_SUM / 2 - 2..=WEIGHT_SUM).contains(&sum), "{sum} {axis:?}");
+                        assert_eq!(scale[output].bias as u16, (sum * 128) as u16);
+                    }
+                }
+                let outside = index.iter().zip(weight).find(|&(&index, &weight)| weight > 0 && index >= axis.samples);
+                assert_eq!(outside, None, "{axis:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_are_needed_in_order_and_fit_the_window() {
+        for axis in axes() {
+            let column = Column::new(&axis);
+            let mut before = (0, 0);
+            for output in 0..axis.outputs {
+                let (first, last) = column.needed(output);
+                assert!(first >= before.0 && last >= before.1 && first <= last && last < axis.samples, "{axis:?}");
+                assert!(last - first < column.window());
+                before = (first, last);
+            }
+        }
+    }
+
+    #[test]
+    fn halving_takes_the_mean_of_two() {
+        let axis = Axis { samples: 8, pixels: 8, step: 1, left: false, outputs: 4 };
+        let taps = axis.taps();
+        assert_eq!(taps.index, [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(taps.weight, [128; 8]);
+    }
+
+    #[test]
+    fn whole_samples_of_an_area_weigh_the_same() {
+        let axis = Axis { samples: 10, pixels: 10, step: 1, left: false, outputs: 4 };
+        let taps = axis.taps();
+        assert_eq!(taps.weight, [102, 102, 51, 0, 51, 102, 102, 0, 102, 102, 51, 0, 51, 102, 102, 0]);
+        assert_eq!(taps.index[4..8], [2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn left_chroma_lies_on_its_first_pixel() {
+        // Same size, half as many samples: every second pixel is a sample, the others lie between two.
+        let axis = Axis { samples: 4, pixels: 8, step: 2, left: true, outputs: 8 };
+        let taps = axis.taps();
+        assert_eq!(taps.index, [0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 3]);
+        assert_eq!(taps.weight, [128; 16]);
+    }
+
+    #[test]
+    fn a_mild_shrink_takes_one_load_and_one_pair() {
+        for (pixels, outputs) in [(640, 384), (768, 384), (100, 384), (767, 384)] {
+            let row = Row::new(&Axis { samples: pixels, pixels, step: 1, left: false, outputs });
+            assert_eq!((row.loads, row.pairs), (1, 1));
+        }
+    }
+}

@@ -8,8 +8,8 @@
 use std::arch::x86_64::*;
 
 use super::colour::{Chroma, Colour, Luma, FRACTION_BITS};
-use super::kernels::{Kernels, Packing, PAD};
-use super::scalar;
+use super::kernels::{Kernels, Mix, Packing, PAD};
+use super::scalar::load_rest;
 use super::taps::{Row, Scale, BLOCK, SCALED_BITS};
 
 pub(super) const KERNELS: Kernels = Kernels { load, vertical, horizontal, widen, finish };
@@ -64,21 +64,7 @@ fn load(packing: Packing, source: &[u8], into: [&mut [u8]; 3]) {
         Packing::Yuyv => load_quads(source, a, b, c, false),
         Packing::Uyvy => load_quads(source, a, b, c, true),
     };
-    load_rest(packing, source, [a, b, c], done);
-}
-
-/// Loads what follows the first `done` groups: single bytes, pairs, triples or quads.
-pub(super) fn load_rest(packing: Packing, source: &[u8], into: [&mut [u8]; 3], done: usize) {
-    let [a, b, c] = into;
-    let (bytes, first) = match packing {
-        Packing::Plain => (done, done),
-        Packing::Pairs => (done * 2, done),
-        Packing::Triples => (done * 3, done),
-        Packing::Yuyv | Packing::Uyvy => (done * 4, done * 2),
-    };
-    let from = |plane: &'_ mut [u8], at: usize| -> usize { at.min(plane.len()) };
-    let (at_b, at_c) = (from(b, done), from(c, done));
-    scalar::load_flipped(packing, &source[bytes..], [&mut a[first..], &mut b[at_b..], &mut c[at_c..]], FLIP);
+    load_rest(packing, source, [a, b, c], done, FLIP);
 }
 
 #[target_feature(enable = "sse4.1")]
@@ -166,9 +152,41 @@ fn load_quads(source: &[u8], y: &mut [u8], u: &mut [u8], v: &mut [u8], chroma_fi
 }
 
 #[target_feature(enable = "sse4.1")]
-fn vertical(ring: &[u8], offsets: &[usize], weights: &[u8], scale: Option<Scale>, into: &mut [u8]) {
-    assert!(offsets.iter().all(|offset| offset + into.len() <= ring.len()) && offsets.len() % 2 == 0);
-    let factor = scale.map(|scale| _mm_set1_epi16(scale.factor));
+fn vertical(mix: &Mix<'_>, into: &mut [u8]) {
+    let Mix { ring, offsets, weights, scale } = *mix;
+    match scale {
+        None => mix_two(&ring[offsets[0]..], &ring[offsets[1]..], pair(weights), into),
+        Some(scale) => mix_many(mix, scale, into),
+    }
+}
+
+/// A weighted sum as a byte around 0.
+#[target_feature(enable = "sse4.1")]
+fn rounded(sum: __m128i) -> __m128i {
+    _mm_srai_epi16(_mm_add_epi16(sum, _mm_set1_epi16(128)), 8)
+}
+
+#[target_feature(enable = "sse4.1")]
+fn mix_two(top: &[u8], bottom: &[u8], weight: __m128i, into: &mut [u8]) {
+    let sources = top.chunks_exact(16).zip(bottom.chunks_exact(16));
+    for (out, (top, bottom)) in into.chunks_exact_mut(16).zip(sources) {
+        // SAFETY: the chunks have 16 bytes.
+        unsafe {
+            let a = _mm_loadu_si128(top.as_ptr().cast());
+            let b = _mm_loadu_si128(bottom.as_ptr().cast());
+            let low = rounded(_mm_maddubs_epi16(weight, _mm_unpacklo_epi8(a, b)));
+            let high = rounded(_mm_maddubs_epi16(weight, _mm_unpackhi_epi8(a, b)));
+            _mm_storeu_si128(out.as_mut_ptr().cast(), _mm_packs_epi16(low, high));
+        }
+    }
+}
+
+#[target_feature(enable = "sse4.1")]
+fn mix_many(mix: &Mix<'_>, scale: Scale, into: &mut [u8]) {
+    let Mix { ring, offsets, weights, .. } = *mix;
+    assert!(offsets.iter().all(|offset| offset + into.len() <= ring.len()));
+    let (factor, half) = (_mm_set1_epi16(scale.factor), _mm_set1_epi16(1 << (SCALED_BITS - 1)));
+    let round = |sum| _mm_srai_epi16(_mm_add_epi16(_mm_mulhrs_epi16(sum, factor), half), SCALED_BITS as i32);
     for (x, out) in into.chunks_exact_mut(16).enumerate() {
         let (mut low, mut high) = (_mm_setzero_si128(), _mm_setzero_si128());
         for (offsets, weights) in offsets.chunks_exact(2).zip(weights.chunks_exact(2)) {
@@ -181,13 +199,6 @@ fn vertical(ring: &[u8], offsets: &[usize], weights: &[u8], scale: Option<Scale>
             low = _mm_add_epi16(low, _mm_maddubs_epi16(weight, _mm_unpacklo_epi8(a, b)));
             high = _mm_add_epi16(high, _mm_maddubs_epi16(weight, _mm_unpackhi_epi8(a, b)));
         }
-        let round = |sum| match factor {
-            None => _mm_srai_epi16(_mm_add_epi16(sum, _mm_set1_epi16(128)), 8),
-            Some(factor) => {
-                let half = _mm_set1_epi16(1 << (SCALED_BITS - 1));
-                _mm_srai_epi16(_mm_add_epi16(_mm_mulhrs_epi16(sum, factor), half), SCALED_BITS as i32)
-            }
-        };
         // SAFETY: the chunk has 16 bytes.
         unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), _mm_packs_epi16(round(low), round(high))) };
     }
@@ -196,33 +207,42 @@ fn vertical(ring: &[u8], offsets: &[usize], weights: &[u8], scale: Option<Scale>
 #[target_feature(enable = "sse4.1")]
 fn horizontal(taps: &Row, source: &[u8], into: &mut [i16]) {
     assert!(source.len() >= taps.reach && into.len() >= taps.padded());
-    for (half, out) in into.chunks_exact_mut(8).enumerate().take(taps.padded() / 8) {
-        let (block, side) = (half / 2, half % 2);
-        let base = taps.base[block][side] as usize;
-        let mut sum = _mm_setzero_si128();
-        for pair in 0..taps.pairs {
-            let mut pixels = _mm_setzero_si128();
-            for load in 0..taps.loads {
-                let mask = &taps.mask[block * taps.loads + load];
-                // SAFETY: `reach` covers every load of every base; a mask has 32 bytes.
-                unsafe {
-                    let bytes = _mm_loadu_si128(source.as_ptr().add(base + pair * 2 + load * 16).cast());
-                    let mask = _mm_loadu_si128(mask.as_ptr().add(side * 16).cast());
-                    pixels = _mm_or_si128(pixels, _mm_shuffle_epi8(bytes, mask));
-                }
+    // SAFETY: callers add no more than `reach` less 16.
+    let at = |from: usize| unsafe { _mm_loadu_si128(source.as_ptr().add(from).cast()) };
+    // SAFETY: a set of masks or weights has 16 bytes for either side.
+    let word = |bytes: &[u8; 32], side: usize| unsafe { _mm_loadu_si128(bytes.as_ptr().add(side * 16).cast()) };
+    let blocks = into.chunks_exact_mut(BLOCK).zip(&taps.base).enumerate();
+    if taps.scale.is_empty() {
+        for ((_, (out, base)), (mask, weight)) in blocks.zip(taps.mask.iter().zip(&taps.weight)) {
+            for (side, &base) in base.iter().enumerate() {
+                let pixels = _mm_shuffle_epi8(at(base as usize), word(mask, side));
+                let sum = _mm_maddubs_epi16(word(weight, side), pixels);
+                // SAFETY: the chunk has 8 values for either side.
+                unsafe { _mm_storeu_si128(out.as_mut_ptr().add(side * 8).cast(), sum) };
             }
-            let weight = &taps.weight[block * taps.pairs + pair];
-            // SAFETY: a set of weights has 32 bytes.
-            let weight = unsafe { _mm_loadu_si128(weight.as_ptr().add(side * 16).cast()) };
-            sum = _mm_add_epi16(sum, _mm_maddubs_epi16(weight, pixels));
         }
-        if let Some([_, factor]) = taps.scale.get(block) {
-            // SAFETY: there are 16 factors.
-            let factor = unsafe { _mm_loadu_si128(factor.as_ptr().add(side * 8).cast()) };
-            sum = _mm_slli_epi16(_mm_mulhrs_epi16(sum, factor), 8 - SCALED_BITS as i32);
+        return;
+    }
+    for (block, (out, base)) in blocks {
+        let masks = &taps.mask[block * taps.loads..][..taps.loads];
+        let weights = &taps.weight[block * taps.pairs..][..taps.pairs];
+        for (side, &base) in base.iter().enumerate() {
+            let mut sum = _mm_setzero_si128();
+            for (pair, weight) in weights.iter().enumerate() {
+                let mut pixels = _mm_setzero_si128();
+                for (load, mask) in masks.iter().enumerate() {
+                    let bytes = at(base as usize + pair * 2 + load * 16);
+                    pixels = _mm_or_si128(pixels, _mm_shuffle_epi8(bytes, word(mask, side)));
+                }
+                sum = _mm_add_epi16(sum, _mm_maddubs_epi16(word(weight, side), pixels));
+            }
+            // SAFETY: there are 8 factors for either side, and the chunk has 8 values.
+            unsafe {
+                let factor = _mm_loadu_si128(taps.scale[block][1].as_ptr().add(side * 8).cast());
+                let scaled = _mm_slli_epi16(_mm_mulhrs_epi16(sum, factor), 8 - SCALED_BITS as i32);
+                _mm_storeu_si128(out.as_mut_ptr().add(side * 8).cast(), scaled);
+            }
         }
-        // SAFETY: the chunk has 8 values.
-        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), sum) };
     }
 }
 
@@ -241,48 +261,62 @@ fn widen(source: &[u8], into: &mut [i16]) {
 
 #[target_feature(enable = "sse4.1")]
 fn finish(colour: &Colour, rows: [&[i16]; 3], flip: u8, into: &mut [u8]) {
+    match colour {
+        Colour::Rgb => {
+            let middle = _mm_set1_epi16(128);
+            write(rows, flip, into, |rgb| rgb.map(|value| _mm_add_epi16(rounded(value), middle)));
+        }
+        Colour::Grey(luma) => write(rows, flip, into, |[y, _, _]| [whole(lit(*luma, y)); 3]),
+        Colour::Yuv(luma, Chroma { red_v, green_u, green_v, blue_u }) => {
+            let [red_v, green_u, green_v, blue_u] = [red_v, green_u, green_v, blue_u].map(|gain| _mm_set1_epi16(*gain));
+            write(rows, flip, into, |[y, u, v]| {
+                let y = lit(*luma, y);
+                let green = _mm_add_epi16(_mm_mulhrs_epi16(u, green_u), _mm_mulhrs_epi16(v, green_v));
+                let sums = [_mm_mulhrs_epi16(v, red_v), green, _mm_mulhrs_epi16(u, blue_u)];
+                sums.map(|sum| whole(_mm_add_epi16(y, sum)))
+            });
+        }
+    }
+}
+
+#[target_feature(enable = "sse4.1")]
+fn lit(luma: Luma, y: __m128i) -> __m128i {
+    _mm_add_epi16(_mm_mulhrs_epi16(y, _mm_set1_epi16(luma.gain)), _mm_set1_epi16(luma.offset))
+}
+
+#[target_feature(enable = "sse4.1")]
+fn whole(sum: __m128i) -> __m128i {
+    _mm_srai_epi16(sum, FRACTION_BITS as i32)
+}
+
+/// Interleaves what `colour` makes of 8 pixels at a time.
+#[target_feature(enable = "sse4.1")]
+fn write(rows: [&[i16]; 3], flip: u8, into: &mut [u8], colour: impl Fn([__m128i; 3]) -> [__m128i; 3]) {
     let width = into.len() / 3;
     assert!(rows.iter().all(|row| row.len() >= width.next_multiple_of(PAD)));
     let flip = _mm_set1_epi8(flip as i8);
     let masks = MERGE.map(|masks| [mask(&masks[0]), mask(&masks[1]), mask(&masks[2])]);
     for (x, out) in into.chunks_mut(48).enumerate() {
         // SAFETY: the rows are padded to a multiple of 32.
-        let at = |row: usize, half: usize| unsafe { _mm_loadu_si128(rows[row].as_ptr().add(x * 16 + half * 8).cast()) };
-        let first = colour_of(colour, at(0, 0), at(1, 0), at(2, 0));
-        let second = colour_of(colour, at(0, 1), at(1, 1), at(2, 1));
-        let [r, g, b] = [0, 1, 2].map(|i| _mm_xor_si128(_mm_packus_epi16(first[i], second[i]), flip));
-        let mut packed = [0u8; 48];
-        let whole = out.len() == 48;
-        let target = if whole { out.as_mut_ptr() } else { packed.as_mut_ptr() };
-        for word in 0..3 {
-            let (r, g) = (_mm_shuffle_epi8(r, masks[0][word]), _mm_shuffle_epi8(g, masks[1][word]));
-            let value = _mm_or_si128(_mm_or_si128(r, g), _mm_shuffle_epi8(b, masks[2][word]));
+        let at = |row: &[i16], first: usize| unsafe { _mm_loadu_si128(row.as_ptr().add(x * 16 + first).cast()) };
+        let first = colour(rows.map(|row| at(row, 0)));
+        let second = colour(rows.map(|row| at(row, 8)));
+        let pack = |i: usize| _mm_xor_si128(_mm_packus_epi16(first[i], second[i]), flip);
+        let rgb = [pack(0), pack(1), pack(2)];
+        let merged = |word: usize| {
+            let (r, g) = (_mm_shuffle_epi8(rgb[0], masks[0][word]), _mm_shuffle_epi8(rgb[1], masks[1][word]));
+            _mm_or_si128(_mm_or_si128(r, g), _mm_shuffle_epi8(rgb[2], masks[2][word]))
+        };
+        let words = [merged(0), merged(1), merged(2)];
+        let mut last = [0u8; 48];
+        let full = out.len() == 48;
+        let target = if full { out.as_mut_ptr() } else { last.as_mut_ptr() };
+        for (at, word) in words.into_iter().enumerate() {
             // SAFETY: `target` has 48 bytes.
-            unsafe { _mm_storeu_si128(target.add(word * 16).cast(), value) };
+            unsafe { _mm_storeu_si128(target.add(at * 16).cast(), word) };
         }
-        if !whole {
-            out.copy_from_slice(&packed[..out.len()]);
-        }
-    }
-}
-
-/// Red, green and blue of 8 pixels, not yet clamped.
-#[target_feature(enable = "sse4.1")]
-fn colour_of(colour: &Colour, y: __m128i, u: __m128i, v: __m128i) -> [__m128i; 3] {
-    let times = |value, gain| _mm_mulhrs_epi16(value, _mm_set1_epi16(gain));
-    let lit = |luma: &Luma| _mm_add_epi16(times(y, luma.gain), _mm_set1_epi16(luma.offset));
-    let whole = |sum| _mm_srai_epi16(sum, FRACTION_BITS as i32);
-    match colour {
-        Colour::Rgb => [y, u, v].map(|value| {
-            let rounded = _mm_srai_epi16(_mm_add_epi16(value, _mm_set1_epi16(128)), 8);
-            _mm_add_epi16(rounded, _mm_set1_epi16(128))
-        }),
-        Colour::Grey(luma) => [whole(lit(luma)); 3],
-        Colour::Yuv(luma, Chroma { red_v, green_u, green_v, blue_u }) => {
-            let y = lit(luma);
-            let green = _mm_add_epi16(times(u, *green_u), times(v, *green_v));
-            let sums = [times(v, *red_v), green, times(u, *blue_u)];
-            sums.map(|sum| whole(_mm_add_epi16(y, sum)))
+        if !full {
+            out.copy_from_slice(&last[..out.len()]);
         }
     }
 }
