@@ -196,7 +196,7 @@ fn strips(picture: &Picture<'_>, row: f64) -> Vec<[u8; 3]> {
                 let color = pixel(picture, (middle + x).saturating_sub(4), top + y);
                 sum.iter_mut().zip(color).for_each(|(sum, value)| *sum += u32::from(value));
             }
-            sum.map(|sum| (sum as f64 / points.clone().count() as f64).round() as u8)
+            sum.map(|sum| (f64::from(sum) / points.clone().count() as f64).round() as u8)
         })
         .collect()
 }
