@@ -80,6 +80,9 @@ impl From<CameraError> for Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self::new(Kind::Io, error.to_string())
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Self::new(Kind::Io, "standard output was closed by its reader"),
+            _ => Self::new(Kind::Io, error.to_string()),
+        }
     }
 }

@@ -41,6 +41,26 @@ pub(super) struct CaptureStage {
     back_off: BackOff,
     said: String,
     corrupt_said: Option<Instant>,
+    numbers: Numbers,
+}
+
+/// Frame numbers that go on where a camera that was opened again starts anew.
+#[derive(Debug, Default)]
+struct Numbers {
+    base: u64,
+    next: u64,
+}
+
+impl Numbers {
+    fn reopened(&mut self) {
+        self.base = self.next;
+    }
+
+    fn number(&mut self, sequence: u64) -> u64 {
+        let number = self.base + sequence;
+        self.next = number + 1;
+        number
+    }
 }
 
 /// How a look at the camera ended.
@@ -75,6 +95,7 @@ impl CaptureStage {
             back_off,
             said: String::new(),
             corrupt_said: None,
+            numbers: Numbers::default(),
         }
     }
 
@@ -117,6 +138,7 @@ impl CaptureStage {
         log::info!("{words}");
         self.stage.shared.set_camera(&words);
         self.said.clear();
+        self.numbers.reopened();
         Counters::count(&self.stage.shared.counters.camera_opens);
     }
 
@@ -157,7 +179,10 @@ impl CaptureStage {
             Poll::Taken => {
                 self.back_off.reset();
                 match outcome {
-                    Ok(()) => return Ok(self.send(slot)),
+                    Ok(()) => {
+                        slot.about.meta.sequence = self.numbers.number(slot.about.meta.sequence);
+                        return Ok(self.send(slot));
+                    }
                     Err(error) => self.corrupt(&error.to_string()),
                 }
             }
@@ -255,5 +280,26 @@ pub(crate) fn region(placement: Rect, target: Size) -> Region {
         y: fraction(placement.y, target.height),
         width: fraction(placement.width, target.width),
         height: fraction(placement.height, target.height),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_go_on_when_a_camera_starts_anew() {
+        let mut numbers = Numbers::default();
+        numbers.reopened();
+        assert_eq!([0, 1, 4].map(|sequence| numbers.number(sequence)), [0, 1, 4]);
+        numbers.reopened();
+        assert_eq!([0, 1].map(|sequence| numbers.number(sequence)), [5, 6]);
+    }
+
+    #[test]
+    fn a_placement_becomes_fractions() {
+        let rect = Rect { x: 0, y: 24, width: 96, height: 48 };
+        let region = region(rect, Size::new(96, 96));
+        assert_eq!(region, Region { x: 0.0, y: 0.25, width: 1.0, height: 0.5 });
     }
 }
