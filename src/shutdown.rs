@@ -30,13 +30,7 @@ struct Inner {
 impl Default for Shutdown {
     fn default() -> Self {
         let (sender, receiver) = bounded(0);
-        Self {
-            inner: Arc::new(Inner {
-                stopping: AtomicBool::new(false),
-                sender: Mutex::new(Some(sender)),
-                receiver,
-            }),
-        }
+        Self { inner: Arc::new(Inner { stopping: AtomicBool::new(false), sender: Mutex::new(Some(sender)), receiver }) }
     }
 }
 
