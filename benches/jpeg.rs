@@ -1,8 +1,9 @@
 //! Compares JPEG decoders on the bundled clip: docs/jpeg-decoder.md has the figures and what follows from them.
 //! The decoders take turns frame by frame, so that a busy machine slows all of them alike.
 //!
-//! `taskset -c 0 cargo bench --bench jpeg` prints medians on one core (`jpeg-decoder` can't do without threads of its own); `jpeg --count NAME FRAMES` decodes that many frames with one decoder and
-//! nothing else, for counting instructions (scripts/bench-jpeg-aarch64).
+//! `taskset -c 0 cargo bench --bench jpeg` prints medians on one core (`jpeg-decoder` can't do without threads of its
+//! own); `jpeg --count NAME FRAMES` decodes that many frames with one decoder and nothing else, for counting
+//! instructions (scripts/bench-jpeg-aarch64).
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use std::hint::black_box;
