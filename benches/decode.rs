@@ -2,6 +2,7 @@
 //!
 //! `cargo bench --bench decode`. Backends take turns, so that a busy moment of the machine hits all of them; read the
 //! minimum. The ratio is that of the minima, scalar over backend. `--mask FILE` writes the map of the real logits.
+//! `--json` times the real logits only and ends with a line of JSON for `scripts/bench`.
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
@@ -30,7 +31,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     println!("{:<8} {:<8} {:>9} {:>11} {:>7}", "logits", "backend", "min [ms]", "median [ms]", "ratio");
-    for (name, logits) in [("real", REAL.to_vec()), ("random", random(spec.bytes()))] {
+    let json = std::env::args().any(|argument| argument == "--json");
+    let cases = [("real", REAL.to_vec()), ("random", random(spec.bytes()))];
+    for (name, logits) in &cases[..if json { 1 } else { 2 }] {
         let mut decoders: Vec<Decoder> = Backend::available()
             .map(|backend| Decoder::with_backend(spec, Region::WHOLE, size, backend))
             .collect::<Result<_, _>>()?;
@@ -38,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         for _ in 0..ROUNDS {
             for (decoder, times) in decoders.iter_mut().zip(&mut times) {
                 let start = Instant::now();
-                decoder.decode(black_box(&logits), black_box(&mut mask), &mut summary)?;
+                decoder.decode(black_box(logits), black_box(&mut mask), &mut summary)?;
                 times.push(start.elapsed().as_secs_f64() * 1e3);
             }
         }
@@ -48,6 +51,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         for (decoder, times_of) in decoders.iter().zip(&times) {
             let (least, median, ratio) = (times_of[0], times_of[ROUNDS / 2], times[0][0] / times_of[0]);
             println!("{name:<8} {:<8} {least:>9.3} {median:>11.3} {ratio:>7.1}", decoder.backend().to_string());
+        }
+        if json {
+            // The scalar reference comes first, the backend that runs on this machine last.
+            let figure = |times: &Vec<f64>| serde_json::json!({ "median_ms": times[ROUNDS / 2] });
+            println!(
+                "{}",
+                serde_json::json!({ "simd": times.last().map(figure), "scalar": times.first().map(figure) })
+            );
         }
     }
     Ok(())

@@ -1,7 +1,8 @@
 //! Times the preprocess pass per layout and backend, beside the crates `yuv` and `fast_image_resize` in sequence.
 //!
 //! The candidates take turns, so that a busy machine is busy for all of them; ratios are of medians. The number of
-//! rounds can be given: `cargo bench --bench preprocess -- 2000`.
+//! rounds can be given: `cargo bench --bench preprocess -- 2000`. `--json` times the first case only and ends with a line
+//! of JSON for `scripts/bench`.
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::panic)]
 
 use std::hint::black_box;
@@ -34,7 +35,8 @@ impl<'a> Candidate<'a> {
 
 fn main() {
     let rounds = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(500);
-    for (layout, width, height) in [
+    let json = std::env::args().any(|argument| argument == "--json");
+    let cases = [
         (Layout::Yuyv, 640, 480),
         (Layout::Uyvy, 640, 480),
         (Layout::Nv12, 640, 480),
@@ -47,7 +49,8 @@ fn main() {
         (Layout::Yuyv, 320, 240),
         (Layout::Yuyv, 1280, 720),
         (Layout::Nv12, 1920, 1080),
-    ] {
+    ];
+    for &(layout, width, height) in &cases[..if json { 1 } else { cases.len() }] {
         let format = PictureFormat { layout, size: Size::new(width, height), color: Colorimetry::default() };
         let (bytes, planes) = picture(format);
         let picture = Picture::contiguous(format, planes, &bytes).unwrap();
@@ -85,6 +88,14 @@ fn main() {
                 scalar / median,
                 median / best
             );
+        }
+        if json {
+            let peer = candidates.last_mut().unwrap().median_us();
+            let figure = |us: f64| serde_json::json!({ "median_ms": us / 1e3 });
+            let report = serde_json::json!({
+                "simd": figure(best), "scalar": figure(scalar), "yuv_fast_image_resize": figure(peer),
+            });
+            println!("{report}");
         }
     }
 }

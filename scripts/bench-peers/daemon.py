@@ -97,9 +97,10 @@ def sample(pid: int, frames: int, names: dict[str, str]) -> Sample | None:
     return None
 
 
-def bench(binary: Path, model: Path) -> dict[str, Any]:
+def bench(binary: Path, model: Path, camera: str) -> dict[str, Any]:
     """`pspnetd bench --json`: its whole report, with the figures we use under the names of BENCH_FIELDS."""
-    command = [str(binary), "bench", "--model", str(model), "--threads", "1", "--json"]
+    command = [str(binary), "bench", "--model", str(model), "--camera", camera, "--seconds", "3", "--threads", "1"]
+    command.append("--json")
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise Missing(f"{' '.join(command)}: exit {done.returncode}: {done.stderr.strip()[-300:]}")
