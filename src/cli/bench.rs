@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{json, Map, Value};
 
+use super::print_line;
 use super::settings::Settings;
 use crate::capture::{pattern, Camera, CameraError};
 use crate::clock::{Clock, SystemClock};
@@ -15,7 +16,6 @@ use crate::daemon::{camera_maker, parts};
 use crate::failure::{Failure, Kind};
 use crate::frame::Size;
 use crate::pipeline::Pipeline;
-use crate::publish::jsonl::print_line;
 use crate::shutdown::Shutdown;
 use crate::still::Still;
 

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use super::print_line;
 use super::settings::Settings;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::daemon::{camera_maker, check_sinks};
 use crate::failure::{Failure, Kind};
-use crate::publish::jsonl::print_line;
 use crate::still::LoadedModel;
 
 #[derive(Debug, clap::Args)]

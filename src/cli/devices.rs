@@ -1,9 +1,9 @@
 //! `pspnetd devices`
 
+use super::print_line;
 use super::settings::Settings;
 use crate::capture::v4l2::{self, DeviceInfo, Extent, Interval, Rates, SizeInfo};
 use crate::failure::{Failure, Kind};
-use crate::publish::jsonl::print_line;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

@@ -8,10 +8,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{json, Value};
 
 use super::predict::unreadable;
+use super::print_line;
 use super::settings::Settings;
 use crate::capture::picture;
 use crate::failure::{Failure, Kind};
-use crate::publish::jsonl::print_line;
 use crate::score::{load_labels, Confusion};
 use crate::still::Still;
 

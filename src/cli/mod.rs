@@ -9,6 +9,8 @@ mod predict;
 mod run;
 mod settings;
 
+use std::io::{self, Write as _};
+
 use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
@@ -70,6 +72,14 @@ impl Cli {
             Command::Man => generate::man(),
         }
     }
+}
+
+/// Writes one line to standard output.
+fn print_line(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.write_all(b"\n")?;
+    out.flush()
 }
 
 #[cfg(test)]

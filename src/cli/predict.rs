@@ -4,13 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::print_line;
 use super::settings::Settings;
 use crate::capture::picture::{self, PictureError};
 use crate::failure::{Failure, Kind};
 use crate::frame::Size;
-use crate::publish::images;
-use crate::publish::jsonl::print_line;
-use crate::segment::{Summary, VOID};
+use crate::publish::{class_areas, images, rounded};
 use crate::still::Still;
 
 #[derive(Debug, clap::Args)]
@@ -68,37 +67,22 @@ fn one(args: &Args, still: &mut Still, path: &Path) -> Result<(), Failure> {
         images::write_rgb(&overlay_path, &picture.pixels, picture.size).map_err(|error| at(&overlay_path, &error))?;
     }
     if args.json {
-        let ms = |time: std::time::Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
+        let ms = |time: std::time::Duration| rounded(time.as_secs_f64() * 1e3, 1e3);
+        let areas: serde_json::Map<String, serde_json::Value> = class_areas(&still.model().labels, still.summary())
+            .map(|(name, area)| (name.to_owned(), json!(area)))
+            .collect();
         let Size { width, height } = picture.size;
         let line = json!({
             "image": path.to_string_lossy(),
             "width": width,
             "height": height,
-            "classes": areas(still),
-            "confidence": still.summary().confidence,
+            "classes": areas,
+            "confidence": still.summary().confidence.map(|value| rounded(f64::from(value), 1e4)),
             "latency_ms": {"convert": ms(times.convert), "infer": ms(times.infer), "decode": ms(times.decode)},
         });
         print_line(&line.to_string())?;
     }
     Ok(())
-}
-
-fn areas(still: &Still) -> serde_json::Map<String, serde_json::Value> {
-    let labels = &still.model().labels;
-    let summary: &Summary = still.summary();
-    let rounded = |value: f64| json!((value * 1e6).round() / 1e6);
-    let mut areas: serde_json::Map<_, _> = labels
-        .names()
-        .iter()
-        .enumerate()
-        .filter(|(id, _)| labels.is_known() || summary.counts[*id] > 0)
-        .map(|(id, name)| (name.clone(), rounded(summary.area(id))))
-        .collect();
-    let void = summary.area(usize::from(VOID));
-    if void > 0.0 {
-        areas.insert("void".to_owned(), rounded(void));
-    }
-    areas
 }
 
 /// Two pictures of one stem would write the same files.

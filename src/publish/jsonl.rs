@@ -4,7 +4,6 @@
 //! no buffer is free, the reader or the disk is too slow, and the line is dropped and counted. The line's format is
 //! described in `docs/json-lines.md`.
 
-use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread;
@@ -14,7 +13,7 @@ use crossbeam_channel::{bounded, Receiver, Sender};
 use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
 
-use super::{Closing, Published, Sink, SinkError, SinkHealth};
+use super::{class_areas, rounded, Closing, Published, Sink, SinkError, SinkHealth};
 use crate::config::Jsonl;
 use crate::telemetry::Stage;
 
@@ -199,25 +198,11 @@ impl Serialize for Micros {
     }
 }
 
-/// Fraction of the mask by class name.
-pub struct Areas<'a>(pub &'a Published<'a>);
+struct Areas<'a>(&'a Published<'a>);
 
 impl Serialize for Areas<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Published { labels, summary, .. } = self.0;
-        let pixels = summary.counts.iter().sum::<u64>().max(1) as f64;
-        let mut map = serializer.serialize_map(None)?;
-        for (name, &count) in labels.names().iter().zip(&summary.counts) {
-            if labels.is_known() || count > 0 {
-                map.serialize_entry(name, &rounded(count as f64 / pixels, 1e6))?;
-            }
-        }
-        let named: u64 = summary.counts.iter().take(labels.len()).sum();
-        let rest = summary.counts.iter().sum::<u64>() - named;
-        if rest > 0 {
-            map.serialize_entry("void", &rounded(rest as f64 / pixels, 1e6))?;
-        }
-        map.end()
+        serializer.collect_map(class_areas(self.0.labels, self.0.summary))
     }
 }
 
@@ -247,21 +232,6 @@ impl Serialize for Drops<'_> {
         map.serialize_entry("sinks", &self.0.dropped)?;
         map.end()
     }
-}
-
-fn rounded(value: f64, steps: f64) -> f64 {
-    (value * steps).round() / steps
-}
-
-/// Writes one line of text to standard output. For commands that print a result and end.
-///
-/// # Errors
-/// The system's, such as a closed pipe.
-pub fn print_line(text: &str) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.write_all(b"\n")?;
-    out.flush()
 }
 
 #[cfg(test)]

@@ -85,3 +85,24 @@ pub struct SinkError {
     /// What is wrong and what to do.
     pub reason: String,
 }
+
+/// Fraction of the mask by class name, to six digits. Where the number of classes is unknown, only those that occur; with
+/// an entry `void` for pixels without a class, where there are any.
+pub fn class_areas<'a>(labels: &'a LabelMap, summary: &'a Summary) -> impl Iterator<Item = (&'a str, f64)> {
+    let pixels = summary.counts.iter().sum::<u64>();
+    let named: u64 = summary.counts.iter().take(labels.len()).sum();
+    let area = move |count: u64| rounded(count as f64 / pixels.max(1) as f64, 1e6);
+    let void = (pixels > named).then(|| ("void", area(pixels - named)));
+    labels
+        .names()
+        .iter()
+        .zip(summary.counts)
+        .filter(|(_, count)| labels.is_known() || *count > 0)
+        .map(move |(name, count)| (name.as_str(), area(count)))
+        .chain(void)
+}
+
+/// `value` to the nearest `1 / steps`.
+pub(crate) fn rounded(value: f64, steps: f64) -> f64 {
+    (value * steps).round() / steps
+}
