@@ -85,6 +85,30 @@ fn an_inference_that_takes_longer_is_left_behind() {
 }
 
 #[test]
+fn a_stage_that_hangs_is_left_behind() {
+    let start = || {
+        let folder = support::clips::hanging_folder();
+        let camera = format!("replay:{}", folder.path().display());
+        (Running::start(with(run(&colours(), &camera), ["camera.rate=max"])), folder)
+    };
+    let mut times = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let (running, _folder) = start();
+        running.stdout.wait_for_count(1);
+        // Longer than any stage takes to look at the token.
+        assert!(!running.has_ended(Duration::from_millis(300)));
+        let (finished, took) = running.stop(Signal::TERM);
+        let finished = finished.expect(0).says(["the capture stage has not answered", "leaving without it"]);
+        assert_eq!(finished.records().len(), 1, "what was published before is written");
+        if took < PROMISE {
+            return;
+        }
+        times.push(took);
+    }
+    panic!("SIGTERM to exit took {times:?}");
+}
+
+#[test]
 fn a_reader_that_does_not_read_is_left_behind() {
     let start = || {
         let mut command = with(endless(), ["publish.jsonl.queue=8", "telemetry.interval=100ms"]);

@@ -78,3 +78,13 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
     files.sort();
     files
 }
+
+/// A folder whose first picture is black, and whose second is a named pipe that nobody writes to: opening that one takes
+/// for ever, like a disk that went away, and the capture thread hangs in the kernel.
+pub fn hanging_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    plain(&folder.path().join("1.ppm"), 96, 64, 0);
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, folder.path().join("2.png"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    folder
+}
