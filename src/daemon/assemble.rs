@@ -98,13 +98,19 @@ pub fn camera_maker(config: &config::Camera, wanted: Size, clock: &Arc<dyn Clock
 /// The first that couldn't.
 pub fn check_sinks(config: &config::Publish) -> Result<(), SinkError> {
     let writable = |path: &Path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).map_err(std::io::Error::from);
+    let takes_files = |folder: &Path| match folder.metadata()?.is_dir() {
+        true => writable(folder),
+        false => Err(std::io::ErrorKind::NotADirectory.into()),
+    };
     let jsonl = &config.jsonl.path;
     if !["", "-"].contains(&jsonl.as_str()) {
         let path = Path::new(jsonl);
         let outcome = match path.metadata() {
             Ok(meta) if meta.is_dir() => Err(std::io::ErrorKind::IsADirectory.into()),
             Ok(_) => writable(path),
-            Err(_) => writable(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))),
+            Err(_) => {
+                takes_files(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+            }
         };
         outcome.map_err(|error| SinkError {
             key: "publish.jsonl.path",
@@ -116,7 +122,7 @@ pub fn check_sinks(config: &config::Publish) -> Result<(), SinkError> {
     if !dir.is_empty() {
         // A folder that isn't there is made at start, so the nearest one that is there counts.
         let nearest = Path::new(dir).ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
-        writable(nearest).map_err(|error| SinkError {
+        takes_files(nearest).map_err(|error| SinkError {
             key: "publish.snapshot.dir",
             path: dir.clone(),
             reason: error.to_string(),

@@ -21,7 +21,7 @@ pub use assemble::{camera_maker, check_sinks, parts};
 use systemd::Supervisor;
 
 /// Time between the order to stop and leaving, whatever the stages still do. With the rest it stays under 1 s.
-const STOP_LIMIT: Duration = Duration::from_millis(800);
+const STOP_LIMIT: Duration = Duration::from_millis(700);
 
 /// Runs until the source ends or somebody says stop.
 ///

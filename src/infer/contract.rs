@@ -116,6 +116,7 @@ fn output(tensor: &TensorInfo, input: Size) -> Result<OutputSpec, Refusal> {
                             int32 or int64";
     let refuse = |why: &str| Err((format!("output {tensor}{why}"), EXPECTED.to_owned()));
     let (height, width, depth) = match tensor.shape[..] {
+        [1, _] => return refuse(" (one answer for the whole picture: a model that answers per pixel is needed)"),
         [height, width] => (height, width, 1),
         [1, height, width] => (height, width, 1),
         [1, height, width, depth] => (height, width, depth),
@@ -205,7 +206,9 @@ mod tests {
         assert!(found(good_input(), shape(&[1, 36, 48, 1])).contains("single score"));
         assert!(found(good_input(), shape(&[1, 11, 36, 48])).contains("is it NHWC?"));
         assert!(found(good_input(), shape(&[1, 36, 48, 300])).contains("more than 255"));
-        assert!(found(good_input(), shape(&[1, 1000])).contains("output int8 [1, 1000]"));
+        assert!(
+            found(good_input(), shape(&[1, 1000])).contains("output int8 [1, 1000] (one answer for the whole picture")
+        );
         let (found, expected) = check(&[good_input(), good_input()], &[good()]).unwrap_err();
         assert!(found.starts_with("2 inputs (int8 [1, 288, 384, 3]"), "{found}");
         assert_eq!(expected, "one input");

@@ -4,10 +4,11 @@
 //! one value that can move between threads. What a model must look like is left to `contract`.
 #![allow(unsafe_code)]
 
+use std::cell::Cell;
 use std::ops::Deref;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use tflitec::interpreter::{Interpreter, Options};
 use tflitec::model::Model;
@@ -40,7 +41,7 @@ impl TfliteEngine {
     /// When TensorFlow Lite refuses the file, or it isn't a model that this program can use.
     pub fn new(file: &ModelFile, threads: usize) -> Result<Self, ModelError> {
         // tflitec panics on tensor names that aren't UTF-8; such a file is as broken as any other.
-        catch_unwind(AssertUnwindSafe(|| Self::build(file, threads))).unwrap_or_else(|_| {
+        catch_quietly(|| Self::build(file, threads)).unwrap_or_else(|_| {
             Err(ModelError::unfit(&file.path, "a file whose tensors can't be read", "a valid .tflite file"))
         })
     }
@@ -81,6 +82,25 @@ impl TfliteEngine {
         }
         Ok(Self { output, interpreter, _model: model, _bytes: bytes, io, threads, name: file.name() })
     }
+}
+
+/// Catches a panic of this thread without the message and backtrace that the panic hook would print: the caller tells the
+/// user in words.
+fn catch_quietly<T>(body: impl FnOnce() -> T) -> std::thread::Result<T> {
+    thread_local!(static QUIET: Cell<bool> = const { Cell::new(false) });
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !QUIET.get() {
+                before(panic);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let outcome = catch_unwind(AssertUnwindSafe(body));
+    QUIET.set(false);
+    outcome
 }
 
 /// Input tensors, output tensors.

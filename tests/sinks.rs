@@ -1,0 +1,248 @@
+//! What happens to results when the disk is full, the reader gone or slow: the pipeline goes on or ends in order, losses
+//! are counted, and what was written before stays whole.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use support::clips::{files, jpegs, read_png};
+use support::{colours, finish, pspnetd, records, replay, run, with, Running, Signal};
+
+/// The colour clip at full speed, once.
+fn once() -> Command {
+    with(run(&colours(), &replay("colours.mjpeg")), ["camera.rate=max"])
+}
+
+/// The colour clip at full speed, for ever.
+fn endless() -> Command {
+    with(once(), ["camera.loop=true"])
+}
+
+fn to_file(command: Command, path: &Path) -> Command {
+    with(command, [&format!("publish.jsonl.path={}", path.display())])
+}
+
+/// A clip of `frames` frames.
+fn clip(folder: &Path, frames: usize) -> String {
+    let path = folder.join("clip.mjpeg");
+    let five = jpegs();
+    std::fs::write(&path, (0..frames).flat_map(|n| five[n % 5].clone()).collect::<Vec<u8>>()).unwrap();
+    format!("replay:{}", path.display())
+}
+
+#[test]
+fn a_full_disk_costs_lines_but_not_the_run() {
+    let finished = finish(to_file(once(), Path::new("/dev/full"))).expect(74).says([
+        "No space left on device",
+        "5 results were dropped",
+        "5 results could not be delivered",
+    ]);
+    assert_eq!(finished.count("published"), 5);
+    let running = Running::start(with(to_file(endless(), Path::new("/dev/full")), ["telemetry.interval=100ms"]));
+    running.stderr.wait_for("lines are lost and counted");
+    // The pipeline goes on: a later interval still publishes.
+    running.stderr.wait_until("three intervals", |lines| {
+        lines.iter().filter(|line| line.contains("frames in=") && !line.contains("published=0")).count() >= 3
+    });
+    let finished = running.stop(Signal::TERM).0.expect(0);
+    assert_eq!(finished.stderr.matches("No space left").count(), 1, "said once:\n{}", finished.stderr);
+}
+
+#[test]
+fn a_disk_that_fills_up_keeps_every_line_written_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let camera = clip(folder.path(), 400);
+    // A file system of 64 KiB that only this command sees.
+    let script = r#"mount -t tmpfs -o size=64k tmpfs "$0" || exit 99; "$@"; code=$?; cat "$0/out.jsonl"; exit $code"#;
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", script]).arg(&disk);
+    let inner = to_file(with(run(&colours(), &camera), ["camera.rate=max"]), &disk.join("out.jsonl"));
+    command.arg(inner.get_program()).args(inner.get_args()).env("PSPNETD_CONFIG", "/dev/null");
+    if Command::new("unshare").args(["-m", "true"]).stderr(Stdio::null()).status().map_or(true, |done| !done.success())
+    {
+        println!("skipped: no private mounts here (needs root and unshare)");
+        return;
+    }
+    let finished = finish(command);
+    if finished.status.code() == Some(99) {
+        println!("skipped: tmpfs can't be mounted here: {}", finished.stderr);
+        return;
+    }
+    let finished = finished.expect(74).says(["No space left on device"]);
+    // The last line may be torn, where the disk ended; all before are whole, in order and without gaps.
+    let (whole, torn) = finished.stdout.rsplit_once('\n').unwrap();
+    let written = records(&format!("{whole}\n"));
+    assert!(written.len() > 50 && torn.len() < 1000, "{} lines and {torn:?}", written.len());
+    for (index, record) in written.iter().enumerate() {
+        assert_eq!(record["sequence"], index as u64);
+    }
+    let lost = 400 - written.len();
+    assert!(finished.stderr.contains(&format!("{lost} results could not be delivered")), "{}", finished.stderr);
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_run() {
+    let mut command = endless();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let running = Running::start_as_set(command.stdout(writer));
+    // Holds the writing end too.
+    drop(command);
+    let mut reader = BufReader::new(reader);
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    records(&line);
+    drop(reader);
+    running.finish().expect(74).says(["standard output was closed by its reader", "nobody receives results"]);
+}
+
+#[test]
+fn a_reader_that_leaves_does_not_end_a_run_with_another_sink() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = format!("publish.snapshot.dir={}", folder.path().display());
+    let mut command = with(endless(), [&dir, "publish.snapshot.interval=50ms", "telemetry.interval=100ms"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    let running = Running::start_as_set(command.stdout(writer));
+    drop((command, reader));
+    running.stderr.wait_for("standard output was closed by its reader");
+    let so_far = running.stderr.text().matches("snapshot: /").count();
+    running.stderr.wait_until("more snapshots", |lines| {
+        lines.iter().filter(|line| line.contains("snapshot: /")).count() > so_far + 2
+    });
+    running.stop(Signal::TERM).0.expect(0).says(["results were dropped"]);
+}
+
+#[test]
+fn a_reader_that_does_not_read_does_not_hold_the_pipeline() {
+    let mut command = with(endless(), ["publish.jsonl.queue=8", "telemetry.interval=100ms"]);
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let running = Running::start_as_set(command.stdout(writer));
+    drop(command);
+    running.stderr.wait_for("slower than the frames");
+    let intervals = |lines: &[String]| {
+        lines.iter().filter(|line| line.contains("frames in=") && !line.contains("published=0 ")).count()
+    };
+    let so_far = intervals(&running.stderr.text().lines().map(str::to_owned).collect::<Vec<_>>());
+    running.stderr.wait_until("more intervals", |lines| intervals(lines) > so_far + 2);
+    let finished = running.stop(Signal::TERM).0.expect(0).says(["results were dropped in this run"]);
+    let dropped = finished.stderr.split("jsonl: ").find_map(|part| part.split_once(" results were dropped"));
+    let dropped: u64 = dropped.unwrap().0.parse().unwrap();
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    // The pipe's last line is torn where the program left; the ones before are whole.
+    let written = records(text.rsplit_once('\n').map(|(whole, _)| format!("{whole}\n")).as_deref().unwrap());
+    assert!(!written.is_empty());
+    assert_eq!(written.len() as u64 + dropped, finished.count("published"), "{}", finished.stderr);
+}
+
+#[test]
+fn a_slow_reader_of_a_finite_source_gets_every_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let camera = clip(folder.path(), 900);
+    let mut command = with(run(&colours(), &camera), ["camera.rate=max"]);
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let running = Running::start_as_set(command.stdout(writer));
+    drop(command);
+    // More than a pipe holds, less than the queue of 1024: the end waits for the reader.
+    running.stderr.wait_for("camera: MJPEG clip");
+    assert!(!running.has_ended(Duration::from_secs(1)));
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    running.finish().expect(0);
+    assert_eq!(records(&text).len(), 900);
+}
+
+#[test]
+fn a_file_is_rotated_and_no_line_is_lost_on_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.jsonl");
+    let camera = clip(folder.path(), 60);
+    let command =
+        with(run(&colours(), &camera), ["camera.rate=max", "publish.jsonl.max_bytes=4KiB", "publish.jsonl.keep=50"]);
+    finish(to_file(command, &path)).expect(0);
+    let numbered = |n: usize| folder.path().join(format!("out.jsonl.{n}"));
+    let oldest = (1..).take_while(|&n| numbered(n).exists()).last().unwrap();
+    assert!(oldest >= 3);
+    let newest = Some(path).filter(|path| path.exists());
+    let all: String =
+        (1..=oldest).rev().map(numbered).chain(newest).map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let sequences: Vec<u64> = records(&all).iter().map(|record| record["sequence"].as_u64().unwrap()).collect();
+    assert_eq!(sequences, (0..60).collect::<Vec<u64>>());
+    let few =
+        with(run(&colours(), &camera), ["camera.rate=max", "publish.jsonl.max_bytes=1KiB", "publish.jsonl.keep=2"]);
+    let other = tempfile::tempdir().unwrap();
+    finish(to_file(few, &other.path().join("few.jsonl"))).expect(0);
+    let kept = files(other.path()).len();
+    assert!(kept <= 3, "{kept} files where 2 old ones are kept");
+}
+
+#[test]
+fn a_line_that_was_torn_by_a_power_cut_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.jsonl");
+    std::fs::write(&path, "{\"sequence\":1}\n{\"seque").unwrap();
+    finish(to_file(once(), &path)).expect(0);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[..2], ["{\"sequence\":1}", "{\"seque"]);
+    assert_eq!(records(&text[text.find("{\"time").unwrap()..]).len(), 5);
+    // A second run goes on after the first.
+    finish(to_file(once(), &path)).expect(0);
+    assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 12);
+}
+
+#[test]
+fn snapshots_are_whole_pictures_and_old_ones_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = folder.path().join("a/b");
+    let dir = format!("publish.snapshot.dir={}", pictures.display());
+    let running = Running::start(with(endless(), [&dir, "publish.snapshot.interval=20ms", "publish.snapshot.keep=3"]));
+    running
+        .stderr
+        .wait_until("eight snapshots", |lines| lines.iter().filter(|line| line.contains("snapshot: /")).count() >= 8);
+    running.stop(Signal::TERM).0.expect(0);
+    let kept: Vec<_> = files(&pictures).into_iter().filter(|path| path.extension().unwrap() == "png").collect();
+    assert!(kept.len() == 3 || kept.len() == 4, "{kept:?}");
+    for path in kept {
+        let (size, pixels, kind) = read_png(&path);
+        assert_eq!((size, kind), ((96, 64), png::ColorType::Rgb));
+        assert!(pixels.iter().any(|&value| value > 0));
+    }
+}
+
+#[test]
+fn paths_that_cannot_be_written_are_refused_at_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, b"").unwrap();
+    let below_file = file.join("x").display().to_string();
+    for (key, path) in [
+        ("publish.jsonl.path", "/nonexistent/out.jsonl"),
+        ("publish.jsonl.path", folder.path().to_str().unwrap()),
+        ("publish.jsonl.path", &below_file),
+        ("publish.snapshot.dir", &below_file),
+    ] {
+        let setting = format!("{key}={path}");
+        let words = |subcommand: &str| {
+            let mut command = pspnetd([subcommand, "--camera", "pattern:64x64", "--set", &setting]);
+            command.arg("--model").arg(colours());
+            let finished = finish(command).expect(78);
+            let last = finished.stderr.lines().last().unwrap_or_default().to_owned();
+            assert!(last.starts_with(&format!("pspnetd: {key} {path}: ")), "{subcommand}: {last}");
+        };
+        words("run");
+        words("check");
+    }
+}
+
+#[test]
+fn without_sinks_the_run_only_measures() {
+    let finished = finish(with(once(), ["publish.jsonl.path="])).expect(0);
+    assert_eq!(finished.stdout, "");
+    assert_eq!(finished.count("published"), 5);
+}

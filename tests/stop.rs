@@ -1,0 +1,172 @@
+//! SIGTERM and SIGINT end the program within 1 s from any state, with exit code 0 and nothing lost that was written.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use support::{colours, model, records, replay, run, with, Finished, Running, Signal};
+
+/// From the signal to the process's end.
+const PROMISE: Duration = Duration::from_secs(1);
+/// The machine is shared with others: one attempt that is slow says little, three say enough.
+const ATTEMPTS: u32 = 3;
+
+/// Starts a program, lets `settle` wait for the state that is meant, and stops it with `signal`, which must take less
+/// than the promise and give exit code 0.
+#[track_caller]
+fn stops_in_time(signal: Signal, start: impl Fn() -> Running, settle: impl Fn(&Running)) -> Finished {
+    let mut times = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let running = start();
+        settle(&running);
+        let (finished, took) = running.stop(signal);
+        let finished = finished.expect(0).says(["stopping: "]);
+        if took < PROMISE {
+            return finished;
+        }
+        times.push(took);
+    }
+    panic!("{signal:?} to exit took {times:?}");
+}
+
+/// A source at full speed that never ends.
+fn endless() -> Command {
+    with(run(&colours(), &replay("colours.mjpeg")), ["camera.rate=max", "camera.loop=true"])
+}
+
+#[test]
+fn both_signals_stop_a_running_pipeline() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let finished = stops_in_time(signal, || Running::start(endless()), |running| running.stdout.wait_for_count(50));
+        assert!(finished.records().len() >= 50);
+        finished.says(["stage              n     p50 ms", "end_to_end", "frames in="]);
+    }
+}
+
+#[test]
+fn a_missing_camera_is_waited_for_and_the_wait_ends_at_once() {
+    let command = || run(&colours(), "v4l2:/dev/video-none");
+    let finished = stops_in_time(
+        Signal::TERM,
+        || Running::start(command()),
+        |running| {
+            let line = running.stderr.wait_for("camera: waiting");
+            assert!(line.contains("/dev/video-none") && line.contains("plug the camera in"), "{line}");
+            // Long enough for several attempts, which come 0.2, 0.4 and 0.8 s apart.
+            assert!(!running.has_ended(Duration::from_millis(1700)));
+        },
+    );
+    let said = finished.stderr.matches("camera: waiting").count();
+    assert_eq!(said, 1, "the same reason is said once:\n{}", finished.stderr);
+    assert_eq!(finished.stdout, "");
+}
+
+#[test]
+fn a_silent_camera_is_left_at_once() {
+    // The second frame is due after 100 s.
+    let command = || with(run(&colours(), &replay("colours.mjpeg")), ["camera.rate=0.01"]);
+    for signal in [Signal::TERM, Signal::INT] {
+        let finished = stops_in_time(signal, || Running::start(command()), |running| running.stdout.wait_for_count(1));
+        assert_eq!(finished.records().len(), 1);
+    }
+}
+
+#[test]
+fn an_inference_that_takes_longer_is_left_behind() {
+    let slow = model("colours_320x240_int8_slow");
+    for rate in ["camera.rate=max", "camera.rate=30"] {
+        let command = || with(run(&slow, &replay("colours.mjpeg")), [rate, "camera.loop=true"]);
+        let finished =
+            stops_in_time(Signal::TERM, || Running::start(command()), |running| running.stdout.wait_for_count(2));
+        assert!(finished.records().len() >= 2);
+    }
+}
+
+#[test]
+fn a_stage_that_hangs_is_left_behind() {
+    let start = || {
+        let folder = support::clips::hanging_folder();
+        let camera = format!("replay:{}", folder.path().display());
+        (Running::start(with(run(&colours(), &camera), ["camera.rate=max"])), folder)
+    };
+    let mut times = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let (running, _folder) = start();
+        running.stdout.wait_for_count(1);
+        // Longer than any stage takes to look at the token.
+        assert!(!running.has_ended(Duration::from_millis(300)));
+        let (finished, took) = running.stop(Signal::TERM);
+        let finished = finished.expect(0).says(["the capture stage has not answered", "leaving without it"]);
+        assert_eq!(finished.records().len(), 1, "what was published before is written");
+        if took < PROMISE {
+            return;
+        }
+        times.push(took);
+    }
+    panic!("SIGTERM to exit took {times:?}");
+}
+
+#[test]
+fn a_reader_that_does_not_read_is_left_behind() {
+    let start = || {
+        let mut command = with(endless(), ["publish.jsonl.queue=8", "telemetry.interval=100ms"]);
+        // A pipe that nobody reads, held open by this process.
+        let (reader, writer) = std::io::pipe().unwrap();
+        let running = Running::start_as_set(command.stdout(writer));
+        std::mem::drop(std::thread::spawn(move || {
+            std::thread::park_timeout(support::LIMIT);
+            drop(reader);
+        }));
+        running
+    };
+    stops_in_time(Signal::TERM, start, |running| _ = running.stderr.wait_for("lines are dropped and counted"));
+}
+
+#[test]
+fn a_snapshot_that_is_being_written_does_not_hold_the_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = format!("publish.snapshot.dir={}", folder.path().display());
+    // A large picture at every frame: one is nearly always under way.
+    let command =
+        || with(run(&colours(), "pattern:4096x3072"), [&dir, "publish.snapshot.interval=0", "camera.rate=max"]);
+    stops_in_time(Signal::TERM, || Running::start(command()), |running| _ = running.stderr.wait_for("snapshot: /"));
+    for file in support::clips::files(folder.path()) {
+        // What was under way may be left as .partial, but what has its name is whole.
+        if file.extension().is_some_and(|extension| extension == "png") {
+            assert_eq!(support::clips::read_png(&file).0, (4096, 3072), "{}", file.display());
+        }
+    }
+}
+
+#[test]
+fn a_second_signal_ends_the_program_at_once() {
+    let slow = model("colours_320x240_int8_slow");
+    let running = Running::start(with(run(&slow, &replay("colours.mjpeg")), ["camera.rate=max", "camera.loop=true"]));
+    running.stdout.wait_for_count(1);
+    running.signal(Signal::INT);
+    running.stderr.wait_for("stopping: SIGINT");
+    let (finished, _) = running.stop(Signal::INT);
+    // 128 + SIGINT, unless the first signal was already through.
+    assert!(matches!(finished.status.code(), Some(130 | 0)), "{:?}\n{}", finished.status, finished.stderr);
+    records(&finished.stdout);
+}
+
+#[test]
+fn no_process_is_left_behind() {
+    let running = Running::start(endless());
+    running.stdout.wait_for_count(5);
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", running.id())).unwrap();
+    assert_eq!(children, "", "the program has child processes");
+    running.stop(Signal::TERM).0.expect(0);
+}
+
+#[test]
+fn a_signal_before_the_first_frame_stops_as_well() {
+    let mut command = endless();
+    command.stdout(Stdio::null());
+    let running = Running::start_as_set(&mut command);
+    running.stderr.wait_for("camera: MJPEG clip");
+    running.stop(Signal::TERM).0.expect(0);
+}
