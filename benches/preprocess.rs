@@ -55,7 +55,6 @@ fn main() {
         let (bytes, planes) = picture(format);
         let picture = Picture::contiguous(format, planes, &bytes).unwrap();
         let mut candidates: Vec<Candidate<'_>> = Backend::available()
-            .into_iter()
             .map(|backend| {
                 let mut pass =
                     Preprocessor::with_backend(format, TARGET, Fit::Stretch, PixelMap::Flip, 0, backend).unwrap();

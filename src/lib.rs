@@ -21,5 +21,6 @@ pub mod publish;
 pub mod score;
 pub mod segment;
 pub mod shutdown;
+pub mod simd;
 pub mod still;
 pub mod telemetry;

@@ -4,26 +4,12 @@
 
 #![allow(unsafe_code)]
 
-use std::fmt;
-
 use super::colour::Colour;
 use super::taps::{Row, Scale};
+use crate::simd::Backend;
 
 /// Bytes that SIMD kernels may write in one go: rows are padded to a multiple of it.
 pub(super) const PAD: usize = 32;
-
-/// An instruction set that the pass is written for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backend {
-    /// Plain Rust, the reference.
-    Scalar,
-    /// SSE4.1, on x86_64.
-    Sse41,
-    /// AVX2, on x86_64.
-    Avx2,
-    /// NEON, on aarch64.
-    Neon,
-}
 
 /// How a row of the camera carries its components.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,44 +82,20 @@ impl Kernels {
 }
 
 impl Backend {
-    /// The fastest that this machine can run.
-    pub fn detect() -> Self {
-        [Self::Neon, Self::Avx2, Self::Sse41]
-            .into_iter()
-            .find(|backend| backend.kernels().is_some())
-            .unwrap_or(Self::Scalar)
-    }
-
-    /// All that this machine can run.
-    pub fn available() -> Vec<Self> {
-        let all = [Self::Scalar, Self::Sse41, Self::Avx2, Self::Neon];
-        all.into_iter().filter(|backend| backend.kernels().is_some()).collect()
-    }
-
     /// The backend's kernels, if this machine can run them.
     pub(super) fn kernels(self) -> Option<&'static Kernels> {
+        if !self.is_available() {
+            return None;
+        }
         match self {
             Self::Scalar => Some(&super::scalar::KERNELS),
             #[cfg(target_arch = "x86_64")]
-            Self::Sse41 => is_x86_feature_detected!("sse4.1").then_some(&super::x86::KERNELS),
+            Self::Sse41 => Some(&super::x86::KERNELS),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => is_x86_feature_detected!("avx2").then_some(&super::avx2::KERNELS),
-            // NEON is part of every aarch64 that Rust's target stands for.
+            Self::Avx2 => Some(&super::avx2::KERNELS),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => Some(&super::neon::KERNELS),
-            #[allow(unreachable_patterns)]
             _ => None,
         }
-    }
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Scalar => "scalar",
-            Self::Sse41 => "SSE4.1",
-            Self::Avx2 => "AVX2",
-            Self::Neon => "NEON",
-        })
     }
 }

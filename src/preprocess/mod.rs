@@ -25,7 +25,7 @@ mod tests;
 
 use crate::frame::{Layout, Picture, PictureFormat, Size};
 
-pub use kernels::Backend;
+pub use crate::simd::Backend;
 pub use map::{Normalisation, PixelMap};
 
 use colour::Colour;

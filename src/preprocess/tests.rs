@@ -231,5 +231,5 @@ fn a_foreign_backend_is_refused() {
     let source = format(Layout::Grey, 4, 4);
     let made = Preprocessor::with_backend(source, Size::new(2, 2), Fit::Stretch, PixelMap::Flip, 0, foreign);
     assert_eq!(made.map(|_| ()), Err(PreprocessError::Backend(foreign)));
-    assert!(Backend::available().contains(&Backend::detect()));
+    assert!(Backend::available().any(|backend| backend == Backend::detect()));
 }

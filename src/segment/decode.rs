@@ -3,62 +3,18 @@
 //! The ways themselves are in `scalar` (the specification), `kernel` (the same in vectors) and `labels`.
 #![allow(unsafe_code)]
 
-use std::fmt;
-
 use super::confidence::Confidence;
 use super::labels::Labels;
 use super::plan::{Plan, Span};
 use super::scalar::Grid;
 use super::{OutputKind, OutputSpec, Region, ScoreType, Summary};
 use crate::frame::Size;
+use crate::simd::Backend;
 
 /// Longest side of a grid or mask.
 pub const MAX_SIDE: usize = 16384;
 
-/// Instructions to decode logits with. All give the same bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Backend {
-    /// Plain loops, any CPU: the specification.
-    Scalar,
-    /// x86_64 with SSE4.1 and POPCNT.
-    Sse41,
-    /// x86_64 with AVX2, BMI1 and POPCNT.
-    Avx2,
-    /// aarch64.
-    Neon,
-}
-
 impl Backend {
-    const ALL: [Self; 4] = [Self::Scalar, Self::Sse41, Self::Neon, Self::Avx2];
-
-    /// The fastest that this CPU has.
-    pub fn detect() -> Self {
-        Self::available().last().unwrap_or(Self::Scalar)
-    }
-
-    /// Those that this CPU has, the fastest last.
-    pub fn available() -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().filter(|backend| backend.is_available())
-    }
-
-    /// Whether this CPU has it.
-    pub fn is_available(self) -> bool {
-        match self {
-            Self::Scalar => true,
-            #[cfg(target_arch = "x86_64")]
-            Self::Sse41 => is_x86_feature_detected!("sse4.1") && is_x86_feature_detected!("popcnt"),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => {
-                is_x86_feature_detected!("avx2")
-                    && is_x86_feature_detected!("bmi1")
-                    && is_x86_feature_detected!("popcnt")
-            }
-            #[cfg(target_arch = "aarch64")]
-            Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
-            _ => false,
-        }
-    }
-
     /// 16-bit lanes of its vectors.
     const fn lanes(self) -> usize {
         match self {
@@ -66,17 +22,6 @@ impl Backend {
             Self::Sse41 | Self::Neon => 8,
             Self::Avx2 => 16,
         }
-    }
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Scalar => "scalar",
-            Self::Sse41 => "SSE4.1",
-            Self::Avx2 => "AVX2",
-            Self::Neon => "NEON",
-        })
     }
 }
 

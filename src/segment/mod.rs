@@ -15,7 +15,8 @@ mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use decode::{Backend, DecodeError, Decoder};
+pub use crate::simd::Backend;
+pub use decode::{DecodeError, Decoder};
 
 /// Class id of mask pixels whose label is none: values outside `0..=254` in the output of a graph with an argmax.
 pub const VOID: u8 = 255;
