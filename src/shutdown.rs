@@ -29,7 +29,8 @@ struct Inner {
 
 impl Default for Shutdown {
     fn default() -> Self {
-        let (sender, receiver) = bounded(0);
+        // One place rather than none: a `select!` that blocks on a channel without a place allocates every time.
+        let (sender, receiver) = bounded(1);
         Self { inner: Arc::new(Inner { stopping: AtomicBool::new(false), sender: Mutex::new(Some(sender)), receiver }) }
     }
 }

@@ -221,23 +221,31 @@ impl Drop for Running {
 /// What a stream has given so far.
 #[derive(Default)]
 pub struct Lines {
-    shared: Arc<(Mutex<Vec<String>>, Condvar)>,
+    shared: Arc<(Mutex<SoFar>, Condvar)>,
     reader: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct SoFar {
+    lines: Vec<String>,
+    has_ended: bool,
 }
 
 impl Lines {
     fn read(stream: impl Read + Send + 'static) -> Self {
-        let shared = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
+        let shared = Arc::<(Mutex<SoFar>, Condvar)>::default();
         let theirs = Arc::clone(&shared);
         let reader = std::thread::spawn(move || {
             let mut stream = BufReader::new(stream);
             let mut line = Vec::new();
             // Bytes, so that nothing that a broken program may write stops this.
             while stream.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-                theirs.0.lock().unwrap().push(String::from_utf8_lossy(&line).into_owned());
+                theirs.0.lock().unwrap().lines.push(String::from_utf8_lossy(&line).into_owned());
                 theirs.1.notify_all();
                 line.clear();
             }
+            theirs.0.lock().unwrap().has_ended = true;
+            theirs.1.notify_all();
         });
         Self { shared, reader: Some(reader) }
     }
@@ -245,10 +253,14 @@ impl Lines {
     /// Waits until `enough` says so of the lines so far.
     #[track_caller]
     pub fn wait_until(&self, what: &str, mut enough: impl FnMut(&[String]) -> bool) {
-        let (lines, changed) = &*self.shared;
-        let (lines, outcome) =
-            changed.wait_timeout_while(lines.lock().unwrap(), LIMIT, |lines| !enough(lines)).unwrap();
-        assert!(!outcome.timed_out(), "waited in vain for {what}; so far:\n{}", lines.concat());
+        let (so_far, changed) = &*self.shared;
+        let mut is_enough = false;
+        let waiting = |so_far: &mut SoFar| {
+            is_enough = enough(&so_far.lines);
+            !is_enough && !so_far.has_ended
+        };
+        let (so_far, _) = changed.wait_timeout_while(so_far.lock().unwrap(), LIMIT, waiting).unwrap();
+        assert!(is_enough, "waited in vain for {what}; so far:\n{}", so_far.lines.concat());
     }
 
     /// Waits for a line with `words` in it.
@@ -272,7 +284,7 @@ impl Lines {
 
     /// The lines so far.
     pub fn text(&self) -> String {
-        self.shared.0.lock().unwrap().concat()
+        self.shared.0.lock().unwrap().lines.concat()
     }
 
     fn to_end(&mut self) -> String {

@@ -1,0 +1,123 @@
+//! No allocation per frame once every buffer exists: the pipeline runs in this process, under an allocator that counts.
+//! What the C libraries (TensorFlow Lite, the JPEG decoder) allocate for themselves is not seen here.
+#![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use pspnetd::config::values::{Auto, Rate, Seconds, Source, Threads};
+use pspnetd::config::{Config, ModelPath};
+use pspnetd::daemon::parts;
+use pspnetd::frame::Size;
+use pspnetd::pipeline::Pipeline;
+use pspnetd::shutdown::Shutdown;
+use support::{colours, media, LIMIT};
+
+/// Calls that got memory, by all threads, since the start.
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator as it came; counting touches nothing of it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps the promises that `System` asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the pointer came from `System`, by one of the other functions.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps the promises that `System` asks for.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the pointer came from `System`, by one of the other functions.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Frames that fill every pool, buffer and thread's cache.
+const WARM_UP: u64 = 50;
+/// Frames that are counted.
+const COUNTED: u64 = 300;
+
+fn config(source: Source, lines: &Path) -> Config {
+    let mut config = Config::default();
+    config.camera.source = source;
+    config.camera.rate = Rate::Max;
+    config.camera.repeat = true;
+    config.model.path = Auto::Set(ModelPath(colours()));
+    config.model.threads = Auto::Set(Threads(1));
+    // Line buffers are made when a slow disk needs them, this many at most: few, so that the warm-up makes them all.
+    config.publish.jsonl.queue = 4;
+    config.publish.jsonl.path = lines.to_str().unwrap().to_owned();
+    config.telemetry.interval = Seconds::new(0);
+    config
+}
+
+/// Allocations while the pipeline publishes [`COUNTED`] frames.
+fn allocations(config: &Config) -> u64 {
+    let shutdown = Shutdown::default();
+    let pipeline = Pipeline::start(parts(config).unwrap(), &shutdown).unwrap();
+    let wait_for = |frames: u64| {
+        let start = Instant::now();
+        while pipeline.shared().counters.read().published < frames {
+            assert!(start.elapsed() < LIMIT, "{:?}", pipeline.shared());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    wait_for(WARM_UP);
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    wait_for(WARM_UP + COUNTED);
+    let after = ALLOCATIONS.load(Ordering::Relaxed);
+    shutdown.pull();
+    assert!(pipeline.wait(LIMIT));
+    pipeline.join();
+    after - before
+}
+
+// One test, not several: the count is the whole process's.
+#[test]
+fn no_frame_costs_an_allocation_after_warm_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = folder.path().join("out.jsonl");
+    // The counter counts.
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    drop(std::hint::black_box(Box::new(7)));
+    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 1);
+
+    let mut failures = Vec::new();
+    for source in [
+        Source::Pattern(Size::new(640, 480)),
+        Source::Replay(media("colours.y4m")),
+        Source::Replay(media("colours.mjpeg")),
+        Source::Replay(media("walkway.mjpeg")),
+    ] {
+        let name = source.to_string();
+        let count = allocations(&config(source, &lines));
+        println!("{name}: {count} allocations in {COUNTED} frames");
+        // Nothing per frame; a thread that blocks for the first time, or a wait list that grows, costs a few.
+        if count > COUNTED / 10 {
+            failures.push(format!("{name}: {count}"));
+        }
+    }
+    let written = std::fs::read_to_string(&lines).unwrap();
+    // Some may be dropped, with so short a queue; most are not.
+    assert!(written.lines().count() as u64 >= 2 * COUNTED, "the sink took no part");
+    assert_eq!(failures, Vec::<String>::new(), "allocations in {COUNTED} frames");
+}
