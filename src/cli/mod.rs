@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
 
-/// A camera daemon that tells what covers the picture, how long each step took and what it cost.
+/// A camera daemon that tells what covers the picture and how long each step took.
 ///
 /// pspnetd reads camera frames, runs an int8 PSPNet on each, and writes one JSON line per frame with the share of the
 /// picture that every class covers. Latency per stage goes to the log on standard error.
