@@ -242,6 +242,30 @@ fn the_test_picture_shows_its_bars() {
 }
 
 #[test]
+fn every_interval_has_a_line_per_stage_and_the_end_a_table() {
+    let settings = ["camera.rate=max", "camera.loop=true", "telemetry.interval=200ms"];
+    let running = Running::start(with(run(&colours(), &replay("colours.mjpeg")), settings));
+    running.stderr.wait_until("three intervals", |lines| {
+        lines.iter().filter(|line| line.contains("latency stage=end_to_end")).count() >= 3
+    });
+    let log = running.stop(Signal::TERM).0.expect(0).stderr;
+    let (intervals, table) = log.split_once("stage              n     p50 ms").expect("no table");
+    for stage in ["sensor", "convert", "queue", "infer", "decode", "publish", "end_to_end"] {
+        let line = intervals.lines().find(|line| line.contains(&format!("latency stage={stage} "))).unwrap();
+        let values: Vec<f64> = line.split(' ').filter_map(|field| field.split_once('=')?.1.parse().ok()).collect();
+        let [n, p50, p90, p99, max] = values[..] else { panic!("{line}") };
+        assert!(n > 0.0 && p50 <= p90 && p90 <= p99 && p99 <= max, "{line}");
+        assert!(["p50_ms=", "p90_ms=", "p99_ms=", "max_ms="].iter().all(|field| line.contains(field)), "{line}");
+        assert!(table.lines().any(|row| row.contains(&format!("INFO ] {stage} "))), "{stage} is missing in {table}");
+    }
+    let frames = intervals.lines().find(|line| line.contains("frames in=")).unwrap();
+    let fields = ["inferred=", "published=", "replaced=0", "skipped=0", "corrupt=0", "failed=0", "fps=", "seconds="];
+    assert!(fields.iter().all(|field| frames.contains(field)), "{frames}");
+    let quiet = whole(&colours(), &replay("colours.mjpeg"), &["telemetry.interval=0"]).expect(0).stderr;
+    assert!(!quiet.contains("latency stage=") && quiet.contains("p50 ms"), "{quiet}");
+}
+
+#[test]
 fn the_bundled_clip_runs_with_the_bundled_model() {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/street-bootstrap/model.tflite");
     let folder = tempfile::tempdir().unwrap();

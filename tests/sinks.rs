@@ -158,6 +158,42 @@ fn a_slow_reader_of_a_finite_source_gets_every_line() {
 }
 
 #[test]
+fn a_finite_source_whose_reader_sleeps_ends_and_says_what_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let camera = clip(folder.path(), 900);
+    let mut command = with(run(&colours(), &camera), ["camera.rate=max"]);
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let running = Running::start_as_set(command.stdout(writer));
+    drop(command);
+    let finished = running.finish().expect(74).says(["lines could not be written before the end"]);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    let written = records(text.rsplit_once('\n').map(|(whole, _)| format!("{whole}\n")).as_deref().unwrap());
+    let lost = 900 - written.len();
+    assert!(finished.stderr.contains(&format!("{lost} results could not be delivered")), "{}", finished.stderr);
+}
+
+#[test]
+fn commands_that_print_fail_where_they_cannot() {
+    let model = colours();
+    let model = ["--model", model.to_str().unwrap()];
+    let image = support::media("colours/1_vertical.png");
+    for arguments in [
+        &["check", "--keys"][..],
+        &["man"],
+        &["completions", "bash"],
+        &["devices"],
+        &["check", "--camera", "pattern:64x64", model[0], model[1]],
+        &["predict", image.to_str().unwrap(), "--json", model[0], model[1]],
+        &["bench", "--seconds", "0.1", "--json", model[0], model[1]],
+    ] {
+        let mut command = pspnetd(arguments);
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        Running::start_as_set(command.stdout(full)).finish().expect(74).says(["No space left on device"]);
+    }
+}
+
+#[test]
 fn a_file_is_rotated_and_no_line_is_lost_on_the_way() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.jsonl");

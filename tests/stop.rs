@@ -125,6 +125,29 @@ fn a_reader_that_does_not_read_is_left_behind() {
 }
 
 #[test]
+fn an_ended_source_whose_reader_sleeps_is_left_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clip.mjpeg");
+    std::fs::write(&path, support::clips::jpegs().concat().repeat(180)).unwrap();
+    let camera = format!("replay:{}", path.display());
+    for _ in 0..ATTEMPTS {
+        let mut command = with(run(&colours(), &camera), ["camera.rate=max"]);
+        // Held open, never read: 900 lines don't fit the pipe, so the end of the source waits for the reader.
+        let (_reader, writer) = std::io::pipe().unwrap();
+        let running = Running::start_as_set(command.stdout(writer));
+        drop(command);
+        running.stderr.wait_for("camera: MJPEG clip");
+        assert!(!running.has_ended(Duration::from_secs(1)));
+        let (finished, took) = running.stop(Signal::TERM);
+        finished.expect(0);
+        if took < PROMISE {
+            return;
+        }
+    }
+    panic!("SIGTERM to exit took longer than {PROMISE:?}");
+}
+
+#[test]
 fn a_snapshot_that_is_being_written_does_not_hold_the_stop() {
     let folder = tempfile::tempdir().unwrap();
     let dir = format!("publish.snapshot.dir={}", folder.path().display());
