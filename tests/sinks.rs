@@ -102,7 +102,7 @@ fn a_disk_that_gets_room_again_is_written_again() {
     let script = r#"
         head -c 50000 /dev/zero >"$0/other"
         "$@" 2>"$0.log" & pid=$!
-        await() { for _ in $(seq 600); do grep -q "$1" "$0.log" && return; sleep 0.1; done; kill $pid; exit 98; }
+        await() { for _ in $(seq 400); do grep -q "$1" "$0.log" && return; sleep 0.1; done; kill $pid; exit 98; }
         await 'No space left on device'
         rm "$0/other"
         await 'writing again'
