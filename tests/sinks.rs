@@ -52,28 +52,35 @@ fn a_full_disk_costs_lines_but_not_the_run() {
     assert_eq!(finished.stderr.matches("No space left").count(), 1, "said once:\n{}", finished.stderr);
 }
 
-#[test]
-fn a_disk_that_fills_up_keeps_every_line_written_before() {
-    let folder = tempfile::tempdir().unwrap();
-    let disk = folder.path().join("disk");
-    std::fs::create_dir(&disk).unwrap();
-    let camera = clip(folder.path(), 400);
-    // A file system of 64 KiB that only this command sees.
-    let script = r#"mount -t tmpfs -o size=64k tmpfs "$0" || exit 99; "$@"; code=$?; cat "$0/out.jsonl"; exit $code"#;
+/// Runs `script` in a shell that has a file system of 64 KiB of its own at `$0`; the program and its arguments are `$@`.
+/// None where that isn't possible here.
+fn on_small_disk(script: &str, disk: &Path, program: &Command) -> Option<support::Finished> {
+    std::fs::create_dir(disk).unwrap();
+    let mount = format!("mount -t tmpfs -o size=64k tmpfs \"$0\" || exit 99\n{script}");
     let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", script]).arg(&disk);
-    let inner = to_file(with(run(&colours(), &camera), ["camera.rate=max"]), &disk.join("out.jsonl"));
-    command.arg(inner.get_program()).args(inner.get_args()).env("PSPNETD_CONFIG", "/dev/null");
-    if Command::new("unshare").args(["-m", "true"]).stderr(Stdio::null()).status().map_or(true, |done| !done.success())
-    {
-        println!("skipped: no private mounts here (needs root and unshare)");
-        return;
+    command.args(["-m", "sh", "-c", &mount]).arg(disk).arg(program.get_program()).args(program.get_args());
+    command.env("PSPNETD_CONFIG", "/dev/null");
+    let can = Command::new("unshare").args(["-m", "true"]).stderr(Stdio::null()).status();
+    if !can.is_ok_and(|status| status.success()) {
+        println!("skipped: no private mounts here (that needs root and unshare)");
+        return None;
     }
     let finished = finish(command);
     if finished.status.code() == Some(99) {
         println!("skipped: tmpfs can't be mounted here: {}", finished.stderr);
-        return;
+        return None;
     }
+    Some(finished)
+}
+
+#[test]
+fn a_disk_that_fills_up_keeps_every_line_written_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("disk");
+    let camera = clip(folder.path(), 400);
+    let program = to_file(with(run(&colours(), &camera), ["camera.rate=max"]), &disk.join("out.jsonl"));
+    let script = r#""$@"; code=$?; cat "$0/out.jsonl"; exit $code"#;
+    let Some(finished) = on_small_disk(script, &disk, &program) else { return };
     let finished = finished.expect(74).says(["No space left on device"]);
     // The last line may be torn, where the disk ended; all before are whole, in order and without gaps.
     let (whole, torn) = finished.stdout.rsplit_once('\n').unwrap();
@@ -84,6 +91,33 @@ fn a_disk_that_fills_up_keeps_every_line_written_before() {
     }
     let lost = 400 - written.len();
     assert!(finished.stderr.contains(&format!("{lost} results could not be delivered")), "{}", finished.stderr);
+}
+
+#[test]
+fn a_disk_that_gets_room_again_is_written_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("disk");
+    let program = with(to_file(endless(), &disk.join("out.jsonl")), ["camera.rate=40"]);
+    // Something else fills the disk, and is deleted once that was noticed.
+    let script = r#"
+        head -c 50000 /dev/zero >"$0/other"
+        "$@" 2>"$0.log" & pid=$!
+        await() { for _ in $(seq 400); do grep -q "$1" "$0.log" && return; sleep 0.1; done; kill $pid; exit 98; }
+        await 'No space left on device'
+        rm "$0/other"
+        await 'writing again'
+        sleep 0.2
+        kill -TERM $pid; wait $pid; code=$?
+        cat "$0/out.jsonl"; cat "$0.log" >&2; exit $code"#;
+    let Some(finished) = on_small_disk(script, &disk, &program) else { return };
+    let finished = finished.expect(0);
+    let lines: Vec<&str> = finished.stdout.lines().collect();
+    let is_whole = |line: &&str| serde_json::from_str::<serde_json::Value>(line).is_ok();
+    // The line that ended where the disk did doesn't swallow the next. (None is torn where one ended right there.)
+    if let Some(torn) = lines.iter().position(|line| !is_whole(line)) {
+        assert!(lines[torn].matches("\"time\"").count() <= 1, "{lines:#?}");
+    }
+    assert!(lines.len() > 20, "{lines:#?}");
 }
 
 #[test]
