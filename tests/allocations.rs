@@ -1,6 +1,6 @@
 //! No allocation per frame once every buffer exists: the pipeline runs in this process, under an allocator that counts.
 //! What the C libraries (TensorFlow Lite, the JPEG decoder) allocate for themselves is not seen here.
-#![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::print_stdout, unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 

@@ -130,7 +130,7 @@ fn an_output_that_cannot_be_written_is_an_error() {
     let file = folder.path().join("file");
     std::fs::write(&file, b"").unwrap();
     let image = media("colours/1_vertical.png");
-    predict(&[image.clone()], &["-o", text(&file.join("x"))]).expect(74).says([text(&file)]);
+    predict(std::slice::from_ref(&image), &["-o", text(&file.join("x"))]).expect(74).says([text(&file)]);
     predict(&[image], &[]).expect(66).says(["-o DIR", "--json"]);
     finish(pspnetd(["predict"])).expect(2);
 }

@@ -1,6 +1,6 @@
 //! What happens to results when the disk is full, the reader gone or slow: the pipeline goes on or ends in order, losses
 //! are counted, and what was written before stays whole.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod support;
 

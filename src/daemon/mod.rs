@@ -5,6 +5,8 @@
 mod assemble;
 mod systemd;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -29,9 +31,11 @@ const STOP_LIMIT: Duration = Duration::from_millis(700);
 /// A configuration that can't work, before anything starts; or how the run failed.
 pub fn run(config: &Config) -> Result<(), Failure> {
     let shutdown = Shutdown::default();
-    watch_signals(&shutdown)?;
+    let started = Arc::new(AtomicBool::new(false));
+    watch_signals(&shutdown, Arc::clone(&started))?;
     let pipeline = Pipeline::start(parts(config)?, &shutdown)
         .map_err(|error| Failure::new(Kind::Software, format!("threads can't be started: {error}")))?;
+    started.store(true, Ordering::SeqCst);
     let mut supervisor = Supervisor::from_environment();
     let clock = SystemClock;
     while !pipeline.wait(TICK) {
@@ -64,8 +68,9 @@ fn verdict(ending: Option<Ending>) -> Result<(), Failure> {
     }
 }
 
-/// SIGTERM and SIGINT pull the token; a second one leaves at once.
-fn watch_signals(shutdown: &Shutdown) -> Result<(), Failure> {
+/// SIGTERM and SIGINT pull the token; a second one leaves at once. Before the pipeline has `started` there is nothing to
+/// finish, and loading a large model would take longer than the promised second, so the first one leaves at once too.
+fn watch_signals(shutdown: &Shutdown, started: Arc<AtomicBool>) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::new(Kind::Software, format!("signals can't be watched: {error}"));
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failed)?;
     let shutdown = shutdown.clone();
@@ -76,6 +81,9 @@ fn watch_signals(shutdown: &Shutdown) -> Result<(), Failure> {
             }
             log::info!("stopping: {}", if signal == SIGTERM { "SIGTERM" } else { "SIGINT" });
             shutdown.pull();
+            if !started.load(Ordering::SeqCst) {
+                std::process::exit(0);
+            }
         }
     };
     thread::Builder::new().name("signals".to_owned()).spawn(watch).map_err(failed)?;

@@ -80,7 +80,9 @@ impl TfliteEngine {
         if output.data::<u8>().len() != io.output.bytes() {
             return Err(broken(format!("an output of {} bytes", output.data::<u8>().len())));
         }
-        Ok(Self { output, interpreter, _model: model, _bytes: bytes, io, threads, name: file.name() })
+        let mut engine = Self { output, interpreter, _model: model, _bytes: bytes, io, threads, name: file.name() };
+        engine.try_out().map_err(|error| broken(format!("a model that loads but can't run ({error})")))?;
+        Ok(engine)
     }
 }
 
@@ -101,6 +103,15 @@ fn catch_quietly<T>(body: impl FnOnce() -> T) -> std::thread::Result<T> {
     let outcome = catch_unwind(AssertUnwindSafe(body));
     QUIET.set(false);
     outcome
+}
+
+impl TfliteEngine {
+    /// One inference that nobody needs: a damaged file can load and still fail at the first frame, and then it is better
+    /// refused at start. It also pays for what TensorFlow Lite sets up late.
+    fn try_out(&mut self) -> Result<(), InferError> {
+        let mut output = vec![0; self.io.output.bytes()];
+        self.infer(&vec![0; self.io.input.bytes()], &mut output)
+    }
 }
 
 /// Input tensors, output tensors.

@@ -194,7 +194,7 @@ impl Running {
         }
         let at = Instant::now();
         let status = self.child.wait().expect("wait");
-        let (stdout, stderr) = (self.stdout.to_end(), self.stderr.to_end());
+        let (stdout, stderr) = (self.stdout.join(), self.stderr.join());
         Finished { status, stdout, stderr, at }
     }
 
@@ -287,7 +287,7 @@ impl Lines {
         self.shared.0.lock().unwrap().lines.concat()
     }
 
-    fn to_end(&mut self) -> String {
+    fn join(&mut self) -> String {
         if let Some(reader) = self.reader.take() {
             reader.join().expect("reader");
         }
