@@ -54,6 +54,7 @@ class Sample:
     infer_cpu_s: float | None
     other_cpu_s: float
     peak_rss_mb: float
+    threads: frozenset[str]
 
 
 @dataclass
@@ -78,12 +79,14 @@ class Run:
 def sample(pid: int, frames: int, names: dict[str, str]) -> Sample | None:
     """CPU time per thread and peak memory; None once the process is gone. `names` remembers the threads' names."""
     infer, other = None, 0.0
+    threads: set[str] = set()
     try:
         for task in os.listdir(f"/proc/{pid}/task"):
             base = f"/proc/{pid}/task/{task}"
             if task not in names:
                 names[task] = Path(f"{base}/comm").read_text().strip()
             cpu = int(Path(f"{base}/schedstat").read_text().split()[0]) / 1e9
+            threads.add(task)
             if names[task] == INFER_THREAD:
                 infer = (infer or 0.0) + cpu
             else:
@@ -91,7 +94,7 @@ def sample(pid: int, frames: int, names: dict[str, str]) -> Sample | None:
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 # Not wait4's maxrss: that can still be this Python's own size from before exec.
-                return Sample(frames, infer, other, int(line.split()[1]) / 1024)
+                return Sample(frames, infer, other, int(line.split()[1]) / 1024, frozenset(threads))
     except (FileNotFoundError, ProcessLookupError):
         pass
     return None
@@ -146,8 +149,12 @@ def run(binary: Path, model: Path, camera: str, settings: list[str], seconds: fl
             tail = log.read().decode(errors="replace").strip()[-500:]
             raise Missing(f"{' '.join(command)}: exit {process.returncode}, {len(times)} lines: {tail}")
     outside = None
-    if len(samples) > 1 and samples[0].infer_cpu_s is not None:
-        first, last = samples[0], samples[-1]
+    if len(samples) > 2 and samples[0].infer_cpu_s is not None:
+        # A thread that has ended takes its CPU time along, and the capture thread ends before the last frame is out.
+        first = samples[0]
+        last = [s for s in samples if s.threads == first.threads][-1]
+        if last.frames == first.frames:
+            raise Missing("the run is too short to tell its CPU time")
         outside = (last.other_cpu_s - first.other_cpu_s) / (last.frames - first.frames) * 1e3
     return Run(
         start_to_first_mask_ms=(times[0] - start) * 1e3,
@@ -174,12 +181,28 @@ def latency_at_30_fps(binary: Path, model: Path, seconds: float) -> dict[str, fl
     def stage(line: dict[str, Any], name: str) -> float:
         return lookup(line, (LINE_LATENCY, name))
 
-    work = [sum(stage(line, name) for name in ("convert", "infer", "decode")) for line in lines]
-    end_to_end = sorted(stage(line, "end_to_end") for line in lines)
-    p99 = end_to_end[math.ceil(0.99 * len(end_to_end)) - 1]
+    work = median(sum(stage(line, name) for name in ("convert", "infer", "decode")) for line in lines)
+    end_to_end = p99([stage(line, "end_to_end") for line in lines])
+    after_wake_up = p99([stage(line, "end_to_end") - stage(line, "sensor") for line in lines])
     return {
         "frames": len(lines),
-        "work_median_ms": median(work),
-        "end_to_end_p99_ms": p99,
-        "p99_over_work_ms": p99 - median(work),
+        "work_median_ms": work,
+        "end_to_end_p99_ms": end_to_end,
+        "p99_over_work_ms": end_to_end - work,
+        "p99_over_work_after_wake_up_ms": after_wake_up - work,
+        "timer_p99_ms": timer_lateness_p99_ms(len(lines) // 3),
     }
+
+
+def p99(values: list[float]) -> float:
+    return sorted(values)[math.ceil(0.99 * len(values)) - 1]
+
+
+def timer_lateness_p99_ms(times: int) -> float:
+    """How late this machine wakes a process that sleeps until the next 30th of a second: no program can be earlier."""
+    start, late = time.monotonic(), []
+    for i in range(1, times + 1):
+        due = start + i / 30
+        time.sleep(max(0.0, due - time.monotonic()))
+        late.append((time.monotonic() - due) * 1e3)
+    return p99(late)
