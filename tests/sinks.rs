@@ -316,3 +316,19 @@ fn without_sinks_the_run_only_measures() {
     assert_eq!(finished.stdout, "");
     assert_eq!(finished.count("published"), 5);
 }
+
+#[test]
+fn a_named_pipe_is_written_once_it_has_a_reader() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("lines");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || std::fs::read_to_string(pipe).unwrap()
+    });
+    let path = format!("publish.jsonl.path={}", pipe.display());
+    let mut command = support::pspnetd(["run", "--set", "camera.rate=max", "--set", &path]);
+    command.arg("--model").arg(support::colours()).arg("--camera").arg(support::replay("colours.y4m"));
+    support::finish(command).expect(0);
+    assert_eq!(reader.join().unwrap().lines().count(), 5);
+}

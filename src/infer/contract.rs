@@ -110,6 +110,8 @@ fn input(tensor: &TensorInfo) -> Result<InputSpec, Refusal> {
     Ok(InputSpec { size: Size::new(width, height), signed, scale, zero_point })
 }
 
+const SINGLE_SCORE: &str = " (a single score per pixel: a model of 2 or more classes is needed)";
+
 fn output(tensor: &TensorInfo, input: Size) -> Result<OutputSpec, Refusal> {
     const EXPECTED: &str =
         "int8 or uint8 logits [1, height, width, classes], or class ids [1, height, width] of uint8, \
@@ -125,11 +127,14 @@ fn output(tensor: &TensorInfo, input: Size) -> Result<OutputSpec, Refusal> {
     if height == 0 || width == 0 || depth == 0 || height > LARGEST_SIDE || width > LARGEST_SIDE {
         return refuse(&format!(" (sides of 1 to {LARGEST_SIDE})"));
     }
+    // Class ids carry no scale; a byte per pixel that has one is a probability.
+    let is_score = tensor.quantisation.is_some_and(|(scale, _)| scale != 1.0);
     let kind = match (&tensor.kind, depth) {
+        (TensorType::Int8, 1) => return refuse(SINGLE_SCORE),
+        (TensorType::Uint8, 1) if is_score => return refuse(SINGLE_SCORE),
         (TensorType::Uint8, 1) => OutputKind::Labels { label: LabelType::Uint8 },
         (TensorType::Int32, 1) => OutputKind::Labels { label: LabelType::Int32 },
         (TensorType::Int64, 1) => OutputKind::Labels { label: LabelType::Int64 },
-        (TensorType::Int8, 1) => return refuse(" (a single score per pixel: a model of 2 or more classes is needed)"),
         (_, 256..) => return refuse(" (more than 255 classes)"),
         (TensorType::Int8, classes) => logits(ScoreType::Int8, classes, tensor),
         (TensorType::Uint8, classes) => logits(ScoreType::Uint8, classes, tensor),
@@ -161,6 +166,10 @@ mod tests {
         TensorInfo { name: "t".to_owned(), kind, shape: shape.to_vec(), quantisation: Some((0.5, 3)) }
     }
 
+    fn labels(kind: TensorType, shape: &[usize]) -> TensorInfo {
+        TensorInfo { quantisation: None, ..tensor(kind, shape) }
+    }
+
     fn float() -> TensorType {
         TensorType::Other("float32".to_owned())
     }
@@ -181,12 +190,12 @@ mod tests {
             (TensorType::Int8, &[1, 9, 12, 255]),
             (TensorType::Int64, &[1, 288, 384]),
             (TensorType::Int32, &[1, 36, 48, 1]),
-            (TensorType::Uint8, &[288, 384]),
             // 288 and 384 over 32 with one column of padding each.
             (TensorType::Int8, &[1, 10, 13, 19]),
         ] {
             outcome(good_input(), tensor(kind, shape)).unwrap();
         }
+        outcome(good_input(), labels(TensorType::Uint8, &[288, 384])).unwrap();
         let io = outcome(good_input(), tensor(TensorType::Uint8, &[1, 36, 48, 11])).unwrap();
         assert_eq!(io.input.size, Size::new(384, 288));
         assert!(matches!(io.output.kind, OutputKind::Logits { classes: 11, zero_point: 3, .. }));
@@ -204,6 +213,7 @@ mod tests {
         assert!(found(shape(&[1, 1, 1, 3]), good()).contains("static shape"));
         assert!(found(good_input(), tensor(float(), &[1, 36, 48, 11])).contains("quantise the output too"));
         assert!(found(good_input(), shape(&[1, 36, 48, 1])).contains("single score"));
+        assert!(found(good_input(), tensor(TensorType::Uint8, &[1, 36, 48, 1])).contains("single score"));
         assert!(found(good_input(), shape(&[1, 11, 36, 48])).contains("is it NHWC?"));
         assert!(found(good_input(), shape(&[1, 36, 48, 300])).contains("more than 255"));
         assert!(

@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
 
 use crate::config::Jsonl;
@@ -45,6 +46,10 @@ impl Target {
             };
             SinkError { key: "publish.jsonl.path", path: config.path.clone(), reason: format!("{error}{hint}") }
         };
+        if path.metadata().is_ok_and(|meta| meta.file_type().is_fifo()) {
+            // Opening a named pipe waits for its reader: that is for the writer's thread, not for the start.
+            return Ok(End::File { path, file: None, size: 0 });
+        }
         match append(&path) {
             Ok((file, size, torn)) => {
                 let mut end = End::File { path, file: Some(file), size };
