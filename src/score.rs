@@ -30,9 +30,15 @@ pub fn load_labels(path: &Path) -> Result<Labels, String> {
             depth as usize
         }
         (kind, depth) => {
+            let kind = match kind {
+                png::ColorType::Grayscale | png::ColorType::Indexed => "grey",
+                png::ColorType::GrayscaleAlpha => "grey-and-alpha",
+                png::ColorType::Rgb | png::ColorType::Rgba => "colour",
+            };
             return Err(format!(
-                "a {kind:?} PNG of {depth:?} bits; labels are class ids in a grey or palette PNG of at most 8 bits"
-            ))
+                "a {kind} PNG of {} bits a channel; labels are class ids in a grey or palette PNG of at most 8 bits",
+                depth as u8
+            ));
         }
     };
     let too_large = || format!("{size} is too large");

@@ -175,7 +175,7 @@ fn a_y4m_cut_short_gives_its_whole_frames() {
         (bytes.len() - 1, 4),
     ] {
         std::fs::write(&path, &bytes[..length]).unwrap();
-        let finished = replayed(&path).expect(0);
+        let finished = replayed(&path).expect(if whole == 0 { 65 } else { 0 });
         assert_eq!(finished.records().len(), whole, "cut to {length}");
         let cut = u64::from(!(length - header).is_multiple_of(9222));
         assert_eq!(finished.count("corrupt"), cut, "cut to {length}:\n{}", finished.stderr);
@@ -208,4 +208,30 @@ fn a_looped_clip_that_is_emptied_under_the_program_is_waited_for() {
     running.stdout.wait_for_count(before + 3);
     let finished = running.stop(Signal::TERM).0.expect(0);
     assert!(finished.records().len() > before);
+}
+
+#[test]
+fn a_source_without_one_usable_frame_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let clip = folder.path().join("bad.mjpeg");
+    std::fs::write(&clip, b"\xff\xd8\xff\xd9".repeat(5)).unwrap();
+    let camera = format!("replay:{}", clip.display());
+    for arguments in [&["run", "--set", "camera.rate=max"][..], &["check"], &["bench", "--seconds", "0.1"]] {
+        let mut command = pspnetd(arguments);
+        command.arg("--model").arg(colours()).arg("--camera").arg(&camera);
+        finish(command).expect(65).says(["frame"]);
+    }
+}
+
+#[test]
+fn a_section_that_is_no_table_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.toml");
+    for text in ["camera = ['pattern:64x64']\n", "[[camera]]\nrate = 5\n"] {
+        std::fs::write(&path, text).unwrap();
+        let mut command = pspnetd(["check", "--config"]);
+        command.arg(&path);
+        finish(command).expect(78).says([":1: camera: expected a section, written [camera]"]);
+    }
+    finish(pspnetd(["check", "--config", "/dev/zero"])).expect(78).says(["larger than"]);
 }

@@ -131,7 +131,7 @@ fn an_output_that_cannot_be_written_is_an_error() {
     std::fs::write(&file, b"").unwrap();
     let image = media("colours/1_vertical.png");
     predict(std::slice::from_ref(&image), &["-o", text(&file.join("x"))]).expect(74).says([text(&file)]);
-    predict(&[image], &[]).expect(66).says(["-o DIR", "--json"]);
+    predict(&[image], &[]).expect(2).says(["--output <DIR>", "--json"]);
     finish(pspnetd(["predict"])).expect(2);
 }
 

@@ -321,14 +321,38 @@ fn without_sinks_the_run_only_measures() {
 fn a_named_pipe_is_written_once_it_has_a_reader() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("lines");
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let reader = std::thread::spawn({
         let pipe = pipe.clone();
         move || std::fs::read_to_string(pipe).unwrap()
     });
     let path = format!("publish.jsonl.path={}", pipe.display());
-    let mut command = support::pspnetd(["run", "--set", "camera.rate=max", "--set", &path]);
-    command.arg("--model").arg(support::colours()).arg("--camera").arg(support::replay("colours.y4m"));
-    support::finish(command).expect(0);
+    let mut command = pspnetd(["run", "--set", "camera.rate=max", "--set", &path]);
+    command.arg("--model").arg(colours()).arg("--camera").arg(replay("colours.y4m"));
+    finish(command).expect(0);
     assert_eq!(reader.join().unwrap().lines().count(), 5);
+}
+
+#[test]
+fn a_file_that_is_deleted_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lines");
+    let path = format!("publish.jsonl.path={}", file.display());
+    let mut command = run(&colours(), "pattern:64x48");
+    command.args(["--set", &path]);
+    let running = Running::start(command);
+    let wait_for = |what: &dyn Fn() -> bool| {
+        let start = std::time::Instant::now();
+        while !what() {
+            assert!(start.elapsed() < Duration::from_secs(20), "nothing happened");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let has_lines = || std::fs::read_to_string(&file).is_ok_and(|text| text.lines().count() > 3);
+    wait_for(&has_lines);
+    std::fs::remove_file(&file).unwrap();
+    running.stderr.wait_for("was deleted or moved away");
+    wait_for(&has_lines);
+    running.stop(Signal::TERM).0.expect(0);
+    records(&std::fs::read_to_string(&file).unwrap());
 }

@@ -226,6 +226,7 @@ impl<S: Source> Camera for Paced<S> {
         let source = self.source.describe();
         let repeat = if self.repeat { ", repeated" } else { "" };
         match self.period {
+            Some(period) if period > 1e9 => format!("{source}, a frame every {} s{repeat}", period / 1e9),
             Some(period) => format!("{source}, {} fps{repeat}", (1e11 / period).round() / 100.0),
             None => format!("{source}, as fast as it goes{repeat}"),
         }

@@ -44,7 +44,7 @@ pub enum PictureError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// A JPEG that can't be decoded.
-    #[error("broken JPEG: {0}")]
+    #[error("JPEG: {0}")]
     Jpeg(#[from] JpegError),
     /// A picture of another kind that can't be decoded.
     #[error("{0}")]
@@ -166,7 +166,7 @@ mod tests {
         assert!(error(b"").contains("not a picture"), "{}", error(b""));
         assert!(error(b"hello").contains("not a picture"));
         let jpeg = encode(32, 32, turbojpeg::Subsamp::None);
-        assert!(error(&jpeg[..jpeg.len() / 2]).contains("broken JPEG"));
+        assert!(error(&jpeg[..jpeg.len() / 2]).contains("JPEG: "));
         let png = encoded(&DynamicImage::new_rgb8(8, 8), ImageFormat::Png);
         for cut in 8..png.len() - 12 {
             assert!(!error(&png[..cut]).is_empty());

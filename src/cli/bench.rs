@@ -8,7 +8,7 @@ use serde_json::{json, Map, Value};
 
 use super::print_line;
 use super::settings::Settings;
-use crate::capture::{pattern, Camera, CameraError};
+use crate::capture::{pattern, Camera, CameraError, Poll};
 use crate::clock::{Clock, SystemClock};
 use crate::config::values::{Rate, Source};
 use crate::config::Config;
@@ -35,11 +35,11 @@ pub(super) struct Args {
     camera: String,
 
     /// Inference threads
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    threads: Option<u8>,
 
     /// Seconds for each of the two parts, stages and pipeline
-    #[arg(long, value_name = "S", default_value_t = 5.0)]
+    #[arg(long, value_name = "S", default_value_t = 5.0, value_parser = seconds)]
     seconds: f64,
 
     /// Print one JSON object instead of a table
@@ -48,6 +48,11 @@ pub(super) struct Args {
 
     #[command(flatten)]
     settings: Settings,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.1..=3600.0).contains(number));
+    number.ok_or_else(|| "expected 0.1 to 3600".to_owned())
 }
 
 /// Times of one stage, sorted.
@@ -72,9 +77,6 @@ impl Times {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    if !(0.1..=3600.0).contains(&args.seconds) {
-        return Err(Failure::new(Kind::Config, format!("--seconds {}: expected 0.1 to 3600", args.seconds)));
-    }
     let model = args.model.as_ref().map(|path| path.to_string_lossy().into_owned());
     let mut config = args
         .settings
@@ -134,8 +136,12 @@ fn stages(config: &Config, time: Duration) -> Result<Vec<(&'static str, Times)>,
                 }
             });
         });
-        polled.map_err(Failure::from)?;
+        let polled = polled.map_err(Failure::from)?;
         outcome?;
+        let given_up = rows[0].is_empty() && start.elapsed() > time + Duration::from_secs(10);
+        if polled == Poll::End || given_up {
+            return Err(Failure::new(Kind::Data, format!("{}: no frame of it can be used", config.camera.source)));
+        }
         round += 1;
     }
     let names = ["source", "preprocess", "infer", "decode"];

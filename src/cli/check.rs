@@ -1,14 +1,22 @@
 //! `pspnetd check`
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::print_line;
 use super::settings::Settings;
+use crate::capture::{Camera, Poll};
 use crate::clock::{Clock, SystemClock};
+use crate::config::values::Source;
 use crate::config::{self, Config};
 use crate::daemon::{camera_maker, check_sinks};
 use crate::failure::{Failure, Kind};
+use crate::frame::Size;
+use crate::shutdown::TICK;
 use crate::still::LoadedModel;
+
+/// The longest look for a first frame.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -85,12 +93,27 @@ fn model(config: &config::Model, failures: &mut Vec<Failure>) -> Option<String> 
 fn camera(config: &Config, failures: &mut Vec<Failure>) -> Option<String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     // Only JPEG decoding depends on the model's size, and nothing is decoded here.
-    let wanted = crate::frame::Size::new(1, 1);
-    match camera_maker(&config.camera, wanted, &clock)() {
-        Ok(camera) => Some(camera.describe()),
-        Err(error) => {
-            failures.push(error.into());
-            None
+    let wanted = Size::new(1, 1);
+    let tried = camera_maker(&config.camera, wanted, &clock)().map_err(Failure::from).and_then(|mut camera| {
+        if matches!(config.camera.source, Source::Replay(_)) {
+            has_a_frame(camera.as_mut(), &config.camera.source)?;
+        }
+        Ok(camera.describe())
+    });
+    tried.map_err(|failure| failures.push(failure)).ok()
+}
+
+/// A file that opens can still hold nothing that can be used: looks for one frame, for a while.
+fn has_a_frame(camera: &mut dyn Camera, source: &Source) -> Result<(), Failure> {
+    let start = Instant::now();
+    let mut reason = String::new();
+    while start.elapsed() < LONGEST_LOOK {
+        match camera.poll(TICK, &mut |_| {})? {
+            Poll::Taken => return Ok(()),
+            Poll::Corrupt(why) => reason = why,
+            Poll::Idle => {}
+            Poll::End => break,
         }
     }
+    Err(Failure::new(Kind::Data, format!("{source}: no frame of it can be used: {reason}")))
 }

@@ -13,8 +13,9 @@ use crate::publish::{class_areas, images, rounded};
 use crate::still::Still;
 
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("result").args(["output", "json"]).required(true).multiple(true)))]
 pub(super) struct Args {
-    /// Pictures: JPEG, PNG, BMP, PPM or WebP
+    /// Pictures: JPEG, PNG, BMP, PPM or WebP, up to 64 megapixels; taken as they are stored, EXIF orientation is ignored
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
 
@@ -35,24 +36,22 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    if args.output.is_none() && !args.json {
-        return Err(Failure::new(Kind::NoInput, "nothing to do: give -o DIR for pictures, --json for areas, or both"));
-    }
     let config = args.settings.load_with_model(args.model.as_ref())?;
     check_stems(args)?;
     let mut still = Still::new(&config)?;
     if let Some(folder) = &args.output {
         std::fs::create_dir_all(folder).map_err(|error| at(folder, &error))?;
     }
-    // Every picture gets its chance; the first failure decides the exit code.
-    let mut first_failure = None;
+    // Every picture gets its chance. The caller tells the last failure, and its code is the exit code.
+    let mut untold: Option<Failure> = None;
     for image in &args.images {
         if let Err(failure) = one(args, &mut still, image) {
-            log::error!("{failure}");
-            first_failure.get_or_insert(failure);
+            if let Some(earlier) = untold.replace(failure) {
+                log::error!("{earlier}");
+            }
         }
     }
-    first_failure.map_or(Ok(()), Err)
+    untold.map_or(Ok(()), Err)
 }
 
 fn one(args: &Args, still: &mut Still, path: &Path) -> Result<(), Failure> {

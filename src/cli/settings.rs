@@ -34,8 +34,12 @@ impl Settings {
             .chain(flags)
             .map(|(origin, key, value)| Override { origin: origin.to_owned(), key: key.to_owned(), value })
             .collect();
-        let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-        let loaded = config::load(self.config.as_deref(), environment, &overrides)?;
+        // A value that isn't UTF-8 can't be meant by any key; made readable, it is refused with its variable's name.
+        let readable = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+        let environment = std::env::vars_os().map(|(name, value)| (readable(name), readable(value)));
+        let named = std::env::var_os("PSPNETD_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let file = self.config.clone().or(named);
+        let loaded = config::load(file.as_deref(), environment, &overrides)?;
         logging::start(loaded.config.log.level.as_str());
         for warning in &loaded.warnings {
             log::warn!("{warning}");

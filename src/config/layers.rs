@@ -1,15 +1,18 @@
 //! Reads and merges the layers: command line over environment over file over default.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::de::DeTable;
 
-use super::spans::{first_unknown, key_at, leaf_keys, line_of, nearest};
+use super::spans::{first_misplaced, key_at, leaf_keys, line_of, nearest, Fault};
 use super::Config;
 
 /// Where the file is looked for when none is named.
 const INSTALLED: &str = "/etc/pspnetd/pspnetd.toml";
+/// Files past this are refused: `/dev/zero` would never end.
+const LARGEST: u64 = 1 << 20;
 /// Starts every environment variable of ours.
 const PREFIX: &str = "PSPNETD_";
 /// Variables with the prefix that are not keys.
@@ -85,8 +88,7 @@ impl std::fmt::Display for Named<'_> {
     }
 }
 
-/// Reads `file` (or `PSPNETD_CONFIG`, or the installed one where it exists), then applies the environment and
-/// `overrides` in order.
+/// Reads `file` (or the installed one where it exists), then applies the environment and `overrides` in order.
 ///
 /// # Errors
 /// The first thing that is wrong, with file, line and key.
@@ -101,10 +103,7 @@ pub fn load(
         environment.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
     variables.sort();
 
-    let named = file
-        .map(Path::to_path_buf)
-        .or_else(|| variables.iter().find(|(name, _)| name == "PSPNETD_CONFIG").map(|(_, path)| PathBuf::from(path)));
-    let file = named.or_else(|| Some(PathBuf::from(INSTALLED)).filter(|path| path.exists()));
+    let file = file.map(Path::to_path_buf).or_else(|| Some(PathBuf::from(INSTALLED)).filter(|path| path.exists()));
 
     let mut table = match &file {
         Some(path) => read_file(path, &defaults, &known)?,
@@ -144,8 +143,13 @@ fn did_you_mean(key: &str, known: &[String]) -> String {
 }
 
 fn read_file(path: &Path, defaults: &toml::Table, known: &[String]) -> Result<toml::Table, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| ConfigError::Read { path: path.to_path_buf(), reason: error.to_string() })?;
+    let unreadable = |reason: String| ConfigError::Read { path: path.to_path_buf(), reason };
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
+    file.take(LARGEST + 1).read_to_string(&mut text).map_err(|error| unreadable(error.to_string()))?;
+    if text.len() as u64 > LARGEST {
+        return Err(unreadable(format!("it is larger than {LARGEST} bytes, which no configuration is")));
+    }
     let wrong = |at: usize, key: String, reason: String| ConfigError::File {
         path: path.to_path_buf(),
         line: line_of(&text, at),
@@ -156,9 +160,12 @@ fn read_file(path: &Path, defaults: &toml::Table, known: &[String]) -> Result<to
         wrong(error.span().map_or(0, |span| span.start), key, error.message().trim_end().replace('\n', "; "))
     };
     let parsed = DeTable::parse(&text).map_err(|error| from_toml(&error, String::new()))?;
-    if let Some(unknown) = first_unknown(parsed.get_ref(), defaults) {
-        let reason = format!("unknown key{}", did_you_mean(&unknown.path, known));
-        return Err(wrong(unknown.at.start, unknown.path, reason));
+    if let Some(misplaced) = first_misplaced(parsed.get_ref(), defaults) {
+        let reason = match misplaced.fault {
+            Fault::Unknown => format!("unknown key{}", did_you_mean(&misplaced.path, known)),
+            Fault::NoSection => format!("expected a section, written [{}]", misplaced.path),
+        };
+        return Err(wrong(misplaced.at.start, misplaced.path, reason));
     }
     toml::from_str::<Config>(&text).map_err(|error| {
         let key = error.span().and_then(|span| key_at(parsed.get_ref(), span.start)).unwrap_or_default();

@@ -5,28 +5,39 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 use toml::Spanned;
 
-/// A key of the file that the configuration doesn't have.
+/// What is wrong with a key, whatever its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The configuration doesn't have it.
+    Unknown,
+    /// It is a section there, and something else in the file.
+    NoSection,
+}
+
+/// A key of the file that can't stand there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct UnknownKey {
+pub(super) struct Misplaced {
+    pub(super) fault: Fault,
     /// The key with its tables, such as `camera.rat`.
     pub(super) path: String,
     /// Where the key stands.
     pub(super) at: Range<usize>,
 }
 
-/// The first key of `table` that is not in `known`, a table that has every key.
-pub(super) fn first_unknown(table: &DeTable<'_>, known: &toml::Table) -> Option<UnknownKey> {
-    let mut found: Vec<UnknownKey> = Vec::new();
-    collect_unknown(table, known, "", &mut found);
+/// The first key of `table` that doesn't fit `known`, a table that has every key.
+pub(super) fn first_misplaced(table: &DeTable<'_>, known: &toml::Table) -> Option<Misplaced> {
+    let mut found: Vec<Misplaced> = Vec::new();
+    collect_misplaced(table, known, "", &mut found);
     found.into_iter().min_by_key(|key| key.at.start)
 }
 
-fn collect_unknown(table: &DeTable<'_>, known: &toml::Table, prefix: &str, found: &mut Vec<UnknownKey>) {
+fn collect_misplaced(table: &DeTable<'_>, known: &toml::Table, prefix: &str, found: &mut Vec<Misplaced>) {
     for (key, value) in table {
         let path = join(prefix, key.get_ref());
         match (known.get(key.get_ref().as_ref()), value.get_ref()) {
-            (None, _) => found.push(UnknownKey { path, at: key.span() }),
-            (Some(toml::Value::Table(known)), DeValue::Table(inner)) => collect_unknown(inner, known, &path, found),
+            (None, _) => found.push(Misplaced { fault: Fault::Unknown, path, at: key.span() }),
+            (Some(toml::Value::Table(known)), DeValue::Table(inner)) => collect_misplaced(inner, known, &path, found),
+            (Some(toml::Value::Table(_)), _) => found.push(Misplaced { fault: Fault::NoSection, path, at: key.span() }),
             _ => {}
         }
     }
@@ -102,8 +113,12 @@ mod tests {
     fn an_unknown_key_is_found_with_its_line() {
         let text = "[camera]\nsource = 'auto'\n\n[camera.x]\ny = 1\n";
         let known = toml::from_str::<toml::Table>("[camera]\nsource = ''\n").unwrap();
-        let unknown = first_unknown(DeTable::parse(text).unwrap().get_ref(), &known).unwrap();
-        assert_eq!(unknown.path, "camera.x");
+        let unknown = first_misplaced(DeTable::parse(text).unwrap().get_ref(), &known).unwrap();
+        assert_eq!((unknown.path.as_str(), unknown.fault), ("camera.x", Fault::Unknown));
+        for text in ["camera = ['auto']\n", "[[camera]]\nsource = 'auto'\n", "camera = 3\n"] {
+            let misplaced = first_misplaced(DeTable::parse(text).unwrap().get_ref(), &known).unwrap();
+            assert_eq!((misplaced.path.as_str(), misplaced.fault), ("camera", Fault::NoSection), "{text}");
+        }
         assert_eq!(line_of(text, unknown.at.start), 4);
     }
 

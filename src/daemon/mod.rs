@@ -8,7 +8,7 @@ mod systemd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -16,7 +16,7 @@ use signal_hook::iterator::Signals;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::failure::{Failure, Kind};
-use crate::pipeline::{Ending, Pipeline};
+use crate::pipeline::{Ending, Pipeline, Shared};
 use crate::shutdown::{Shutdown, TICK};
 
 pub use assemble::{camera_maker, check_sinks, parts};
@@ -24,6 +24,9 @@ use systemd::Supervisor;
 
 /// Time between the order to stop and leaving, whatever the stages still do. With the rest it stays under 1 s.
 const STOP_LIMIT: Duration = Duration::from_millis(700);
+
+/// Signals this close together are one: a terminal and timeout(1) send to the program and to its group.
+const ONE_SIGNAL: Duration = Duration::from_millis(300);
 
 /// Runs until the source ends or somebody says stop.
 ///
@@ -46,18 +49,20 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     }
     Supervisor::stopping();
     if pipeline.wait(STOP_LIMIT) {
-        let ending = pipeline.shared().ending();
+        let shared = Arc::clone(pipeline.shared());
         pipeline.join();
-        return verdict(ending);
+        return verdict(&shared);
     }
-    let ending = pipeline.shared().ending();
     let (stage, silence) = pipeline.shared().beats.slowest(clock.now());
     log::warn!("the {stage} stage has not answered for {:.1} s; leaving without it", silence.as_secs_f64());
-    verdict(ending)
+    verdict(pipeline.shared())
 }
 
-fn verdict(ending: Option<Ending>) -> Result<(), Failure> {
-    match ending {
+fn verdict(shared: &Shared) -> Result<(), Failure> {
+    match shared.ending() {
+        Some(Ending::SourceEnded { lost: 0 }) if !shared.has_published() => {
+            Err(Failure::new(Kind::Data, "the source has ended without one frame that could be used"))
+        }
         None | Some(Ending::SourceEnded { lost: 0 }) => Ok(()),
         Some(Ending::SourceEnded { lost }) => {
             Err(Failure::new(Kind::Io, format!("{lost} results could not be delivered")))
@@ -68,16 +73,19 @@ fn verdict(ending: Option<Ending>) -> Result<(), Failure> {
     }
 }
 
-/// SIGTERM and SIGINT pull the token; a second one leaves at once. Before the pipeline has `started` there is nothing to
+/// SIGTERM and SIGINT pull the token; a second one, not sent together with the first, leaves at once. Before the pipeline has `started` there is nothing to
 /// finish, and loading a large model would take longer than the promised second, so the first one leaves at once too.
 fn watch_signals(shutdown: &Shutdown, started: Arc<AtomicBool>) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::new(Kind::Software, format!("signals can't be watched: {error}"));
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failed)?;
     let shutdown = shutdown.clone();
     let watch = move || {
+        let mut first: Option<Instant> = None;
         for signal in signals.forever() {
-            if shutdown.is_pulled() {
-                std::process::exit(128 + signal);
+            match first {
+                Some(first) if first.elapsed() < ONE_SIGNAL => continue,
+                Some(_) => std::process::exit(128 + signal),
+                None => first = Some(Instant::now()),
             }
             log::info!("stopping: {}", if signal == SIGTERM { "SIGTERM" } else { "SIGINT" });
             shutdown.pull();

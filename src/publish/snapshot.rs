@@ -66,6 +66,7 @@ impl SnapshotSink {
         let failed = |reason: String| SinkError { key: "publish.snapshot.dir", path: config.dir.clone(), reason };
         let folder = PathBuf::from(&config.dir);
         std::fs::create_dir_all(&folder).map_err(|error| failed(error.to_string()))?;
+        remove_partial(&folder);
         rustix::fs::access(&folder, rustix::fs::Access::WRITE_OK).map_err(|error| failed(error.to_string()))?;
         let (jobs, work) = bounded::<Job>(1);
         let (finish, finished) = bounded::<()>(0);
@@ -131,31 +132,51 @@ impl Sink for SnapshotSink {
 
 fn write(mut job: Job, keep: u32) -> bool {
     images::overlay(&mut job.picture, &job.mask, &job.labels);
+    let folder = job.path.parent().unwrap_or(Path::new("."));
+    if !folder.exists() && std::fs::create_dir_all(folder).is_ok() {
+        log::warn!("snapshot: the folder {} was gone; it is made anew", folder.display());
+    }
     if let Err(error) = images::write_rgb(&job.path, &job.picture, job.size) {
         log::error!("snapshot: {}: {error}", job.path.display());
         return false;
     }
     log::info!("snapshot: {}", job.path.display());
-    if let (Some(folder), true) = (job.path.parent(), keep > 0) {
-        prune(folder, keep as usize);
+    if keep > 0 {
+        prune(folder, keep as usize, &job.path);
     }
     true
 }
 
-/// Deletes the oldest pictures past `keep`. Names sort by time.
-fn prune(folder: &Path, keep: usize) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    let ours = |path: &PathBuf| {
+/// Our files in `folder` that end in `ending`.
+fn ours(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let is_ours = |path: &PathBuf| {
         path.file_name()
             .and_then(|name| name.to_str())
-            .is_some_and(|name| name.starts_with("overlay-") && name.ends_with(".png"))
+            .is_some_and(|name| name.starts_with("overlay-") && name.ends_with(ending))
     };
-    let mut pictures: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(ours).collect();
-    pictures.sort();
-    for old in pictures.iter().rev().skip(keep) {
-        if let Err(error) = std::fs::remove_file(old) {
-            log::warn!("snapshot: {} can't be deleted: {error}", old.display());
-        }
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_ours).collect()
+}
+
+/// Deletes the oldest pictures past `keep`, but never `newest`, the one just written: a board without a clock of its own
+/// can wake up in the past, and then the names of older pictures sort after it.
+fn prune(folder: &Path, keep: usize, newest: &Path) {
+    let mut older = ours(folder, ".png");
+    older.retain(|path| path != newest);
+    older.sort();
+    for old in older.iter().rev().skip(keep.saturating_sub(1)) {
+        remove(old);
+    }
+}
+
+/// Deletes what a stop in the middle of a write left behind.
+fn remove_partial(folder: &Path) {
+    ours(folder, ".png.partial").iter().for_each(|path| remove(path));
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        log::warn!("snapshot: {} can't be deleted: {error}", path.display());
     }
 }
 
@@ -203,6 +224,26 @@ mod tests {
             .collect();
         names.sort();
         assert_eq!(names, ["overlay-19700101T000020.000Z.png", "overlay-19700101T000030.000Z.png"]);
+    }
+
+    #[test]
+    fn a_picture_from_the_past_survives_those_from_the_future() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, "").unwrap();
+            path
+        };
+        write("overlay-2037.png");
+        write("overlay-2038.png");
+        write("overlay-2036.png.partial");
+        let newest = write("overlay-2026.png");
+        prune(folder.path(), 2, &newest);
+        remove_partial(folder.path());
+        let mut left: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["overlay-2026.png", "overlay-2038.png"]);
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl V4l2Options {
 
     fn check(&self) -> Result<(), CameraError> {
         let source = match &self.device {
-            Selector::Auto => "V4L2 camera".into(),
+            Selector::Auto => "auto".into(),
             Selector::Path(path) => path.display().to_string(),
         };
         if let Some(format) = self.format.filter(|format| format.cost().is_none()) {
@@ -144,7 +144,7 @@ fn first_usable(options: &V4l2Options) -> Result<PathBuf, CameraError> {
         [] => "there are no V4L2 devices".to_owned(),
         _ => format!("no device can be used: {}", refused.join("; ")),
     };
-    Err(CameraError::retry("V4L2 camera", reason, "plug a camera in, or name one; `pspnetd devices` lists them"))
+    Err(CameraError::retry("auto", reason, "plug a camera in, or name one; `pspnetd devices` lists them"))
 }
 
 fn open_at(path: &Path, options: &V4l2Options, clock: Arc<dyn Clock>) -> Result<Box<dyn Camera>, CameraError> {

@@ -1,15 +1,19 @@
 //! The end of the JSON Lines: standard output, or a file that is appended to and rotated.
 //!
-//! A write that fails costs its line and nothing else: the next one is tried again, a file is opened anew, and a line
-//! that was torn in the middle is closed with a newline so that it can't swallow the next.
+//! A write that fails costs its line and nothing else: the next one is tried again, and a line that was torn in the middle
+//! is closed with a newline so that it can't swallow the next. A file that was deleted or moved away is made anew.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use crate::config::Jsonl;
 use crate::publish::SinkError;
+
+/// Time between two looks whether the path still names the open file.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Where lines end.
 pub(super) struct Target {
@@ -21,6 +25,7 @@ pub(super) struct Target {
     /// The last write failed, and that was said.
     failing: bool,
     gone: bool,
+    looked: Instant,
 }
 
 enum End {
@@ -33,7 +38,7 @@ impl Target {
     pub(super) fn open(config: &Jsonl) -> Result<Self, SinkError> {
         let end = if config.path == "-" { End::Stdout } else { Self::open_file(config)? };
         let max_bytes = config.max_bytes.0;
-        Ok(Self { end, max_bytes, keep: config.keep, torn: false, failing: false, gone: false })
+        Ok(Self { end, max_bytes, keep: config.keep, torn: false, failing: false, gone: false, looked: Instant::now() })
     }
 
     fn open_file(config: &Jsonl) -> Result<End, SinkError> {
@@ -48,6 +53,7 @@ impl Target {
         };
         if path.metadata().is_ok_and(|meta| meta.file_type().is_fifo()) {
             // Opening a named pipe waits for its reader: that is for the writer's thread, not for the start.
+            log::info!("jsonl: {} is a named pipe; nothing is written before it has a reader", path.display());
             return Ok(End::File { path, file: None, size: 0 });
         }
         match append(&path) {
@@ -95,6 +101,10 @@ impl Target {
     }
 
     fn try_write(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.looked.elapsed() >= LOOK_EVERY {
+            self.looked = Instant::now();
+            self.end.follow_path();
+        }
         if self.torn {
             self.end.write_counted(b"\n").map_err(|(error, _)| error)?;
             self.torn = false;
@@ -131,7 +141,8 @@ impl Target {
 
     fn rotate_when_full(&mut self) {
         let End::File { path, file, size } = &mut self.end else { return };
-        if self.max_bytes == 0 || *size < self.max_bytes || !path.is_file() {
+        let is_file = || file.as_ref().is_some_and(|file| file.metadata().is_ok_and(|meta| meta.is_file()));
+        if self.max_bytes == 0 || *size < self.max_bytes || !is_file() {
             return;
         }
         let numbered = |n: u32| {
@@ -139,8 +150,9 @@ impl Target {
             name.push(format!(".{n}"));
             PathBuf::from(name)
         };
-        for n in (1..self.keep).rev() {
-            // A number that isn't there yet leaves a gap, which is fine.
+        let taken = (1..self.keep).take_while(|n| numbered(*n).exists()).last().unwrap_or(0);
+        for n in (1..=taken).rev() {
+            // What can't be moved is overwritten by the next, which the message below would not mend.
             let _ = std::fs::rename(numbered(n), numbered(n + 1));
         }
         let moved = if self.keep == 0 { std::fs::remove_file(&*path) } else { std::fs::rename(&*path, numbered(1)) };
@@ -164,6 +176,20 @@ impl Target {
 }
 
 impl End {
+    /// Lets go of a file that its path no longer names: deleted, or moved away by a log rotator. The next write makes it
+    /// anew.
+    fn follow_path(&mut self) {
+        let Self::File { path, file, size } = self else { return };
+        let Some(open) = file else { return };
+        let place = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+        let (Ok(ours), theirs) = (open.metadata().map(place), path.metadata().map(place)) else { return };
+        if theirs.is_ok_and(|theirs| theirs == ours) {
+            return;
+        }
+        log::warn!("jsonl: {} was deleted or moved away; it is made anew", path.display());
+        (*file, *size) = (None, 0);
+    }
+
     /// Writes all of `bytes`, or says how far it came.
     fn write_counted(&mut self, bytes: &[u8]) -> Result<(), (io::Error, usize)> {
         match self {
