@@ -1,14 +1,16 @@
 //! No allocation per frame once every buffer exists: the pipeline runs in this process, under an allocator that counts.
 //! What the C libraries (TensorFlow Lite, the JPEG decoder) allocate for themselves is not seen here.
-#![allow(clippy::print_stdout, unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/counting.rs"]
+mod counting;
 mod support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use counting::ALLOCATIONS;
 use pspnetd::config::values::{Auto, Rate, Seconds, Source, Threads};
 use pspnetd::config::{Config, ModelPath};
 use pspnetd::daemon::parts;
@@ -16,40 +18,6 @@ use pspnetd::frame::Size;
 use pspnetd::pipeline::Pipeline;
 use pspnetd::shutdown::Shutdown;
 use support::{colours, media, LIMIT};
-
-/// Calls that got memory, by all threads, since the start.
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator as it came; counting touches nothing of it.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps the promises that `System` asks for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from `System`, by one of the other functions.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps the promises that `System` asks for.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the pointer came from `System`, by one of the other functions.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Frames that fill every pool, buffer and thread's cache.
 const WARM_UP: u64 = 50;
