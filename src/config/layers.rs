@@ -138,6 +138,14 @@ fn variable_name(key: &str) -> String {
 }
 
 fn did_you_mean(key: &str, known: &[String]) -> String {
+    let inside: Vec<&str> = known
+        .iter()
+        .filter(|known| known.strip_prefix(key).is_some_and(|rest| rest.starts_with(['.', '_'])))
+        .map(String::as_str)
+        .collect();
+    if !inside.is_empty() {
+        return format!("; it is a section with {}", inside.join(", "));
+    }
     nearest(key, known)
         .map_or_else(|| "; `pspnetd check --keys` lists them all".to_owned(), |near| format!("; did you mean {near}?"))
 }
@@ -302,6 +310,11 @@ mod tests {
         assert!(error.starts_with("--set: camera.rate: frame rate \"quick\""), "{error}");
         let error = load(None, env(&[]), &[set("camera.raet", "1")]).unwrap_err().to_string();
         assert!(error.ends_with("did you mean camera.rate?"), "{error}");
+        let error = load(None, env(&[]), &[set("publish.jsonl", "x")]).unwrap_err().to_string();
+        assert!(
+            error.contains("unknown key; it is a section with publish.jsonl.keep, publish.jsonl.max_bytes"),
+            "{error}"
+        );
         let error = load(None, env(&[("PSPNETD_CAMERA_LOOP", "maybe")]), &[]).unwrap_err().to_string();
         assert!(error.starts_with("environment PSPNETD_CAMERA_LOOP: camera.loop:"), "{error}");
     }
