@@ -7,12 +7,12 @@ use crate::capture::picture::RgbPicture;
 use crate::config::values::Auto;
 use crate::config::{self, Config};
 use crate::failure::{Failure, Kind};
-use crate::frame::{Picture, PictureFormat, Size};
+use crate::frame::Picture;
 use crate::infer::{default_threads, Engine, InputSpec, TfliteEngine};
 use crate::model::{find_default, LabelMap, ModelFile};
 use crate::pipeline::{region, PAD};
 use crate::preprocess::{Fit, Normalisation, PixelMap, Preprocessor};
-use crate::segment::{Decoder, OutputKind, Region, Summary};
+use crate::segment::{Masker, OutputKind, Summary};
 
 /// A model that is ready to run, with everything that is known of it.
 pub struct LoadedModel {
@@ -58,14 +58,6 @@ fn pixel_map(input: &InputSpec, file: &ModelFile) -> PixelMap {
     PixelMap::new(input.signed, input.scale, input.zero_point, normalisation.as_ref())
 }
 
-/// How the pipeline's types call what the configuration calls `model.fit`.
-pub const fn fit(config: config::Fit) -> Fit {
-    match config {
-        config::Fit::Stretch => Fit::Stretch,
-        config::Fit::Letterbox => Fit::Letterbox,
-    }
-}
-
 /// Time that each step of one picture took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StillTimes {
@@ -83,10 +75,8 @@ pub struct Still {
     fit: Fit,
     tensor: Vec<u8>,
     output: Vec<u8>,
-    mask: Vec<u8>,
-    summary: Summary,
     converter: Option<Preprocessor>,
-    decoder: Option<(Decoder, Region)>,
+    masker: Masker,
 }
 
 impl Still {
@@ -100,11 +90,9 @@ impl Still {
         Ok(Self {
             tensor: vec![0; io.input.bytes()],
             output: vec![0; io.output.bytes()],
-            mask: Vec::new(),
-            summary: Summary::default(),
             converter: None,
-            decoder: None,
-            fit: fit(config.model.fit),
+            masker: Masker::new(io.output),
+            fit: config.model.fit,
             model,
         })
     }
@@ -116,12 +104,12 @@ impl Still {
 
     /// The class map of the last picture, at its own size.
     pub fn mask(&self) -> &[u8] {
-        &self.mask
+        self.masker.mask()
     }
 
     /// Class areas of the last picture.
     pub const fn summary(&self) -> &Summary {
-        &self.summary
+        self.masker.summary()
     }
 
     /// Runs a loaded picture.
@@ -141,13 +129,9 @@ impl Still {
         let bad = |error: &dyn std::fmt::Display| Failure::new(Kind::Data, error.to_string());
         let start = Instant::now();
         let target = self.model.engine.io().input.size;
-        let converter = match &mut self.converter {
-            Some(ready) if ready.source() == picture.format() => ready,
-            stale => {
-                let map = self.model.pixel_map.clone();
-                stale.insert(new_converter(picture.format(), target, self.fit, map)?)
-            }
-        };
+        let map = &self.model.pixel_map;
+        let converter = Preprocessor::renew(&mut self.converter, picture.format(), target, self.fit, map, PAD)
+            .map_err(|error| bad(&error))?;
         converter.run(picture, &mut self.tensor).map_err(|error| bad(&error))?;
         let placement = region(converter.placement(), target);
         let converted = Instant::now();
@@ -156,21 +140,7 @@ impl Still {
             .infer(&self.tensor, &mut self.output)
             .map_err(|error| Failure::new(Kind::Software, error.to_string()))?;
         let inferred = Instant::now();
-        let size = picture.format().size;
-        let decoder = match &mut self.decoder {
-            Some((ready, made_for)) if ready.mask_size() == size && *made_for == placement => ready,
-            stale => {
-                self.mask.resize(size.pixels(), 0);
-                let decoder =
-                    Decoder::new(self.model.engine.io().output, placement, size).map_err(|error| bad(&error))?;
-                &mut stale.insert((decoder, placement)).0
-            }
-        };
-        decoder.decode(&self.output, &mut self.mask, &mut self.summary).map_err(|error| bad(&error))?;
+        self.masker.decode(&self.output, placement, picture.full_size()).map_err(|error| bad(&error))?;
         Ok(StillTimes { convert: converted - start, infer: inferred - converted, decode: inferred.elapsed() })
     }
-}
-
-fn new_converter(source: PictureFormat, target: Size, fit: Fit, map: PixelMap) -> Result<Preprocessor, Failure> {
-    Preprocessor::new(source, target, fit, map, PAD).map_err(|error| Failure::new(Kind::Data, error.to_string()))
 }

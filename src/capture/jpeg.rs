@@ -57,8 +57,6 @@ impl From<ShortPlane> for JpegError {
 pub struct Decoded<'a> {
     /// Planar YUV or GREY with [`Colorimetry::JPEG`]; RGB where the JPEG holds RGB or CMYK.
     pub picture: Picture<'a>,
-    /// Size of the JPEG itself; `picture` is smaller where it was decoded at reduced scale.
-    pub full_size: Size,
     /// What the decoder found odd although the picture is whole.
     pub warning: Option<String>,
 }
@@ -105,7 +103,7 @@ impl JpegDecoder {
             Layout::Planar { .. } | Layout::Grey => planar(&self.pixels, format)?,
             _ => Picture::contiguous(format, raw.size.width * 3, &self.pixels)?,
         };
-        Ok(Decoded { picture: picture.reduced_from(raw.full_size), full_size: raw.full_size, warning: raw.warning })
+        Ok(Decoded { picture: picture.reduced_from(raw.full_size), warning: raw.warning })
     }
 
     /// Decodes one JPEG at full size to packed RGB, chroma interpolated ("fancy upsampling"), as PIL and OpenCV do: for
@@ -328,7 +326,10 @@ pub(crate) mod tests {
                 decoder.set_wanted(None);
                 let full = decoder.decode(&jpeg).unwrap();
                 let format = full.picture.format();
-                assert_eq!((format.size, full.full_size), (Size::new(width, height), Size::new(width, height)));
+                assert_eq!(
+                    (format.size, full.picture.full_size()),
+                    (Size::new(width, height), Size::new(width, height))
+                );
                 assert_eq!(format.color, Colorimetry::JPEG);
                 let expected = match subsamp {
                     Subsamp::Gray => Layout::Grey,
@@ -342,7 +343,7 @@ pub(crate) mod tests {
                     let wanted = Size::new(width.div_ceil(divisor), height.div_ceil(divisor));
                     decoder.set_wanted(Some(wanted));
                     let scaled = decoder.decode(&jpeg).unwrap();
-                    assert_eq!(scaled.full_size, Size::new(width, height));
+                    assert_eq!(scaled.picture.full_size(), Size::new(width, height));
                     let size = scaled.picture.format().size;
                     assert!(size.width >= wanted.width && size.height >= wanted.height);
                     // With whole blocks only; others weigh too much at the edges of a small picture.

@@ -103,10 +103,10 @@ impl std::fmt::Display for ModelPath {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fit {
-    /// Each axis is scaled on its own.
+    /// Over the whole input; the picture's proportions change.
     #[default]
     Stretch,
-    /// The picture keeps its shape between bars.
+    /// As large as fits in its own proportions, in the middle, with bars beside it.
     Letterbox,
 }
 

@@ -16,7 +16,7 @@ use crate::pipeline::{CameraMaker, Parts, Settings};
 use crate::publish::jsonl::JsonlSink;
 use crate::publish::snapshot::SnapshotSink;
 use crate::publish::{Sink, SinkError};
-use crate::still::{fit, LoadedModel};
+use crate::still::LoadedModel;
 
 /// Puts the parts together: loads the model, opens the sinks, tries the camera.
 ///
@@ -53,7 +53,7 @@ fn settings(config: &Config) -> Settings {
     let waits = config.camera.rate == Rate::Max && (replayed || matches!(config.camera.source, Source::Pattern(_)));
     Settings {
         delivery: if waits { Delivery::Every } else { Delivery::Newest },
-        fit: fit(config.model.fit),
+        fit: config.model.fit,
         mask: config.segment.mask,
         interval: config.telemetry.interval.0,
         finite: replayed && !config.camera.repeat,

@@ -100,10 +100,9 @@ impl CaptureStage {
     }
 
     pub(super) fn run(mut self) {
-        if let Some(camera) = &self.source.camera {
-            self.stage.shared.set_camera(&format!("camera: {}", camera.describe()));
-            log::info!("camera: {}", camera.describe());
-            Counters::count(&self.stage.shared.counters.camera_opens);
+        if let Some(camera) = self.source.camera.take() {
+            self.opened(camera.as_ref());
+            self.source.camera = Some(camera);
         }
         while !self.stage.shutdown.is_pulled() {
             self.stage.shared.beats.capture(self.stage.now());
@@ -228,21 +227,15 @@ struct Converter {
     mask: MaskSize,
     conversion: Conversion,
     to_tensor: Option<Preprocessor>,
-    to_picture: Option<(Preprocessor, Size)>,
+    to_picture: Option<Preprocessor>,
 }
 
 impl Converter {
     fn convert(&mut self, frame: &Frame<'_>, slot: &mut TensorSlot, now: Instant) -> Result<(), PreprocessError> {
         let picture = &frame.picture;
         let target = self.conversion.target;
-        let fit = self.fit;
-        let to_tensor = match &mut self.to_tensor {
-            Some(ready) if ready.source() == picture.format() => ready,
-            stale => {
-                let map = self.conversion.pixel_map.clone();
-                stale.insert(Preprocessor::new(picture.format(), target, fit, map, PAD)?)
-            }
-        };
+        let map = &self.conversion.pixel_map;
+        let to_tensor = Preprocessor::renew(&mut self.to_tensor, picture.format(), target, self.fit, map, PAD)?;
         to_tensor.run(picture, &mut slot.tensor)?;
         let full = picture.full_size();
         let mask_size = match self.mask {
@@ -260,13 +253,8 @@ impl Converter {
     }
 
     fn keep_picture(&mut self, picture: &Picture<'_>, size: Size, about: &mut About) -> Result<(), PreprocessError> {
-        let to_picture = match &mut self.to_picture {
-            Some((ready, made_for)) if ready.source() == picture.format() && *made_for == size => ready,
-            stale => {
-                let ready = Preprocessor::new(picture.format(), size, Fit::Stretch, PixelMap::Identity, 0)?;
-                &mut stale.insert((ready, size)).0
-            }
-        };
+        let (source, map) = (picture.format(), PixelMap::Identity);
+        let to_picture = Preprocessor::renew(&mut self.to_picture, source, size, Fit::Stretch, &map, PAD)?;
         about.picture.resize(size.pixels() * 3, 0);
         to_picture.run(picture, &mut about.picture)
     }

@@ -9,7 +9,7 @@ use crate::frame::Size;
 use crate::mailbox::{Inlet, Take};
 use crate::model::LabelMap;
 use crate::publish::{Closing, Published, Sink};
-use crate::segment::{DecodeError, Decoder, OutputSpec, Region, Summary};
+use crate::segment::{DecodeError, Masker, OutputSpec};
 use crate::shutdown::TICK;
 use crate::telemetry::{Counters, Counts, Recorder, Stage as Step, Timings};
 
@@ -26,9 +26,7 @@ pub(super) struct PublishStage {
     sinks: Vec<Box<dyn Sink>>,
     results: Pool<ResultSlot>,
     inlet: Inlet<ResultSlot>,
-    decoder: Option<(Decoder, Region)>,
-    mask: Vec<u8>,
-    summary: Summary,
+    masker: Masker,
     recorder: Option<Recorder>,
     speed_from: (Instant, u64),
 }
@@ -55,9 +53,7 @@ impl PublishStage {
             sinks,
             results,
             inlet,
-            decoder: None,
-            mask: Vec::new(),
-            summary: Summary::default(),
+            masker: Masker::new(output),
             recorder,
             speed_from: (now, 0),
         }
@@ -94,14 +90,7 @@ impl PublishStage {
         let clock = &self.stage.clock;
         let decode_started = clock.now();
         let mask_size = about.mask_size.unwrap_or(Size::new(self.output.width, self.output.height));
-        let decoder = match &mut self.decoder {
-            Some((ready, region)) if ready.mask_size() == mask_size && *region == about.region => ready,
-            stale => {
-                self.mask.resize(mask_size.pixels(), 0);
-                &mut stale.insert((Decoder::new(self.output, about.region, mask_size)?, about.region)).0
-            }
-        };
-        decoder.decode(&slot.output, &mut self.mask, &mut self.summary)?;
+        self.masker.decode(&slot.output, about.region, mask_size)?;
         let decoded = clock.now();
 
         let mut timings = Timings::default();
@@ -117,11 +106,11 @@ impl PublishStage {
             time: clock.wall().checked_sub(age).unwrap_or(jiff::Timestamp::UNIX_EPOCH),
             model: &self.model_name,
             labels: &self.labels,
-            summary: &self.summary,
+            summary: self.masker.summary(),
             timings: &timings,
             counts: &self.stage.shared.counters.read(),
             dropped: self.sinks.iter().map(|sink| sink.health().dropped).sum(),
-            mask: &self.mask,
+            mask: self.masker.mask(),
             mask_size,
             picture: about.has_picture.then_some(about.picture.as_slice()),
         };

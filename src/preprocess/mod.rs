@@ -25,6 +25,7 @@ mod tests;
 
 use crate::frame::{Layout, Picture, PictureFormat, Size};
 
+pub use crate::config::Fit;
 pub use crate::simd::Backend;
 pub use map::{Normalisation, PixelMap};
 
@@ -34,16 +35,6 @@ use planes::Planes;
 
 /// Longest side of a picture or tensor.
 pub const MAX_SIDE: usize = 1 << 15;
-
-/// How a picture of another shape than the tensor's is placed in it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fit {
-    /// Over the whole tensor; the picture's proportions change.
-    #[default]
-    Stretch,
-    /// As large as fits in its own proportions, in the middle, with bars beside it.
-    Letterbox,
-}
 
 /// A part of the tensor, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +146,26 @@ impl Preprocessor {
             planes: Planes::new(source, Size::new(placement.width, placement.height)),
             bar,
         })
+    }
+
+    /// The pass in `slot`, made anew where that is empty or for another source or target. Its `fit`, `map` and `pad` must
+    /// be the same in every call for one slot.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; the slot is empty then.
+    pub fn renew<'a>(
+        slot: &'a mut Option<Self>,
+        source: PictureFormat,
+        target: Size,
+        fit: Fit,
+        map: &PixelMap,
+        pad: u8,
+    ) -> Result<&'a mut Self, PreprocessError> {
+        slot.take_if(|ready| ready.source != source || ready.target != target);
+        match slot {
+            Some(ready) => Ok(ready),
+            empty => Ok(empty.insert(Self::new(source, target, fit, map.clone(), pad)?)),
+        }
     }
 
     /// Format of the pictures it takes.

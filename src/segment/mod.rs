@@ -8,6 +8,7 @@ pub mod decode;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod kernel;
 mod labels;
+mod masker;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod plan;
@@ -17,6 +18,7 @@ mod x86;
 
 pub use crate::simd::Backend;
 pub use decode::{DecodeError, Decoder};
+pub use masker::Masker;
 
 /// Class id of mask pixels whose label is none: values outside `0..=254` in the output of a graph with an argmax.
 pub const VOID: u8 = 255;
