@@ -1,0 +1,90 @@
+"""What a network looks like, as data: it is stored in every checkpoint and names every choice of shape."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ..errors import KitError
+
+BACKBONES = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2", "resnet50", "resnet101")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The shape of a PSPNet before anything is pruned or factorised.
+
+    The defaults are the paper's head (Zhao et al. 2017, section 4 and its published code) on EfficientNet-Lite0.
+    """
+
+    classes: int
+    backbone: str = "efficientnet-lite0"
+    stride: int = 8
+    """Of the features that are pooled, 8 or 16."""
+    stages: int = 7
+    """How many of EfficientNet-Lite's seven stages are kept. ResNet always keeps its four."""
+    bins: tuple[int, ...] = (1, 2, 3, 6)
+    bin_channels: int = 0
+    """Channels of each pooled branch; 0 is the paper's: the features' channels over the number of bins."""
+    head_channels: int = 512
+    """Channels of the 3x3 convolution behind the pyramid."""
+    skip_stride: int = 0
+    """Finer features that the head is refined with, 4 or 8; 0 is the paper's PSPNet, which has none."""
+    skip_channels: int = 32
+    refine_channels: int = 64
+    dropout: float = 0.1
+    auxiliary: bool = True
+    """Whether there is an auxiliary classifier to train with. Exports leave it out."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bins", tuple(self.bins))
+        if self.backbone not in BACKBONES:
+            raise KitError(f"backbone {self.backbone!r}: expected one of {', '.join(BACKBONES)}")
+        if self.stride not in (8, 16):
+            raise KitError(f"stride {self.stride}: expected 8 or 16")
+        if self.skip_stride and not (self.skip_stride in (4, 8) and self.skip_stride < self.stride):
+            raise KitError(f"skip_stride {self.skip_stride}: expected 4 or 8, less than the stride {self.stride}, or 0")
+        if not 2 <= self.classes <= 255:
+            raise KitError(f"{self.classes} classes: expected 2 to 255")
+        if not 4 <= self.stages <= 7:
+            raise KitError(f"stages {self.stages}: expected 4 to 7")
+        if not self.bins or min(self.bins) < 1:
+            raise KitError(f"bins {self.bins}: expected positive numbers")
+
+    @property
+    def output_stride(self) -> int:
+        """Pixels of the input for one cell of the logits."""
+        return self.skip_stride or self.stride
+
+    def check_size(self, height: int, width: int) -> None:
+        """Refuses input sizes whose feature map the bins do not divide: pooling would not be kernel = stride.
+
+        Raises:
+            KitError: with the nearest sizes that fit.
+        """
+        import math
+
+        step = self.stride * math.lcm(*self.bins)
+        for name, size in (("height", height), ("width", width)):
+            if size <= 0 or size % step:
+                low = max(size // step, 1) * step
+                raise KitError(
+                    f"input {name} {size}: stride {self.stride} and bins {self.bins} need a multiple of {step}, "
+                    f"such as {low} or {low + step}"
+                )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON and checkpoints."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Architecture:
+        """Reads what as_dict wrote.
+
+        Raises:
+            KitError: at unknown keys.
+        """
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise KitError(f"architecture: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        return cls(**values)
