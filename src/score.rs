@@ -111,7 +111,7 @@ impl Confusion {
 
     /// Intersection over union of one class; None where it is neither in the labels nor predicted.
     pub fn iou(&self, class: usize) -> Option<f64> {
-        self.iou_as_one(std::iter::once(class))
+        self.iou_as_one(&std::iter::once(class))
     }
 
     /// Mean of the IoU of every class that has one.
@@ -122,7 +122,7 @@ impl Confusion {
     /// Intersection over union of a group, within which no class is mistaken for another; None where none of its classes
     /// is in the labels or predicted.
     pub fn group_iou(&self, group: &Group) -> Option<f64> {
-        self.iou_as_one(group.classes.iter().copied().map(usize::from))
+        self.iou_as_one(&group.classes.iter().copied().map(usize::from))
     }
 
     /// Mean of the IoU of every group that has one.
@@ -131,15 +131,16 @@ impl Confusion {
     }
 
     /// IoU of pixels that are any of `classes`, each of which comes once.
-    fn iou_as_one(&self, classes: impl Iterator<Item = usize> + Clone) -> Option<f64> {
-        let hit = self.block(classes.clone(), classes.clone());
-        let truth = self.block(classes.clone(), 0..=self.classes);
+    fn iou_as_one(&self, classes: &(impl Iterator<Item = usize> + Clone)) -> Option<f64> {
+        let hit = self.block(classes.clone(), classes);
+        let truth = self.block(classes.clone(), &(0..=self.classes));
         let predicted = self.block(0..self.classes, classes);
         let union = truth + predicted - hit;
         (union > 0).then(|| hit as f64 / union as f64)
     }
 
-    fn block(&self, truths: impl Iterator<Item = usize>, predicted: impl Iterator<Item = usize> + Clone) -> u64 {
+    /// Pixels of any of `truths` that were taken for any of `predicted`.
+    fn block(&self, truths: impl Iterator<Item = usize>, predicted: &(impl Iterator<Item = usize> + Clone)) -> u64 {
         truths.map(|truth| predicted.clone().map(|predicted| self.count(truth, predicted)).sum::<u64>()).sum()
     }
 
