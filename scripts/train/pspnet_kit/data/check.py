@@ -88,7 +88,8 @@ def check(dataset: Dataset, splits: Sequence[str] = (), progress: Progress = lam
         except KitError as error:
             pairs, problems = [], [f"split {name}: {error}"]
         # A split that is a part of another meets the same files, and so the same faults.
-        report.errors += [fault for problem in problems if (fault := Finding(dataset.root, problem)) not in report.errors]
+        faults = [Finding(dataset.root, problem) for problem in problems]
+        report.errors += [fault for fault in faults if fault not in report.errors]
         if not pairs:
             continue
         classes = len(dataset.classes)
