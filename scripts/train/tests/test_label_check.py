@@ -89,6 +89,24 @@ def test_class_that_only_one_split_has_and_rare_class(tmp_path: Path) -> None:
     ]
 
 
+def test_rare_by_pixels_though_in_enough_pictures(tmp_path: Path) -> None:
+    root = yard(tmp_path)
+    for index in range(5):
+        image(root / "train/images" / f"train{index}.png", shade=index + 100, width=600)
+        label(root / "train/labels" / f"train{index}.png", [[0] * 600, [2] + [1] * 599])
+    warnings = messages(check(open_dataset(root)))[1]
+    assert "class cat is rare: 0.083% of the pixels, in 5 pictures" in warnings  # 5 of 5 * 1200 + 5 * 7 = 6035
+
+
+def test_fault_of_a_split_is_named_once_for_its_parts(tmp_path: Path) -> None:
+    text = TOML.replace('{ images = "val/images", labels = "val/labels" }', "{ fraction = 0.4 }")
+    root = yard(tmp_path, text)
+    (root / "train/labels/train0.png").unlink()
+    report = check(open_dataset(root))
+    assert [report.splits[name].pictures for name in ("train", "val")] == [2, 2]
+    assert len(report.errors) == 1 and "train0.png: has no label" in report.errors[0].message
+
+
 def test_every_bad_file_is_reported_and_the_others_are_counted(tmp_path: Path) -> None:
     root = yard(tmp_path)
     label(root / "train/labels/train0.png", [[0, 0, 9, 9], [1, 1, 77, 9]])

@@ -251,6 +251,11 @@ class TestCityscapes:
         # road, bicycle, unlabelled; traffic light, caravan (not evaluated), train
         assert dataset.read(dataset.pairs("val")[0])[1].tolist() == [[0, 18, 255], [6, 255, 16]]
 
+    def test_every_label_id_that_is_evaluated(self, tmp_path: Path) -> None:
+        ids = [[7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]]
+        dataset = open_dataset(self.tree(tmp_path, "labelIds", ids))
+        assert dataset.format.read(dataset.pairs("val")[0].label).tolist() == [list(range(19))]
+
     def test_train_ids_are_taken_as_they_are(self, tmp_path: Path) -> None:
         dataset = open_dataset(self.tree(tmp_path, "labelTrainIds", [[7, 18, 255], [0, 1, 2]]))
         assert dataset.read(dataset.pairs("val")[0])[1].tolist() == [[7, 18, 255], [0, 1, 2]]
@@ -341,6 +346,20 @@ class TestToml:
             ("d/x/p.jpg", "d/x/p_mask.png"),
             ("d/y/p.jpg", "d/y/p_mask.png"),
         ]
+
+    def test_globs_with_something_before_the_open_part(self, tmp_path: Path) -> None:
+        text = GARDEN.replace('images = "images", labels = "labels"', 'images = "d/rgb_*.png", labels = "d/ids_*.png"')
+        root = garden(tmp_path, text)
+        save_image(root / "d/rgb_1.png")
+        save_label(root / "d/ids_1.png", [[0, 1, 1], [0, 1, 1]])
+        assert stems(open_dataset(root).pairs("train")) == ["rgb_1"]
+
+    def test_255_is_a_class_where_one_says_so(self, tmp_path: Path) -> None:
+        text = GARDEN.replace('"lawn"', '"lawn"\nid = 255').replace('"path"', '"path"\nid = 0')
+        root = garden(tmp_path, text)
+        save_label(root / "labels/p0.png", [[255, 0, 0], [0, 0, 255]])
+        dataset = open_dataset(root)
+        assert dataset.read(dataset.pairs("train")[0])[1].tolist() == [[0, 1, 1], [1, 1, 0]]
 
     def test_fraction_is_the_same_every_time_and_disjoint(self, tmp_path: Path) -> None:
         text = GARDEN.replace("[[classes]]", "val = { fraction = 0.2, seed = 3 }\n[[classes]]", 1)

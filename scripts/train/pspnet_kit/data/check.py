@@ -192,7 +192,7 @@ class _Palettes:
                 self._contradiction = Finding(
                     path,
                     f"{path}: its palette shows id {index} as {hex_color(color)}, that of {where} as "
-                    f"{hex_color(earlier)}. The ids are what counts; if the colours are right, use labels = \"color\"",
+                    f'{hex_color(earlier)}. The ids are what counts; if the colours are right, use labels = "color"',
                 )
 
     def warnings(self) -> list[Finding]:

@@ -67,8 +67,7 @@ class LabelFormat:
         width = values.shape[1]
         places = [divmod(int(flat[index]), width) for index in first]
         unknown = [
-            Unknown(int(value), int(count), x, y)
-            for value, count, (y, x) in zip(found, counts, places, strict=True)
+            Unknown(int(value), int(count), x, y) for value, count, (y, x) in zip(found, counts, places, strict=True)
         ]
         return sorted(unknown, key=lambda one: (-one.pixels, one.value))
 
