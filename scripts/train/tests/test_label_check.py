@@ -214,6 +214,14 @@ class TestKindsOfLabels:
         assert "unknown colour #000000 in 2 pixels, the first at x=0, y=0; unknown colour #000100" in error
         assert "35 more unknown values" in error and "anti-aliasing" in error
 
+    def test_grey_where_colours_are_expected(self, tmp_path: Path) -> None:
+        root = yard(tmp_path, TOML.replace('"index"', '"color"'))
+        for path in root.glob("*/labels/*.png"):
+            label(path, [[16] * 4] * 2)
+        report = check(open_dataset(root))
+        assert report.errors == []
+        assert "the labels are grey pictures, though they are said to be colours" in messages(report)[1]
+
     def test_transparent_colours(self, tmp_path: Path) -> None:
         root = yard(tmp_path, TOML.replace('"index"', '"color"'))
         Image.fromarray(np.full((2, 4, 4), 16, np.uint8)).save(root / "val/labels/val0.png")
