@@ -3,7 +3,11 @@
 
 import sys
 
-from pspnet_kit.export.edgetpu import main
+try:
+    from pspnet_kit.export.edgetpu import main
+except ModuleNotFoundError as error:
+    print(f"check_edgetpu.py: {error}: pip install ai-edge-litert flatbuffers numpy", file=sys.stderr)
+    sys.exit(2)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -19,7 +19,6 @@ sys.path[:0] = [str(SCRIPT.parent), str(MODELS)]
 
 from ai_edge_litert import schema_py_generated as schema  # noqa: E402
 from graph import Graph, Quant  # noqa: E402
-
 from pspnet_kit.errors import KitError  # noqa: E402
 from pspnet_kit.export.edgetpu import Verdict, check, main  # noqa: E402
 
