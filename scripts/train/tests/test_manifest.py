@@ -68,10 +68,9 @@ def test_empty_tables_are_left_out(model: Path) -> None:
     assert "training" not in read and "metrics" not in read
 
 
-def test_the_style_is_that_of_the_manifests_that_are_there(model: Path) -> None:
+def test_the_order_of_the_parts(model: Path) -> None:
     lines = write_manifest(replace(PLAIN, description=""), model).read_text().splitlines()
-    there = (REPOSITORY / "models/street-bootstrap/manifest.toml").read_text().splitlines()
-    assert lines[0].replace("model.tflite", "") == there[0].replace("model.tflite", "")
+    assert lines[0].startswith("# What pspnetd needs to know about model.tflite")
     assert lines[1:4] == ["", 'name = "street-tiny"', 'version = "1.2.0"']
     assert [line for line in lines if line.startswith("[")][:3] == ["[file]", "[input]", "[[classes]]"]
     assert "\n\n\n" not in "\n".join(lines)

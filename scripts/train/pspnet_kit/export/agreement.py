@@ -59,7 +59,7 @@ def example(height: int, width: int) -> torch.Tensor:
 
 def network_inputs(pictures: Sequence[NDArray[np.uint8]], height: int, width: int) -> Inputs:
     """Pictures `[h, w, 3]` of any size as the network's input."""
-    scaled = [Image.fromarray(picture).resize((width, height), Image.BILINEAR) for picture in pictures]
+    scaled = [Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR) for picture in pictures]
     values = np.stack([np.asarray(picture, np.float32) for picture in scaled])
     return np.ascontiguousarray((values.transpose(0, 3, 1, 2) - 127) / 128, np.float32)
 

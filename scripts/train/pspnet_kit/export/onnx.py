@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ def export_onnx(model: PSPNet, path: Path, height: int, width: int, dynamic_batc
     fixed = FixedPyramid(network.pyramid, height // architecture.stride, width // architecture.stride)
     network.add_module("pyramid", fixed)
     # Newer versions have a second exporter, the default there, that needs packages beside torch.
-    chosen = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
+    chosen: dict[str, Any] = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
