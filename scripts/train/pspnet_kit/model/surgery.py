@@ -1,3 +1,0 @@
-"""Placeholder until pruning is merged."""
-def fit_to(model, weights):
-    return None
