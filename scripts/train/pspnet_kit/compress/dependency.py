@@ -19,8 +19,8 @@ from torch import fx, nn
 
 from ..errors import KitError
 
-OUTPUTS, INPUTS, CHANNELS = "outputs", "inputs", "channels"
-"""Which channels of a module are cut: a convolution's outputs, its inputs, or both at once (depthwise, BatchNorm)."""
+OUTPUTS, INPUTS, CHANNELS, NORM = "outputs", "inputs", "channels", "norm"
+"""Which channels are cut: a convolution's outputs, its inputs, both at once if it is depthwise, or BatchNorm's."""
 
 Layout = np.ndarray
 """int64 [channels of a tensor]: the number of the channel, as the convolutions made them, that stands at each place."""
@@ -35,7 +35,8 @@ CARRYING_FUNCTIONS = {
 }  # fmt: skip
 CARRYING_METHODS = {"relu", "relu_", "clamp", "clamp_", "contiguous", "detach", "sigmoid", "float"}
 TYING_FUNCTIONS = {
-    operator.add, operator.iadd, operator.sub, operator.isub, operator.mul, operator.imul, torch.add, torch.sub, torch.mul,
+    operator.add, operator.iadd, operator.sub, operator.isub, operator.mul, operator.imul,
+    torch.add, torch.sub, torch.mul,
 }  # fmt: skip
 TYING_METHODS = {"add", "add_", "sub", "sub_", "mul", "mul_"}
 SHAPE_METHODS = {"size", "dim"}
@@ -154,7 +155,7 @@ class _Follower:
         if isinstance(module, nn.BatchNorm2d):
             if len(x.origins) == 1:
                 self.norms[next(iter(x.origins))] = name
-            return _Value(self.attach(name, CHANNELS, x.layout, module.num_features, x.origins), x.origins)
+            return _Value(self.attach(name, NORM, x.layout, module.num_features, x.origins), x.origins)
         if isinstance(module, CARRIERS):
             return x
         return self.opaque(operands)
@@ -243,7 +244,7 @@ class _Follower:
                 self.fixed.update(value.layout.tolist())
 
     def join(self, one: Layout, other: Layout) -> None:
-        for a, b in zip(one.tolist(), other.tolist()):
+        for a, b in zip(one.tolist(), other.tolist(), strict=True):
             a, b = self.root(a), self.root(b)
             self.parents[max(a, b)] = min(a, b)
 
@@ -287,4 +288,4 @@ def _argument(node: fx.Node, position: int, name: str, default: Any) -> Any:
     return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
 
 
-__all__ = ["CHANNELS", "INPUTS", "OUTPUTS", "Graph", "Group", "Member", "trace"]
+__all__ = ["CHANNELS", "INPUTS", "NORM", "OUTPUTS", "Graph", "Group", "Member", "trace"]

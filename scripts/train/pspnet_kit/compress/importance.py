@@ -36,7 +36,7 @@ class Importance:
 
 
 def scale() -> Importance:
-    """BatchNorm's |gamma| (Liu et al. 2017, Network Slimming), the mean over a group's layers, relative to its group."""
+    """BatchNorm's |gamma| (Liu et al. 2017, Network Slimming), mean over a group's layers, relative to its group."""
 
     def measure(model: nn.Module, graph: Graph) -> Scores:
         modules = dict(model.named_modules())
@@ -78,8 +78,8 @@ def taylor(batches: Batches, loss: Loss, activations: bool = True) -> Importance
     """First-order change of the loss when a unit becomes zero (Molchanov et al. 2019), absolute, averaged over batches.
 
     With `activations` a gate behind each BatchNorm is judged: the sum of g * a over a channel is gamma * dL/dgamma +
-    beta * dL/dbeta (section 3.2 there). Without, and where there is no BatchNorm, it is the sum of g * w over the weights
-    that make the channel. Layers that end in the same unit add up before the absolute value. The network runs as in
+    beta * dL/dbeta. Without, and where there is no BatchNorm, it is the sum of g * w over the weights that make the
+    channel. Layers that end in the same unit add up before the absolute value. The network runs as in
     inference: under BatchNorm in training mode the sum of g * w is zero whatever the channel is worth.
     """
 
@@ -118,7 +118,7 @@ def _gradients(model: nn.Module, batches: Batches, loss: Loss) -> Iterable[None]
             value = loss(model(images.to(device)), labels.to(device))
             if not torch.isfinite(value):
                 raise KitError(f"Taylor importance: the loss is {value.item()}, expected a finite number")
-            value.backward()
+            value.backward()  # type: ignore[no-untyped-call]
             yield
     finally:
         model.zero_grad(set_to_none=True)
@@ -139,7 +139,7 @@ def _first_order(name: str, modules: dict[str, nn.Module], graph: Graph, activat
     return _sum(None if weights is None else weights.flatten(1).sum(1), biases)
 
 
-def _product(parameter: nn.Parameter) -> Tensor | None:
+def _product(parameter: Tensor) -> Tensor | None:
     return None if parameter.grad is None else (parameter.detach() * parameter.grad).double().cpu()
 
 

@@ -1,7 +1,7 @@
 """Splits convolutions into chains of smaller ones of low rank, from their weights alone.
 
-A k x k convolution becomes 1x1, k x k, 1x1 by a Tucker-2 decomposition of its channels (Kim et al. 2016), a 1x1 becomes two
-by its singular values. Nothing stands between the factors; BatchNorm stays behind the last.
+A k x k convolution becomes 1x1, k x k, 1x1 by a Tucker-2 decomposition of its channels (Kim et al. 2016), a 1x1 becomes
+two by its singular values. Nothing stands between the factors; BatchNorm stays behind the last.
 """
 
 from __future__ import annotations
@@ -83,9 +83,9 @@ class _Choice:
 def factorise(
     model: nn.Module, size: tuple[int, int], rule: Rule, only: Sequence[str] = ("*",)
 ) -> tuple[nn.Module, Report]:
-    """A copy of `model` in which the convolutions whose names match one of `only` are split where that saves MACs.
+    """A copy of `model` whose convolutions with names like one of `only` are split where that saves MACs.
 
-    Depthwise and grouped convolutions, what an inference does not run, and factors of an earlier split stay as they are.
+    Depthwise and grouped convolutions, what an inference does not run, and factors of an earlier split stay.
 
     Raises:
         KitError: when no convolution has one of the names, or none is worth splitting.

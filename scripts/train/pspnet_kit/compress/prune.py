@@ -103,7 +103,7 @@ def cut(model: nn.Module, graph: Graph, keep: Sequence[Tensor]) -> None:
     """Takes the units that are False in `keep` (a bool `[size]` per group) out of every tensor, in place."""
     modules = dict(model.named_modules())
     masks: dict[tuple[str, str], Tensor] = {}
-    for group, kept in zip(graph.groups, keep):
+    for group, kept in zip(graph.groups, keep, strict=True):
         if bool(kept.all()):
             continue
         for member in group.members:
@@ -182,7 +182,7 @@ class _Plan:
         inputs, outputs = self.widths[name, INPUTS], self.widths[name, OUTPUTS]
         if layer.groups == layer.inputs == layer.outputs and layer.groups > 1:
             return layer.macs // layer.outputs * outputs
-        return layer.macs // (layer.inputs * layer.outputs) * inputs * outputs
+        return layer.macs * inputs * outputs // (layer.inputs * layer.outputs)
 
     def total(self) -> int:
         return sum(self.macs(name) for name in self.costs)
@@ -216,11 +216,11 @@ class _Plan:
             self._greedy(free, scores, target, cost_power)
         if self.total() > target:
             raise KitError(
-                f"pruning to {target / 1e6:.1f} M MACs: with at least {self.settings.keep:.0%} and {self.settings.minimum} "
-                f"channels of each layer the least is {self.total() / 1e6:.1f} M"
+                f"pruning to {target / 1e6:.1f} M MACs: with at least {self.settings.keep:.0%} and "
+                f"{self.settings.minimum} channels of each layer the least is {self.total() / 1e6:.1f} M"
             )
         keep = []
-        for group, score, width in zip(self.groups, scores, self.kept):
+        for group, score, width in zip(self.groups, scores, self.kept, strict=True):
             mask = torch.ones(group.size, dtype=torch.bool)
             if score is not None and width < group.size:
                 mask[score.argsort()[: group.size - width]] = False

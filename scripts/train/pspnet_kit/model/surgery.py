@@ -15,7 +15,7 @@ from ..compress.dependency import OUTPUTS, Graph, trace
 from ..errors import KitError
 
 REDUCE, CORE, EXPAND = "reduce", "core", "expand"
-"""A split convolution is an nn.Sequential of these: 1x1 to fewer channels, the k x k convolution, 1x1 to the outputs."""
+"""A split convolution is an nn.Sequential of these: 1x1 to fewer channels, the k x k one, 1x1 to the outputs."""
 
 
 def split(conv: nn.Conv2d, reduce: int | None, core: bool, expand: int | None) -> nn.Sequential:
@@ -93,7 +93,7 @@ def _fit_tensor(module: nn.Module, key: str, kind: str, tensor: Tensor, graph: G
         f"{key}: is {_shape(tensor)}, the architecture has {_shape(own)}, and cutting channels cannot explain it"
     )
     cuttable = isinstance(module, (nn.Conv2d, nn.BatchNorm2d)) and tensor.dim() == own.dim() >= 1
-    if not cuttable or not all(0 < new <= old for new, old in zip(tensor.shape, own.shape)) or kind == "num_batches_tracked":
+    if not cuttable or not all(0 < new <= old for new, old in zip(tensor.shape, own.shape, strict=True)):
         raise refusal
     if kind != "weight":
         return
@@ -103,7 +103,9 @@ def _fit_tensor(module: nn.Module, key: str, kind: str, tensor: Tensor, graph: G
     assert isinstance(module, nn.Conv2d)
     outputs, inputs = tensor.shape[:2]
     depthwise = module.groups > 1
-    if tensor.shape[2:] != own.shape[2:] or (depthwise and module.groups != max(module.in_channels, module.out_channels)):
+    if tensor.shape[2:] != own.shape[2:]:
+        raise refusal
+    if depthwise and module.groups != max(module.in_channels, module.out_channels):
         raise refusal
     if not _may_become(graph, key.rpartition(".")[0], module, outputs if depthwise else inputs, outputs):
         raise refusal
