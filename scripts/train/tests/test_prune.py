@@ -221,8 +221,7 @@ def test_taylor_refuses_no_data_and_no_number() -> None:
         taylor(batches, lambda logits, labels: logits.sum()).measure(model, trace(model))
 
 
-@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
-@pytest.mark.parametrize("uniform", [False, True])
+@pytest.mark.parametrize(("share", "uniform"), [(0.3, False), (0.5, False), (0.7, False), (0.5, True)])
 def test_lite0_at_three_sizes(share: float, uniform: bool) -> None:
     model = settle(build(LITE0))
     size = (96, 96)

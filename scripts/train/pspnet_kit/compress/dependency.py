@@ -31,7 +31,7 @@ CARRIERS = (
 )  # fmt: skip
 CARRYING_FUNCTIONS = {
     F.relu, F.relu6, F.hardtanh, F.hardswish, F.silu, F.dropout, F.dropout2d, F.interpolate, F.avg_pool2d,
-    F.max_pool2d, F.adaptive_avg_pool2d, torch.relu, torch.clamp, torch.sigmoid,
+    F.max_pool2d, torch.max_pool2d, F.adaptive_avg_pool2d, torch.relu, torch.clamp, torch.sigmoid,
 }  # fmt: skip
 CARRYING_METHODS = {"relu", "relu_", "clamp", "clamp_", "contiguous", "detach", "sigmoid", "float"}
 TYING_FUNCTIONS = {
