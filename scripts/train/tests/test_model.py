@@ -128,7 +128,8 @@ def installed(number: int) -> bool:
 def test_imagenet_state_dicts_hold_as_many_parameters(number: int) -> None:
     state = torch.load(find(f"efficientnet-lite{number}"), map_location="cpu")
     statistics = ("running_mean", "running_var", "num_batches_tracked")
-    assert sum(tensor.numel() for key, tensor in state.items() if not key.endswith(statistics)) == LITE_PARAMETERS[number]
+    learned = [tensor.numel() for key, tensor in state.items() if not key.endswith(statistics)]
+    assert sum(learned) == LITE_PARAMETERS[number]
     model = build(Architecture(classes=5, backbone=f"efficientnet-lite{number}"))
     load_imagenet(model)
     assert torch.equal(model.backbone.stem.conv.weight, state["_conv_stem.weight"])
@@ -166,7 +167,8 @@ def test_sizes_that_the_bins_do_not_divide_are_refused() -> None:
 
 
 def test_architectures_that_cannot_be_built_are_refused() -> None:
-    for changes in ({"stride": 32}, {"backbone": "vgg"}, {"skip_stride": 8}, {"classes": 1}, {"bins": ()}, {"stages": 3}):
+    wrong = ({"stride": 32}, {"backbone": "vgg"}, {"skip_stride": 8}, {"classes": 1}, {"bins": ()}, {"stages": 3})
+    for changes in wrong:
         with pytest.raises(KitError):
             Architecture(**{"classes": 5, **changes})  # type: ignore[arg-type]
     a = Architecture(classes=5, bins=(1, 2))

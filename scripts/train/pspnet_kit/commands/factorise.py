@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--minimum-saving", type=float, default=0.1, help="of a layer's MACs, or it stays whole (default: %(default)s)"
     )
     parser.add_argument(
-        "--smallest", type=float, default=0.01, help="share of all MACs that a layer has, or it stays whole (%(default)s)"
+        "--smallest", type=float, default=0.01, help="share of all MACs, or a layer stays whole (default: %(default)s)"
     )
 
 
