@@ -68,8 +68,10 @@ class QuantisedWeights:
     """`[outputs]`, at scale input * weight"""
 
 
-def quantise_weights(weight: Tensor, bias: Tensor, input_scale: float) -> QuantisedWeights:
-    scales = weight_scales(weight, bias, input_scale)
+def quantise_weights(weight: Tensor, bias: Tensor, input_scale: float, scales: Tensor | None = None) -> QuantisedWeights:
+    """Rounds to nearest, at weight_scales() unless `scales` are given."""
+    if scales is None:
+        scales = weight_scales(weight, bias, input_scale)
     steps = torch.round(weight / scales[:, None, None, None]).clamp(-WEIGHT_HIGH, WEIGHT_HIGH)
     totals = torch.round(bias.double() / (scales.double() * input_scale))
     return QuantisedWeights(
