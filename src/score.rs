@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::frame::Size;
+use crate::model::Group;
 
 /// Labels of one picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,19 +111,37 @@ impl Confusion {
 
     /// Intersection over union of one class; None where it is neither in the labels nor predicted.
     pub fn iou(&self, class: usize) -> Option<f64> {
-        let hit = self.count(class, class);
-        let truth: u64 = (0..=self.classes).map(|predicted| self.count(class, predicted)).sum();
-        let predicted: u64 = (0..self.classes).map(|truth| self.count(truth, class)).sum();
-        let union = truth + predicted - hit;
-        (union > 0).then(|| hit as f64 / union as f64)
+        self.iou_as_one(&std::iter::once(class))
     }
 
     /// Mean of the IoU of every class that has one.
     pub fn mean_iou(&self) -> Option<f64> {
-        let (sum, count) = (0..self.classes)
-            .filter_map(|class| self.iou(class))
-            .fold((0.0, 0_u32), |(sum, count), iou| (sum + iou, count + 1));
-        (count > 0).then(|| sum / f64::from(count))
+        mean((0..self.classes).filter_map(|class| self.iou(class)))
+    }
+
+    /// Intersection over union of a group, within which no class is mistaken for another; None where none of its classes
+    /// is in the labels or predicted.
+    pub fn group_iou(&self, group: &Group) -> Option<f64> {
+        self.iou_as_one(&group.classes.iter().copied().map(usize::from))
+    }
+
+    /// Mean of the IoU of every group that has one.
+    pub fn mean_group_iou(&self, groups: &[Group]) -> Option<f64> {
+        mean(groups.iter().filter_map(|group| self.group_iou(group)))
+    }
+
+    /// IoU of pixels that are any of `classes`, each of which comes once.
+    fn iou_as_one(&self, classes: &(impl Iterator<Item = usize> + Clone)) -> Option<f64> {
+        let hit = self.block(classes.clone(), classes);
+        let truth = self.block(classes.clone(), &(0..=self.classes));
+        let predicted = self.block(0..self.classes, classes);
+        let union = truth + predicted - hit;
+        (union > 0).then(|| hit as f64 / union as f64)
+    }
+
+    /// Pixels of any of `truths` that were taken for any of `predicted`.
+    fn block(&self, truths: impl Iterator<Item = usize>, predicted: &(impl Iterator<Item = usize> + Clone)) -> u64 {
+        truths.map(|truth| predicted.clone().map(|predicted| self.count(truth, predicted)).sum::<u64>()).sum()
     }
 
     /// Share of judged pixels whose class is right.
@@ -131,6 +150,11 @@ impl Confusion {
         let pixels = self.pixels();
         (pixels > 0).then(|| right as f64 / pixels as f64)
     }
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = values.fold((0.0, 0_u32), |(sum, count), value| (sum + value, count + 1));
+    (count > 0).then(|| sum / f64::from(count))
 }
 
 #[cfg(test)]
@@ -149,6 +173,21 @@ mod tests {
         assert_eq!(confusion.mean_iou(), Some((2.0 / 3.0 + 0.5 + 1.0) / 3.0));
         assert_eq!(confusion.pixel_accuracy(), Some(0.8));
         assert_eq!(confusion.pixels(), 5);
+    }
+
+    #[test]
+    fn a_group_is_judged_as_one_class() {
+        let mut confusion = Confusion::new(5, &[255]);
+        //             car-car, car-bus, bus-road, road-car, sky-bus, void, bus-none
+        confusion.add(&[0, 0, 1, 2, 3, 255, 1], &[0, 1, 2, 0, 1, 0, 9]).unwrap();
+        let group = |name: &str, classes: &[u8]| Group { name: name.to_owned(), classes: classes.to_vec() };
+        let (vehicle, flat, absent) = (group("vehicle", &[0, 1]), group("flat", &[2]), group("absent", &[4]));
+        // Of four pixels of vehicles two are found; road and sky are taken for vehicles, though the sky is in no group.
+        assert_eq!(confusion.group_iou(&vehicle), Some(2.0 / 6.0));
+        assert_eq!(confusion.group_iou(&flat), Some(0.0));
+        assert_eq!(confusion.group_iou(&absent), None);
+        assert_eq!(confusion.mean_group_iou(&[vehicle, flat, absent]), Some(1.0 / 6.0));
+        assert_eq!(confusion.mean_group_iou(&[]), None);
     }
 
     #[test]

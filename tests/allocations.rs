@@ -17,19 +17,19 @@ use pspnetd::daemon::parts;
 use pspnetd::frame::Size;
 use pspnetd::pipeline::Pipeline;
 use pspnetd::shutdown::Shutdown;
-use support::{colours, media, LIMIT};
+use support::{grouped_colours, media, LIMIT};
 
 /// Frames that fill every pool, buffer and thread's cache.
 const WARM_UP: u64 = 50;
 /// Frames that are counted.
 const COUNTED: u64 = 300;
 
-fn config(source: Source, lines: &Path) -> Config {
+fn config(source: Source, model: &Path, lines: &Path) -> Config {
     let mut config = Config::default();
     config.camera.source = source;
     config.camera.rate = Rate::Max;
     config.camera.repeat = true;
-    config.model.path = Auto::Set(ModelPath(colours()));
+    config.model.path = Auto::Set(ModelPath(model.to_owned()));
     config.model.threads = Auto::Set(Threads(1));
     // Line buffers are made when a slow disk needs them, this many at most: few, so that the warm-up makes them all.
     config.publish.jsonl.queue = 4;
@@ -64,6 +64,8 @@ fn allocations(config: &Config) -> u64 {
 fn no_frame_costs_an_allocation_after_warm_up() {
     let folder = tempfile::tempdir().unwrap();
     let lines = folder.path().join("out.jsonl");
+    let model = grouped_colours();
+    let model = model.path().join("model.tflite");
     // The counter counts.
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     drop(std::hint::black_box(Box::new(7)));
@@ -77,7 +79,7 @@ fn no_frame_costs_an_allocation_after_warm_up() {
         Source::Replay(media("walkway.mjpeg")),
     ] {
         let name = source.to_string();
-        let count = allocations(&config(source, &lines));
+        let count = allocations(&config(source, &model, &lines));
         println!("{name}: {count} allocations in {COUNTED} frames");
         // Nothing per frame; a thread that blocks for the first time, or a wait list that grows, costs a few.
         if count > COUNTED / 10 {
@@ -87,5 +89,6 @@ fn no_frame_costs_an_allocation_after_warm_up() {
     let written = std::fs::read_to_string(&lines).unwrap();
     // Some may be dropped, with so short a queue; most are not.
     assert!(written.lines().count() as u64 >= 2 * COUNTED, "the sink took no part");
+    assert!(written.lines().all(|line| line.contains("\"groups\":{\"bright\":")), "lines without groups");
     assert_eq!(failures, Vec::<String>::new(), "allocations in {COUNTED} frames");
 }

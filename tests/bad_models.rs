@@ -8,7 +8,7 @@ use std::path::Path;
 
 use pspnetd::infer::TfliteEngine;
 use pspnetd::model::{ModelError, ModelFile};
-use support::{colours, finish, media, model, pspnetd, Finished};
+use support::{colours, colours_with, finish, media, model, pspnetd, Finished};
 
 fn with_model(subcommand: &str, model: &Path) -> Finished {
     let mut command = pspnetd([subcommand, "--camera", "pattern:64x64", "--set", "model.threads=1"]);
@@ -23,15 +23,6 @@ fn refusal(model: &Path) -> String {
     let words = last(with_model("run", model));
     assert_eq!(words, last(with_model("check", model)));
     words
-}
-
-/// The colour model with its manifest, the latter changed by `edit`.
-fn with_manifest(edit: impl Fn(&str) -> String) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::copy(colours(), folder.path().join("model.tflite")).unwrap();
-    let text = std::fs::read_to_string(colours().with_file_name("manifest.toml")).unwrap();
-    std::fs::write(folder.path().join("manifest.toml"), edit(&text)).unwrap();
-    folder
 }
 
 #[test]
@@ -105,18 +96,22 @@ fn a_tensor_name_that_is_no_text_is_refused_without_a_panic() {
 
 #[test]
 fn a_manifest_that_disagrees_with_its_model_is_refused() {
-    let folder = with_manifest(str::to_owned);
+    let folder = colours_with(str::to_owned);
     with_model("check", &folder.path().join("model.tflite")).expect(0);
     type Edit = fn(&str) -> String;
-    let cases: [(Edit, &str); 5] = [
+    let cases: [(Edit, &str); 9] = [
         (|text| text.replace("82cca278", "00000000"), "the file is damaged or another version"),
         (|text| text.rsplit_once("[[classes]]").unwrap().0.to_owned(), "names 7 classes, the model's output has 8"),
         (|text| text.replace("\"cyan\"", "\"red\""), "\"red\" is there twice"),
         (|text| text.replace("#00ffff", "teal"), "expected #rrggbb"),
         (|text| text.replace("licence", "license"), "line 3: unknown field `license`"),
+        (|text| text.replace("color = \"#00ffff\"", "groups = \"cold\""), "unknown field `groups`"),
+        (|text| text.replace("color = \"#00ffff\"", "group = \"\""), "the group of \"cyan\" is empty"),
+        (|text| format!("{text}[training]\nepochs = 3\n"), "unknown field `epochs`"),
+        (|text| format!("{text}[metrics]\nmiou = nan\n"), "metrics: miou is NaN; expected a finite number"),
     ];
     for (edit, expected) in cases {
-        let folder = with_manifest(edit);
+        let folder = colours_with(edit);
         let words = refusal(&folder.path().join("model.tflite"));
         assert!(words.contains(expected), "{words}");
     }
@@ -158,7 +153,7 @@ fn flips(bytes: &[u8], count: usize) -> impl Iterator<Item = Vec<u8>> + '_ {
 
 #[test]
 fn a_flipped_bit_under_a_manifest_never_reaches_tensorflow() {
-    let folder = with_manifest(str::to_owned);
+    let folder = colours_with(str::to_owned);
     let path = folder.path().join("model.tflite");
     for flipped in flips(&std::fs::read(colours()).unwrap(), 100) {
         std::fs::write(&path, flipped).unwrap();

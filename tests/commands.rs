@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use support::{colours, finish, pspnetd};
+use support::{colours, colours_with, finish, pspnetd};
 
 /// `check` of the colour model and the test picture; its output without the lines that are no TOML.
 fn checked(arguments: &[&str], environment: &[(&str, &str)]) -> toml::Table {
@@ -97,6 +97,26 @@ fn check_says_what_it_found_good_and_every_problem() {
     let mut command = pspnetd(["check", "--camera", "v4l2:/dev/video-none", "--model"]);
     command.arg(colours());
     finish(command).expect(69).says(["/dev/video-none"]);
+}
+
+#[test]
+fn check_says_the_licences_of_the_model_and_of_its_data() {
+    let checked = |extra: &'static str| {
+        let model = colours_with(|text| format!("{text}\n{extra}"));
+        let mut command = pspnetd(["check", "--camera", "pattern:64x64", "--model"]);
+        command.arg(model.path().join("model.tflite"));
+        finish(command).expect(0).stdout
+    };
+    let plain = checked("");
+    assert!(plain.contains("\n# licence: MIT OR Apache-2.0\n"), "{plain}");
+    assert!(!plain.contains("# training data"), "{plain}");
+    // What is long is one line all the same, so that the output stays TOML.
+    let said = checked("[training]\ndata = \"CamVid\"\nlicence = \"research only,\\nsee\\u001b[1m README\"\n");
+    for line in ["# licence: MIT OR Apache-2.0", "# training data: CamVid"] {
+        assert!(said.lines().any(|found| found == line), "no {line:?} in {said}");
+    }
+    assert!(said.contains("\n# training data licence: research only, see [1m README\n"), "{said}");
+    said.parse::<toml::Table>().unwrap();
 }
 
 #[test]

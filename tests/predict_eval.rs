@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use pspnetd::score::load_labels;
 use serde_json::Value;
 use support::clips::{files, plain, read_png, CLASSES, COLOURS};
-use support::{colours, finish, media, model, pspnetd, Finished};
+use support::{colours, finish, grouped_colours, media, model, pspnetd, Finished};
 
 /// `predict` with the colour model.
 fn predict(images: &[PathBuf], rest: &[&str]) -> Finished {
@@ -169,6 +169,39 @@ fn eval_finds_exactly_what_is_known() {
         assert!(table.lines().any(|line| line.starts_with("mIoU") && line.ends_with(&percent)), "{table}");
         assert!(table.contains("pixel accuracy") && table.contains("5 pictures, "), "{table}");
     }
+}
+
+#[test]
+fn groups_are_judged_and_measured_where_the_manifest_names_them() {
+    let grouped = grouped_colours();
+    let model = grouped.path().join("model.tflite");
+    let folder = tempfile::tempdir().unwrap();
+    // A white picture labelled yellow, which is right as a group, and a blue one labelled black, which is in none.
+    let (images, labels) = (folder.path().join("images"), folder.path());
+    std::fs::create_dir(&images).unwrap();
+    for (stem, class, label) in [("a", 1, 5), ("b", 4, 0)] {
+        plain(&images.join(format!("{stem}.ppm")), 96, 64, class);
+        label_png(&labels.join(format!("{stem}.png")), 96, 64, label);
+    }
+    let run = |arguments: &[&str]| {
+        let mut command = pspnetd(arguments);
+        command.arg("--model").arg(&model);
+        finish(command).expect(0)
+    };
+    let judge = ["eval", "--images", text(&images), "--labels", text(labels)];
+    let judged = run(&[&judge[..], &["--json"]].concat()).records().remove(0);
+    assert_eq!((&judged["miou"], &judged["group_miou"]), (&0.0.into(), &0.5.into()));
+    assert_eq!(judged["group_iou"], serde_json::json!({"bright": 1.0, "primary": 0.0}));
+    let table = run(&judge).stdout;
+    assert!(table.lines().any(|line| line.starts_with("groups mIoU ") && line.ends_with(" 50.00")), "{table}");
+    let record = run(&["predict", "--json", text(&images.join("b.ppm"))]).records().remove(0);
+    assert_eq!(record["groups"], serde_json::json!({"bright": 0.0, "primary": 1.0}));
+    // Without groups nothing speaks of them.
+    let record = predict(&[images.join("b.ppm")], &["--json"]).expect(0).records().remove(0);
+    assert!(record.get("groups").is_none(), "{record}");
+    let judged = eval(&images, labels, &["--json"]).expect(0).records().remove(0);
+    assert!(judged.get("group_miou").is_none() && judged.get("group_iou").is_none(), "{judged}");
+    assert!(!eval(&images, labels, &[]).expect(0).stdout.contains("groups"));
 }
 
 #[test]

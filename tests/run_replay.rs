@@ -6,7 +6,7 @@ mod support;
 use std::path::Path;
 
 use support::clips::{expect_areas, jpegs, plain, ppm, stripes, COLOURS};
-use support::{area, colours, finish, media, model, replay, run, with, Finished, Running, Signal};
+use support::{area, colours, finish, grouped_colours, media, model, replay, run, with, Finished, Running, Signal};
 
 /// Area figures are rounded to six digits.
 const EXACT: f64 = 1e-6;
@@ -65,6 +65,26 @@ fn a_record_has_every_documented_field() {
         assert!(ms("infer") > 0.0 && ms("end_to_end") >= parts - 0.01, "{record}");
         for cause in ["replaced", "skipped", "corrupt", "failed", "sinks"] {
             assert_eq!(record["drops"][cause], 0, "{record}");
+        }
+    }
+}
+
+#[test]
+fn a_record_has_the_manifests_groups() {
+    let model = grouped_colours();
+    let finished = whole(&model.path().join("model.tflite"), &replay("colours.y4m"), &[]).expect(0);
+    for record in finished.records() {
+        let keys: Vec<&String> = record.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["time", "sequence", "model", "classes", "groups", "confidence", "latency_ms", "drops"]);
+        let groups: Vec<&String> = record["groups"].as_object().unwrap().keys().collect();
+        // White is the first class of a group.
+        assert_eq!(groups, ["bright", "primary"]);
+        let sum = |classes: &[&str]| classes.iter().map(|class| area(&record, class)).sum::<f64>();
+        for (group, classes) in
+            [("bright", &["white", "yellow", "cyan", "magenta"][..]), ("primary", &["red", "green", "blue"])]
+        {
+            let share = record["groups"][group].as_f64().unwrap();
+            assert!(share > 0.0 && (share - sum(classes)).abs() < 1e-5, "{group} in {record}");
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::config::{self, Config};
 use crate::daemon::{camera_maker, check_sinks};
 use crate::failure::{Failure, Kind};
 use crate::frame::Size;
+use crate::model::Manifest;
 use crate::shutdown::TICK;
 use crate::still::LoadedModel;
 
@@ -49,7 +50,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     print(config)?;
 
     let mut failures: Vec<Failure> = Vec::new();
-    report("model", model(&config.model, &mut failures))?;
+    let manifest = model(&config.model, &mut failures)?;
+    for (what, said) in manifest.iter().flat_map(licences).filter(|(_, said)| !said.is_empty()) {
+        print_line(&comment(what, said))?;
+    }
     report("camera", camera(config, &mut failures))?;
     let sinks = check_sinks(&config.publish).map_err(|error| failures.push(error.into()));
     report("sinks", sinks.is_ok().then(|| "can be written".to_owned()))?;
@@ -68,26 +72,29 @@ fn print(config: &Config) -> Result<(), Failure> {
 
 fn report(what: &str, good: Option<String>) -> Result<(), Failure> {
     let text = good.map_or_else(|| "not usable, see below".to_owned(), |good| format!("good: {good}"));
-    print_line(&format!("# {what}: {text}"))?;
+    print_line(&comment(what, &text))?;
     Ok(())
 }
 
-fn model(config: &config::Model, failures: &mut Vec<Failure>) -> Option<String> {
-    match LoadedModel::new(config) {
-        Ok(model) => {
-            let size = model.engine.io().input.size;
-            Some(format!(
-                "{}, input {size}, {} classes, {}",
-                model.engine.describe(),
-                model.labels.len(),
-                model.file.path.display()
-            ))
-        }
-        Err(failure) => {
-            failures.push(failure);
-            None
-        }
-    }
+/// One line, whatever `text` holds: the output must read back as TOML.
+fn comment(what: &str, text: &str) -> String {
+    format!("# {what}: {}", text.trim().replace(char::is_control, " "))
+}
+
+fn model(config: &config::Model, failures: &mut Vec<Failure>) -> Result<Option<Manifest>, Failure> {
+    let loaded = LoadedModel::new(config).map_err(|failure| failures.push(failure)).ok();
+    let found = loaded.as_ref().map(|model| {
+        let (size, classes) = (model.engine.io().input.size, model.labels.len());
+        format!("{}, input {size}, {classes} classes, {}", model.engine.describe(), model.file.path.display())
+    });
+    report("model", found)?;
+    Ok(loaded.and_then(|model| model.file.manifest))
+}
+
+/// What the model's user is bound to, as far as its manifest says.
+fn licences(manifest: &Manifest) -> [(&'static str, &str); 3] {
+    let training = &manifest.training;
+    [("licence", &manifest.licence), ("training data", &training.data), ("training data licence", &training.licence)]
 }
 
 fn camera(config: &Config, failures: &mut Vec<Failure>) -> Option<String> {

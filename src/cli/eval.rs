@@ -170,7 +170,7 @@ fn as_json(still: &Still, judgement: &Judgement) -> Value {
         .enumerate()
         .map(|(class, name)| (name.clone(), json!(confusion.iou(class))))
         .collect();
-    json!({
+    let mut object = json!({
         "model": still.model().file.name(),
         "pictures": judgement.pictures,
         "pixels": confusion.pixels(),
@@ -178,7 +178,14 @@ fn as_json(still: &Still, judgement: &Judgement) -> Value {
         "pixel_accuracy": confusion.pixel_accuracy(),
         "iou": iou,
         "ms_per_picture": milliseconds_per_picture(judgement),
-    })
+    });
+    let groups = still.model().labels.groups();
+    if !groups.is_empty() {
+        object["group_miou"] = json!(confusion.mean_group_iou(groups));
+        object["group_iou"] =
+            groups.iter().map(|group| (group.name.clone(), json!(confusion.group_iou(group)))).collect();
+    }
+    object
 }
 
 fn table(still: &Still, judgement: &Judgement) -> Vec<String> {
@@ -196,6 +203,10 @@ fn table(still: &Still, judgement: &Judgement) -> Vec<String> {
             .map(|(class, name)| format!("{name:<width$} {}", percent(confusion.iou(class)))),
     );
     rows.push(format!("{:<width$} {}", "mIoU", percent(confusion.mean_iou())));
+    let groups = still.model().labels.groups();
+    if !groups.is_empty() {
+        rows.push(format!("{:<width$} {}", "groups mIoU", percent(confusion.mean_group_iou(groups))));
+    }
     rows.push(format!("{:<width$} {}", "pixel accuracy", percent(confusion.pixel_accuracy())));
     rows.push(format!("{} pictures, {:.1} ms each", judgement.pictures, milliseconds_per_picture(judgement)));
     rows

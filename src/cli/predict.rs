@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{json, Value};
 
 use super::print_line;
 use super::settings::Settings;
 use crate::capture::picture::{self, PictureError};
 use crate::failure::{Failure, Kind};
 use crate::frame::Size;
-use crate::publish::{class_areas, images, rounded};
+use crate::publish::{class_areas, group_areas, images, rounded};
 use crate::still::Still;
 
 #[derive(Debug, clap::Args)]
@@ -27,7 +27,7 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
 
-    /// Print one JSON object per picture: class areas, confidence, times
+    /// Print one JSON object per picture: class and group areas, confidence, times
     #[arg(long)]
     json: bool,
 
@@ -67,21 +67,26 @@ fn one(args: &Args, still: &mut Still, path: &Path) -> Result<(), Failure> {
     }
     if args.json {
         let ms = |time: std::time::Duration| rounded(time.as_secs_f64() * 1e3, 1e3);
-        let areas: serde_json::Map<String, serde_json::Value> = class_areas(&still.model().labels, still.summary())
-            .map(|(name, area)| (name.to_owned(), json!(area)))
-            .collect();
+        let labels = &still.model().labels;
         let Size { width, height } = picture.size;
-        let line = json!({
+        let mut line = json!({
             "image": path.to_string_lossy(),
             "width": width,
             "height": height,
-            "classes": areas,
+            "classes": object(class_areas(labels, still.summary())),
             "confidence": still.summary().confidence.map(|value| rounded(f64::from(value), 1e4)),
             "latency_ms": {"convert": ms(times.convert), "infer": ms(times.infer), "decode": ms(times.decode)},
         });
+        if !labels.groups().is_empty() {
+            line["groups"] = object(group_areas(labels, still.summary()));
+        }
         print_line(&line.to_string())?;
     }
     Ok(())
+}
+
+fn object<'a>(areas: impl Iterator<Item = (&'a str, f64)>) -> Value {
+    areas.map(|(name, area)| (name.to_owned(), json!(area))).collect()
 }
 
 /// Two pictures of one stem would write the same files.

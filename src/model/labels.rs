@@ -1,13 +1,23 @@
-//! The label map: a name and a colour for each class id.
+//! The label map: a name and a colour for each class id, and the groups that classes belong to.
 
-use super::Manifest;
+use super::manifest::{ClassEntry, Manifest};
 
-/// Names and colours by class id.
+/// Names and colours by class id, and the groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelMap {
     names: Vec<String>,
     palette: Vec<[u8; 3]>,
+    groups: Vec<Group>,
     known: bool,
+}
+
+/// Classes that the manifest puts together under one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The name in every output.
+    pub name: String,
+    /// Class ids, ascending.
+    pub classes: Vec<u8>,
 }
 
 /// A manifest that names another number of classes than the model has.
@@ -39,7 +49,7 @@ impl LabelMap {
         let palette = (0..count)
             .map(|id| entries.get(id).and_then(|entry| entry.color).map_or_else(|| default_color(id), |color| color.0))
             .collect();
-        Ok(Self { names, palette, known: classes.or(named).is_some() })
+        Ok(Self { names, palette, groups: groups(entries), known: classes.or(named).is_some() })
     }
 
     /// Number of classes; 255 where neither model nor manifest says.
@@ -67,10 +77,27 @@ impl LabelMap {
         &self.palette
     }
 
+    /// Groups in the order in which the manifest first names them. A class without a group is in none of them.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
     /// The colour of any mask value; ids without a class (void) are black.
     pub fn color(&self, id: u8) -> [u8; 3] {
         self.palette.get(usize::from(id)).copied().unwrap_or_default()
     }
+}
+
+fn groups(entries: &[ClassEntry]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for (id, entry) in (0..=u8::MAX).zip(entries) {
+        let Some(name) = &entry.group else { continue };
+        match groups.iter_mut().find(|group| group.name == *name) {
+            Some(group) => group.classes.push(id),
+            None => groups.push(Group { name: name.clone(), classes: vec![id] }),
+        }
+    }
+    groups
 }
 
 /// A colour for a class that has none: hues a golden angle apart, so that neighbours differ whatever the count.
@@ -95,11 +122,11 @@ fn default_color(id: usize) -> [u8; 3] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::manifest::{ClassEntry, Color};
+    use super::super::manifest::Color;
     use super::*;
 
     fn manifest(names: &[&str]) -> Manifest {
-        let entry = |name: &&str| ClassEntry { name: (*name).to_owned(), color: Some(Color([1, 2, 3])) };
+        let entry = |name: &&str| ClassEntry { name: (*name).to_owned(), color: Some(Color([1, 2, 3])), group: None };
         Manifest {
             name: "m".to_owned(),
             version: String::new(),
@@ -108,6 +135,8 @@ mod tests {
             file: Default::default(),
             input: Default::default(),
             classes: names.iter().map(entry).collect(),
+            training: Default::default(),
+            metrics: Default::default(),
         }
     }
 
@@ -127,6 +156,18 @@ mod tests {
         assert_eq!(error.to_string(), "the manifest names 2 classes, the model's output has 3");
         assert!(LabelMap::new(None, Some(&manifest(&["sky"]))).unwrap().is_known());
         assert!(!LabelMap::new(None, None).unwrap().is_known());
+    }
+
+    #[test]
+    fn groups_come_in_the_order_of_their_first_class() {
+        let mut manifest = manifest(&["sky", "car", "road", "bus", "path"]);
+        for (class, group) in [(1, "vehicle"), (2, "flat"), (3, "vehicle"), (4, "flat")] {
+            manifest.classes[class].group = Some(group.to_owned());
+        }
+        let map = LabelMap::new(Some(5), Some(&manifest)).unwrap();
+        let group = |name: &str, classes: [u8; 2]| Group { name: name.to_owned(), classes: classes.to_vec() };
+        assert_eq!(map.groups(), [group("vehicle", [1, 3]), group("flat", [2, 4])]);
+        assert_eq!(LabelMap::new(Some(2), None).unwrap().groups(), []);
     }
 
     #[test]

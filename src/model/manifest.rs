@@ -1,5 +1,7 @@
-//! `manifest.toml`: what a model file can't say of itself: names, colours, version, digest, how pixels become numbers.
+//! `manifest.toml`: what a model file can't say of itself: names, groups, colours, version, digest, how pixels become
+//! numbers, what it was trained on and how well it did.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -30,6 +32,12 @@ pub struct Manifest {
     /// The classes in the order of the logits.
     #[serde(default)]
     pub classes: Vec<ClassEntry>,
+    /// How it came about.
+    #[serde(default)]
+    pub training: TrainingEntry,
+    /// Figures of its author's judging, by free names; all are finite.
+    #[serde(default)]
+    pub metrics: BTreeMap<String, f64>,
 }
 
 /// `[file]`
@@ -60,6 +68,22 @@ pub struct ClassEntry {
     pub name: String,
     /// `#rrggbb` in masks and overlays.
     pub color: Option<Color>,
+    /// The group that it belongs to, not empty.
+    pub group: Option<String>,
+}
+
+/// `[training]`. What is empty is not said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainingEntry {
+    /// Name of the data that the weights come from.
+    pub data: String,
+    /// The data's licence: SPDX expression or a sentence.
+    pub licence: String,
+    /// What its authors ask to be cited.
+    pub citation: String,
+    /// The command that made the model.
+    pub command: String,
 }
 
 /// A colour, written `#rrggbb`.
@@ -136,6 +160,12 @@ impl Manifest {
             if self.classes[..index].iter().any(|earlier| earlier.name == class.name) {
                 return Err(wrong(path, format!("classes: {:?} is there twice", class.name)));
             }
+            if class.group.as_deref() == Some("") {
+                return Err(wrong(path, format!("classes: the group of {:?} is empty; leave it out", class.name)));
+            }
+        }
+        if let Some((name, value)) = self.metrics.iter().find(|(_, value)| !value.is_finite()) {
+            return Err(wrong(path, format!("metrics: {name} is {value}; expected a finite number")));
         }
         Ok(self)
     }
@@ -160,12 +190,19 @@ mod tests {
         let manifest = beside(
             "name = 'm'\nversion = '2'\n[file]\npath = 'model.tflite'\nsha256 = 'ABC'\n\
              [input]\nmean = [1, 2.5, 3]\nstd = [1.0, 1.0, 2.0]\n\
-             [[classes]]\nname = 'sky'\ncolor = '#0A0b0c'\n[[classes]]\nname = 'road'\n",
+             [[classes]]\nname = 'sky'\ncolor = '#0A0b0c'\n[[classes]]\nname = 'road'\ngroup = 'flat'\n\
+             [training]\ndata = 'CamVid'\nlicence = 'research'\ncitation = 'Brostow 2009'\ncommand = 'kit train'\n\
+             [metrics]\nmiou_heldout = 64.2\n'pictures judged' = 233\n",
         )
         .unwrap()
         .unwrap();
         assert_eq!(manifest.classes[0].color, Some(Color([10, 11, 12])));
         assert_eq!(manifest.input.mean, Some([1.0, 2.5, 3.0]));
+        assert_eq!((manifest.classes[0].group.as_deref(), manifest.classes[1].group.as_deref()), (None, Some("flat")));
+        let TrainingEntry { data, licence, citation, command } = &manifest.training;
+        assert_eq!([data, licence, citation, command], ["CamVid", "research", "Brostow 2009", "kit train"]);
+        let metrics: Vec<(&str, f64)> = manifest.metrics.iter().map(|(name, &value)| (name.as_str(), value)).collect();
+        assert_eq!(metrics, [("miou_heldout", 64.2), ("pictures judged", 233.0)]);
     }
 
     #[test]
@@ -177,6 +214,17 @@ mod tests {
         assert!(text("name = 'm'\n[input]\nmean = [0,0,0]\n").contains("go together"));
         assert!(text("name = 'm'\n[input]\nmean = [0,0,0]\nstd = [1,0,1]\n").contains("std positive"));
         assert!(text("name = 'm'\n[[classes]]\nname='a'\n[[classes]]\nname='a'\n").contains("there twice"));
+        let class = |rest: &str| text(&format!("name = 'm'\n[[classes]]\nname = 'a'\n{rest}\n"));
+        assert!(class("groups = 'b'").contains("line 4: unknown field `groups`"));
+        assert!(class("group = 7").contains("line 4: invalid type: integer `7`, expected a string"));
+        assert!(class("group = ''").contains("the group of \"a\" is empty"));
+        assert!(text("name = 'm'\n[training]\ndata = 'x'\nlicense = 'y'\n").contains("line 4: unknown field `license`"));
+        assert!(text("name = 'm'\n[training]\ndata = ['x']\n").contains("line 3: invalid type: sequence"));
+        assert!(text("name = 'm'\n[metrics]\nmiou = '64'\n").contains("line 3: invalid type: string \"64\""));
+        for value in ["inf", "-inf", "nan"] {
+            let text = text(&format!("name = 'm'\n[metrics]\nmiou = 64\nms = {value}\n"));
+            assert!(text.contains("metrics: ms is ") && text.contains("finite number"), "{text}");
+        }
     }
 
     #[test]

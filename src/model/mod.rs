@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-pub use labels::LabelMap;
+pub use labels::{Group, LabelMap};
 pub use manifest::Manifest;
 
 /// The four bytes at offset 4 of every TensorFlow Lite flatbuffer.

@@ -13,7 +13,7 @@ use crossbeam_channel::{bounded, Receiver, Sender};
 use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
 
-use super::{class_areas, rounded, Closing, Published, Sink, SinkError, SinkHealth};
+use super::{class_areas, group_areas, rounded, Closing, Published, Sink, SinkError, SinkHealth};
 use crate::config::Jsonl;
 use crate::telemetry::Stage;
 
@@ -182,6 +182,9 @@ impl Serialize for Record<'_> {
         map.serialize_entry("sequence", &result.sequence)?;
         map.serialize_entry("model", result.model)?;
         map.serialize_entry("classes", &Areas(result))?;
+        if !result.labels.groups().is_empty() {
+            map.serialize_entry("groups", &Groups(result))?;
+        }
         map.serialize_entry("confidence", &result.summary.confidence.map(|value| rounded(f64::from(value), 1e4)))?;
         map.serialize_entry("latency_ms", &Latency(result))?;
         map.serialize_entry("drops", &Drops(result))?;
@@ -203,6 +206,14 @@ struct Areas<'a>(&'a Published<'a>);
 impl Serialize for Areas<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(class_areas(self.0.labels, self.0.summary))
+    }
+}
+
+struct Groups<'a>(&'a Published<'a>);
+
+impl Serialize for Groups<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(group_areas(self.0.labels, self.0.summary))
     }
 }
 
@@ -239,12 +250,15 @@ mod tests {
     use super::*;
     use crate::config::values::Bytes;
     use crate::frame::Size;
-    use crate::model::LabelMap;
+    use crate::model::{LabelMap, Manifest};
     use crate::segment::Summary;
     use crate::telemetry::{Counts, Timings};
 
     fn publish(sink: &mut JsonlSink, sequence: u64) {
-        let labels = LabelMap::new(Some(2), None).unwrap();
+        publish_as(sink, sequence, &LabelMap::new(Some(2), None).unwrap());
+    }
+
+    fn publish_as(sink: &mut JsonlSink, sequence: u64, labels: &LabelMap) {
         let mut summary = Summary::default();
         summary.counts[0] = 1;
         summary.counts[1] = 2;
@@ -256,7 +270,7 @@ mod tests {
             sequence,
             time: jiff::Timestamp::UNIX_EPOCH,
             model: "m",
-            labels: &labels,
+            labels,
             summary: &summary,
             timings: &timings,
             counts: &Counts { replaced: 7, ..Counts::default() },
@@ -286,6 +300,26 @@ mod tests {
              \"end_to_end\":0.0},\
              \"drops\":{\"replaced\":7,\"skipped\":0,\"corrupt\":0,\"failed\":0,\"sinks\":0}}\n"
         );
+    }
+
+    #[test]
+    fn groups_stand_beside_the_classes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.jsonl");
+        let manifest: Manifest = toml::from_str(
+            "name = 'm'\n[[classes]]\nname = 'sky'\n[[classes]]\nname = 'car'\ngroup = 'vehicle'\n\
+             [[classes]]\nname = 'road'\ngroup = 'flat'\n[[classes]]\nname = 'bus'\ngroup = 'vehicle'\n",
+        )
+        .unwrap();
+        let labels = LabelMap::new(Some(4), Some(&manifest)).unwrap();
+        let mut sink = JsonlSink::open(&config(&path)).unwrap().unwrap();
+        // One pixel of class 0, two of class 1, one of none.
+        publish_as(&mut sink, 0, &labels);
+        Box::new(sink).close(Closing::Drain);
+        let line = std::fs::read_to_string(&path).unwrap();
+        let expected = "\"classes\":{\"sky\":0.25,\"car\":0.5,\"road\":0.0,\"bus\":0.0,\"void\":0.25},\
+                        \"groups\":{\"vehicle\":0.5,\"flat\":0.0},\"confidence\":";
+        assert!(line.contains(expected), "{line}");
     }
 
     #[test]

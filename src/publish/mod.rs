@@ -91,18 +91,52 @@ pub struct SinkError {
 pub fn class_areas<'a>(labels: &'a LabelMap, summary: &'a Summary) -> impl Iterator<Item = (&'a str, f64)> {
     let pixels = summary.counts.iter().sum::<u64>();
     let named: u64 = summary.counts.iter().take(labels.len()).sum();
-    let area = move |count: u64| rounded(count as f64 / pixels.max(1) as f64, 1e6);
-    let void = (pixels > named).then(|| ("void", area(pixels - named)));
+    let void = (pixels > named).then(|| ("void", share(pixels - named, pixels)));
     labels
         .names()
         .iter()
         .zip(summary.counts)
         .filter(|(_, count)| labels.is_known() || *count > 0)
-        .map(move |(name, count)| (name.as_str(), area(count)))
+        .map(move |(name, count)| (name.as_str(), share(count, pixels)))
         .chain(void)
+}
+
+/// Fraction of the mask that the classes of each group cover together, to six digits.
+pub fn group_areas<'a>(labels: &'a LabelMap, summary: &'a Summary) -> impl Iterator<Item = (&'a str, f64)> {
+    let pixels = summary.counts.iter().sum::<u64>();
+    labels.groups().iter().map(move |group| {
+        let count = group.classes.iter().map(|&class| summary.counts[usize::from(class)]).sum();
+        (group.name.as_str(), share(count, pixels))
+    })
+}
+
+fn share(count: u64, pixels: u64) -> f64 {
+    rounded(count as f64 / pixels.max(1) as f64, 1e6)
 }
 
 /// `value` to the nearest `1 / steps`.
 pub(crate) fn rounded(value: f64, steps: f64) -> f64 {
     (value * steps).round() / steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Manifest;
+
+    #[test]
+    fn a_group_covers_what_its_classes_cover_together() {
+        let class = |name: &str, group: &str| format!("[[classes]]\nname = '{name}'\ngroup = '{group}'\n");
+        let classes =
+            [class("car", "vehicle"), class("road", "flat"), class("bus", "vehicle"), class("van", "vehicle")];
+        let manifest: Manifest = toml::from_str(&format!("name = 'm'\n{}", classes.concat())).unwrap();
+        let labels = LabelMap::new(Some(4), Some(&manifest)).unwrap();
+        let mut summary = Summary::default();
+        assert_eq!(group_areas(&labels, &summary).collect::<Vec<_>>(), [("vehicle", 0.0), ("flat", 0.0)]);
+        // Two sixths: the sum is rounded, not what is summed, which would make 2 x 0.166667.
+        for (id, count) in [(0, 1), (1, 1), (2, 1), (255, 3)] {
+            summary.counts[id] = count;
+        }
+        assert_eq!(group_areas(&labels, &summary).collect::<Vec<_>>(), [("vehicle", 0.333_333), ("flat", 0.166_667)]);
+    }
 }

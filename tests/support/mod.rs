@@ -43,6 +43,29 @@ pub fn colours() -> PathBuf {
     model("colours")
 }
 
+/// The colour model in a folder of its own, with its manifest as `edit` changes it.
+pub fn colours_with(edit: impl Fn(&str) -> String) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(colours(), folder.path().join("model.tflite")).unwrap();
+    let text = std::fs::read_to_string(colours().with_file_name("manifest.toml")).unwrap();
+    std::fs::write(folder.path().join("manifest.toml"), edit(&text)).unwrap();
+    folder
+}
+
+/// The colour model with two groups: "bright" of white, yellow, cyan and magenta, "primary" of red, green and blue. Black is
+/// in neither.
+pub fn grouped_colours() -> tempfile::TempDir {
+    colours_with(|text| {
+        let bright = ["white", "yellow", "cyan", "magenta"].map(|name| (name, "bright"));
+        let primary = ["red", "green", "blue"].map(|name| (name, "primary"));
+        bright.into_iter().chain(primary).fold(text.to_owned(), |text, (name, group)| {
+            let line = format!("name = \"{name}\"");
+            assert_eq!(text.matches(&line).count(), 1, "{text}");
+            text.replace(&line, &format!("{line}\ngroup = \"{group}\""))
+        })
+    })
+}
+
 /// The program with `arguments`, free of this machine's configuration and service manager.
 pub fn pspnetd(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pspnetd"));

@@ -1,0 +1,74 @@
+"""Checkpoints: a finished network with all that is needed to use it, and the state of a run that may be killed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .errors import KitError
+from .model import Architecture, PSPNet, build
+
+NEEDED = ("architecture", "model", "classes", "input")
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Writes the file whole or not at all: a kill or a full disk leaves the former one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise KitError(f"{path}: can't be written: {error.strerror or error}") from error
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What save wrote.
+
+    Raises:
+        KitError: when there is no such file or it is not a checkpoint.
+    """
+    if not path.is_file():
+        raise KitError(f"{path}: no such checkpoint")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile, ValueError) as error:
+        raise KitError(f"{path}: not a checkpoint of this kit, or damaged ({str(error).splitlines()[0]})") from error
+    if not isinstance(content, dict):
+        raise KitError(f"{path}: not a checkpoint of this kit: it holds a {type(content).__name__}")
+    return content
+
+
+def load_model(path: Path) -> tuple[PSPNet, dict[str, Any]]:
+    """The network of a checkpoint in evaluation mode, in its true shapes, and everything else that the file says.
+
+    Raises:
+        KitError: naming the file and the first tensor that does not fit.
+    """
+    content = read(path)
+    if missing := [key for key in NEEDED if key not in content]:
+        raise KitError(f"{path}: not a checkpoint of a network: {', '.join(missing)} missing")
+    model = build(Architecture.from_dict(content["architecture"]))
+    load_weights(model, content["model"], path)
+    return model.eval(), {key: value for key, value in content.items() if key != "model"}
+
+
+def load_weights(model: PSPNet, weights: dict[str, Any], path: Path) -> None:
+    """Puts a state dict into a freshly built network, whose shapes may have been pruned or factorised since."""
+    from .model.surgery import fit_to
+
+    try:
+        fit_to(model, weights)
+        model.load_state_dict(weights)
+    except (KitError, RuntimeError) as error:
+        text = str(error).strip().splitlines()
+        raise KitError(f"{path}: is of another architecture: {text[-1].strip()}") from error

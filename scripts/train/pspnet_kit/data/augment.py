@@ -1,0 +1,121 @@
+"""Pictures and labels as training sees them: scaled, cropped, flipped, recoloured, dimmed, blurred, with rare things pasted in.
+
+Each draw comes from the generator that is handed in, so a sample is the same whenever its seed is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+VOID = 255
+MEAN, DEVIATION = 127.0, 128.0
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far a sample may differ from its picture. Probabilities are 0..1; all zero leaves plain random crops."""
+
+    scale: tuple[float, float] = (0.7, 1.8)
+    """Of the picture against the network's input."""
+    aspect: float = 0.1
+    """Width may change by this share against height."""
+    flip: float = 0.5
+    colour: float = 0.8
+    """Brightness, contrast, saturation, white balance."""
+    low_light: float = 0.15
+    """Gamma, dimming and sensor noise."""
+    blur: float = 0.1
+    paste: float = 0.5
+    """Rare classes of another picture at the place where they stood there."""
+    paste_classes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("scale", "paste_classes"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+
+def to_input(image: NDArray[np.uint8]) -> Tensor:
+    """uint8 `[h, w, 3]` to the network's float32 `[3, h, w]`, (pixel - 127) / 128."""
+    return (torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() - MEAN) / DEVIATION
+
+
+def resize_input(image: NDArray[np.uint8], height: int, width: int, antialias: bool = False) -> Tensor:
+    """To_input at another size: bilinear, half-pixel centres, without antialiasing unless asked for, as pspnetd does."""
+    x = to_input(image)[None]
+    if x.shape[-2:] == (height, width):
+        return x[0]
+    return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False, antialias=antialias)[0]
+
+
+def paste_rare(
+    image: NDArray[np.uint8],
+    label: NDArray[np.uint8],
+    donor: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+    classes: tuple[int, ...],
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Copies every pixel of `classes` from the donor, where it is; donors of another size give nothing."""
+    if donor[1].shape != label.shape:
+        return image, label
+    mask = np.isin(donor[1], classes)
+    if not mask.any():
+        return image, label
+    return np.where(mask[..., None], donor[0], image), np.where(mask, donor[1], label)
+
+
+def geometry(
+    image: NDArray[np.uint8],
+    label: NDArray[np.uint8],
+    size: tuple[int, int],
+    crop: tuple[int, int],
+    how: Augmentation,
+    random: np.random.Generator,
+) -> tuple[Tensor, Tensor]:
+    """A crop of the picture as if it had been scaled to about the network's input `size` first.
+
+    Gives float32 `[3, *crop]` (normalised) and int64 `[*crop]`; what lies outside the picture is void.
+    """
+    rows, columns = label.shape
+    zoom = float(np.exp(random.uniform(np.log(how.scale[0]), np.log(how.scale[1]))))
+    stretch = float(np.exp(random.uniform(-how.aspect, how.aspect)))
+    box_h = max(round(crop[0] * rows / (size[0] * zoom)), 2)
+    box_w = max(round(crop[1] * columns / (size[1] * zoom * stretch)), 2)
+    top = int(random.integers(min(rows - box_h, 0), max(rows - box_h, 0) + 1))
+    left = int(random.integers(min(columns - box_w, 0), max(columns - box_w, 0) + 1))
+    inner = (slice(max(top, 0), min(top + box_h, rows)), slice(max(left, 0), min(left + box_w, columns)))
+    x = to_input(image[inner])[None]
+    y = torch.from_numpy(np.ascontiguousarray(label[inner]))[None, None]
+    margins = (max(-left, 0), max(left + box_w - columns, 0), max(-top, 0), max(top + box_h - rows, 0))
+    if any(margins):
+        x = F.pad(x, margins)
+        y = F.pad(y, margins, value=VOID)
+    antialias = bool(random.random() < 0.5)
+    x = F.interpolate(x, size=crop, mode="bilinear", align_corners=False, antialias=antialias)[0]
+    y = F.interpolate(y, size=crop, mode="nearest-exact")[0, 0]
+    if random.random() < how.flip:
+        x, y = x.flip(-1), y.flip(-1)
+    return x, y.long()
+
+
+def colour(x: Tensor, how: Augmentation, random: np.random.Generator) -> Tensor:
+    """Changes what light, sensor and lens do. `x` is float32 `[3, h, w]`, normalised, and stays so."""
+    picture = x * (DEVIATION / 255) + MEAN / 255
+    if random.random() < how.colour:
+        grey = picture.mean(0, keepdim=True)
+        picture = grey + (picture - grey) * random.uniform(0.5, 1.5)
+        middle = picture.mean()
+        picture = middle + (picture - middle) * random.uniform(0.6, 1.4)
+        picture = picture * random.uniform(0.7, 1.3)
+        picture = picture * torch.from_numpy(random.uniform(0.9, 1.1, (3, 1, 1)).astype(np.float32))
+    if random.random() < how.low_light:
+        picture = picture.clamp(0, 1) ** random.uniform(1.2, 2.2) * random.uniform(0.4, 1.0)
+        noise = random.standard_normal(picture.shape, dtype=np.float32)
+        picture = picture + torch.from_numpy(noise) * random.uniform(0.005, 0.04)
+    if random.random() < how.blur:
+        picture = F.avg_pool2d(F.pad(picture[None], (1, 1, 1, 1), mode="replicate"), 3, 1)[0]
+    return (picture.clamp(0, 1) * 255 - MEAN) / DEVIATION

@@ -1,0 +1,65 @@
+"""Opens picture files so that every way in which one can be broken becomes one error with the file's name.
+
+What the pixels of a label mean is labels.py's concern.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from ..errors import KitError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp")
+"""Files with other endings in a folder of pictures are left alone."""
+
+_ORIENTATION = 0x0112  # the EXIF tag
+_SWAPS_SIDES = (5, 6, 7, 8)
+
+
+@contextmanager
+def open_picture(path: Path) -> Iterator[Image.Image]:
+    """The opened, not yet decoded picture; decoding inside the `with` is covered too.
+
+    Raises:
+        KitError: when the file is missing, no picture, cut off or otherwise broken.
+    """
+    try:
+        with Image.open(path) as picture:
+            yield picture
+    except FileNotFoundError:
+        raise KitError(f"{path}: no such file") from None
+    except Image.UnidentifiedImageError:
+        raise KitError(f"{path}: this is no picture that can be read") from None
+    # Pillow raises any of these for a broken file, depending on the format and on where it breaks.
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise KitError(f"{path}: can't read this picture: {error}") from error
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """The picture as uint8 RGB `[h, w, 3]`, turned as its EXIF orientation says, as labelling tools show it.
+
+    Raises:
+        KitError: when it can't be read, or has more than 8 bits per channel.
+    """
+    with open_picture(path) as picture:
+        if picture.mode.startswith(("I", "F")):
+            raise KitError(f"{path}: has more than 8 bits per channel ({picture.mode}); save it with 8")
+        turned = ImageOps.exif_transpose(picture)
+        return np.array(turned.convert("RGB"), dtype=np.uint8)
+
+
+def shown_size(picture: Image.Image) -> tuple[int, int]:
+    """Width and height after the turn that the EXIF orientation asks for, without decoding."""
+    width, height = picture.size
+    return (height, width) if orientation(picture) in _SWAPS_SIDES else (width, height)
+
+
+def orientation(picture: Image.Image) -> int:
+    """The EXIF orientation, 1 (upright) to 8; 1 where none is said."""
+    return int(picture.getexif().get(_ORIENTATION, 1))

@@ -1,0 +1,60 @@
+"""A data set in memory, and the batches of an epoch: the same for the same seed, whatever happened before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import KitError
+from .augment import Augmentation, colour, geometry, paste_rare
+
+Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+"""Image `[h, w, 3]` RGB and label `[h, w]`, 255 = void."""
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Augmented batches of one rank of `ranks`."""
+
+    samples: Sequence[Sample]
+    size: tuple[int, int]
+    """Height and width of the network's input."""
+    batch: int
+    how: Augmentation
+    seed: int = 0
+    rank: int = 0
+    ranks: int = 1
+
+    def __post_init__(self) -> None:
+        if len(self.samples) < self.batch * self.ranks:
+            raise KitError(
+                f"{len(self.samples)} pictures to train on are fewer than one batch of {self.batch} on {self.ranks} "
+                "processes: take a smaller train.batch"
+            )
+
+    def __len__(self) -> int:
+        return len(self.samples) // (self.batch * self.ranks)
+
+    def epoch(self, epoch: int, crop: tuple[int, int], skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Float32 `[batch, 3, *crop]` and int64 `[batch, *crop]`. `skip` leaves out that many batches at the start."""
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.samples))
+        for step in range(skip, len(self)):
+            first = (step * self.ranks + self.rank) * self.batch
+            pairs = [self.sample(epoch, int(index), crop) for index in order[first : first + self.batch]]
+            images, labels = zip(*pairs)
+            yield torch.stack(images), torch.stack(labels)
+
+    def sample(self, epoch: int, index: int, crop: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """One augmented sample; a function of seed, epoch and index alone."""
+        random = np.random.default_rng((self.seed, epoch, index))
+        image, label = self.samples[index]
+        if self.how.paste_classes and random.random() < self.how.paste:
+            donor = self.samples[int(random.integers(len(self.samples)))]
+            image, label = paste_rare(image, label, donor, self.how.paste_classes)
+        x, y = geometry(image, label, self.size, crop, self.how, random)
+        return colour(x, self.how, random), y

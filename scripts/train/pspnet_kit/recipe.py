@@ -1,0 +1,174 @@
+"""A training run as data: a TOML file whose every key is a field here. The whole of it is stored with the result."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .data.augment import Augmentation
+from .errors import KitError
+from .model import Architecture
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is learned from and what is judged on."""
+
+    root: str = ""
+    layout: str = "auto"
+    train: str = "train"
+    """Split, or several joined by +."""
+    train_without: tuple[str, ...] = ()
+    """File name patterns that are held out."""
+    train_only: tuple[str, ...] = ()
+    judge: str = ""
+    """Split to judge on; none judges nothing."""
+    judge_only: tuple[str, ...] = ()
+    judge_without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Some epochs with crops of one size."""
+
+    epochs: int
+    crop: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Train:
+    """How it is learned."""
+
+    size: tuple[int, int] = (288, 384)
+    """Height and width of the network's input."""
+    phases: tuple[Phase, ...] = (Phase(60, (240, 288)), Phase(20, (288, 384)))
+    batch: int = 8
+    """Per process."""
+    optimiser: str = "adamw"
+    rate: float = 1e-3
+    backbone_rate: float = 0.5
+    """Factor of the rate for layers that start from other weights."""
+    decay: float = 0.02
+    warmup: int = 100
+    """Steps."""
+    average: float = 0.998
+    """Decay of the average of weights that is judged and saved."""
+    class_power: float = 0.5
+    """Class weights are frequency ** -power."""
+    auxiliary: float = 0.4
+    label_stride: int = 2
+    """Of the labels that the loss is computed at; 1 is exact and slower."""
+    judge_every: int = 5
+    """Epochs."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Distil:
+    """L = alpha CE + (1 - alpha) T² KL(teacher ‖ student) + weight x structural loss."""
+
+    teacher: str = ""
+    alpha: float = 0.5
+    temperature: float = 2.0
+    structural: str = "channel-wise"
+    structural_weight: float = 0.0
+    teacher_size: tuple[int, int] = (0, 0)
+    """Crops are scaled by this over train.size for the teacher; 0 leaves them."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All of a run."""
+
+    model: dict[str, Any]
+    data: Data = field(default_factory=Data)
+    train: Train = field(default_factory=Train)
+    augment: Augmentation = field(default_factory=Augmentation)
+    distil: Distil = field(default_factory=Distil)
+    weights: str = "imagenet"
+    """What the backbone starts from: imagenet, none, or a checkpoint of this kit."""
+
+    def architecture(self, classes: int) -> Architecture:
+        """The network, for a data set of that many classes."""
+        return Architecture.from_dict({"classes": classes, **self.model})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return dataclasses.asdict(self)
+
+
+def read(path: Path, overrides: list[str]) -> Recipe:
+    """Reads a recipe; each override is `table.key=value` with the value in TOML's own form.
+
+    Raises:
+        KitError: naming the file, and the key or line.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise KitError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise KitError(f"{path}: {error}") from error
+    for text in overrides:
+        _override(values, text)
+    try:
+        return _build(Recipe, values, "")
+    except KitError as error:
+        raise KitError(f"{path}: {error}") from error
+
+
+def _override(values: dict[str, Any], text: str) -> None:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise KitError(f"--set {text}: expected table.key=value")
+    *tables, key = name.strip().split(".")
+    for table in tables:
+        values = values.setdefault(table, {})
+        if not isinstance(values, dict):
+            raise KitError(f"--set {text}: {table} is not a table")
+    try:
+        values[key] = tomllib.loads(f"x = {value}")["x"]
+    except tomllib.TOMLDecodeError:
+        values[key] = value.strip()
+
+
+def _build(kind: Any, values: Any, where: str) -> Any:
+    """A dataclass from plain values, with every key and type checked."""
+    if not isinstance(values, dict):
+        raise KitError(f"{where or 'recipe'}: expected a table")
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    if unknown := sorted(set(values) - set(fields)):
+        raise KitError(f"unknown key {where}{unknown[0]}; known are {', '.join(sorted(fields))}")
+    built: dict[str, Any] = {}
+    for name, value in values.items():
+        default = fields[name].default
+        if default is dataclasses.MISSING and fields[name].default_factory is not dataclasses.MISSING:
+            default = fields[name].default_factory()  # type: ignore[misc]
+        built[name] = _value(value, default, f"{where}{name}")
+    missing = [n for n, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING and n not in values]
+    if missing:
+        raise KitError(f"{where}{missing[0]} is missing")
+    return kind(**built)
+
+
+def _value(value: Any, default: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(default):
+        return _build(type(default), value, f"{where}.")
+    if where == "train.phases":
+        if not isinstance(value, list) or not value:
+            raise KitError(f"{where}: expected at least one table with epochs and crop")
+        return tuple(_build(Phase, phase, f"{where}.") for phase in value)
+    if isinstance(value, list):
+        if default is not dataclasses.MISSING and not isinstance(default, tuple):
+            raise KitError(f"{where}: expected {type(default).__name__}, not a list")
+        return tuple(value)
+    if default is dataclasses.MISSING:
+        return value
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not type(default):
+        raise KitError(f"{where}: expected {type(default).__name__}, not {value!r}")
+    return value

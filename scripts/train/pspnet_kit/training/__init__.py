@@ -1,0 +1,1 @@
+"""Training: the loop, what it optimises, and what it leaves behind."""
