@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -44,8 +45,7 @@ class Observer:
     def histogram(self, x: Tensor) -> None:
         """Second pass."""
         if self.high > self.low:
-            values = x.detach().float().cpu().numpy()
-            self.counts += np.histogram(values, BINS, (self.low, self.high))[0]
+            self.counts += torch.histc(x.float(), BINS, self.low, self.high).double().cpu().numpy()
 
     def choose(self, method: Method, percentile: float = 99.99) -> tuple[float, float]:
         """Lower and upper end; zero is always between them."""

@@ -1,31 +1,37 @@
 """Post-training quantisation: ranges from a few pictures, no training.
 
 Calibration runs the float network on the pictures and chooses a range for every group of tensors that the file must
-quantise alike (observers.py).
+quantise alike (observers.py); then weights and biases are refined (refine.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..data.augment import to_input
 from ..errors import KitError
 from .observers import Method, Observer
-from .ops import Add, Conv, OpGraph, run
+from .ops import OpGraph, run
 from .quantised import QuantisedGraph, quantise_graph
+from .refine import Refinement, refine
+
+REFINED_ON = 16
+"""Pictures at most, evenly spread, for refine(): all of them are in memory at once."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How post-training quantisation is done."""
+    """How post-training quantisation is done. The defaults measured best."""
 
     method: Method = "mse"
     percentile: float = 99.99
+    refinement: Refinement = field(default_factory=Refinement)
 
 
 def choose_pictures(count: int, wanted: int, force: bool = False) -> list[int]:
@@ -34,20 +40,15 @@ def choose_pictures(count: int, wanted: int, force: bool = False) -> list[int]:
     Raises:
         KitError: at an empty set, and at a set of one picture unless `force`.
     """
-    if count < 1 or wanted < 1:
-        raise KitError(f"calibration: {min(count, wanted)} pictures; expected at least two")
     taken = min(count, wanted)
+    if taken < 1:
+        raise KitError("calibration: no pictures; about 100 are usual")
     if taken == 1 and not force:
         raise KitError(
             "calibration: one picture cannot show the range of every tensor; expected at least two (about 100 are "
             "usual), or --force"
         )
-    return [int((2 * i + 1) * count // (2 * taken)) for i in range(taken)]
-
-
-def to_input(pictures: NDArray[np.uint8]) -> Tensor:
-    """uint8 `[n, h, w, 3]` to what the network sees, float `[n, 3, h, w]`."""
-    return (torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() - 127) / 128
+    return [(2 * i + 1) * count // (2 * taken) for i in range(taken)]
 
 
 def quantise(
@@ -58,7 +59,7 @@ def quantise(
     Args:
         graph: what trace() made.
         pictures: calibration pictures, uint8 `[h, w, 3]` of the graph's input size; choose_pictures picks them.
-        settings: how ranges are chosen.
+        settings: how ranges are chosen and what is refined.
         force: go on with a single picture.
 
     Raises:
@@ -69,26 +70,23 @@ def quantise(
         if picture.shape != graph.input.shape or picture.dtype != np.uint8:
             raise KitError(f"calibration picture {index} is {picture.dtype} {picture.shape}, not uint8 {graph.input.shape}")
     settings = settings or Settings()
-    observers = observe(graph, pictures, settings.method)
-    return quantise_graph(graph, choose_ranges(graph, observers, settings))
+    inputs = [to_input(picture)[None] for picture in pictures]
+    ir = quantise_graph(graph, float_ranges(graph, inputs, settings))
+    if settings.refinement == Refinement(False, False):
+        return ir
+    some = choose_pictures(len(inputs), REFINED_ON, force)
+    return refine(ir, torch.cat([inputs[i] for i in some]), settings.refinement)
 
 
-def observe(graph: OpGraph, pictures: Sequence[NDArray[np.uint8]], method: Method) -> dict[str, Observer]:
-    """One observer per range group that has seen every picture."""
+def float_ranges(graph: OpGraph, inputs: Sequence[Tensor], settings: Settings) -> dict[str, tuple[float, float]]:
+    """Low and high of every range group but the input's, from the float network on `inputs`, `[n, 3, h, w]` each."""
     groups = graph.range_groups()
-    observers = {group: Observer() for group in groups.values()}
-    passes = [Observer.extremes] if method in ("minmax", "average") else [Observer.extremes, Observer.histogram]
+    observers = {group: Observer() for group in groups.values() if group != groups[graph.input.name]}
+    histograms = settings.method in ("percentile", "mse")
     with torch.no_grad():
-        for see in passes:
-            for picture in pictures:
-                for node, value in run(graph, to_input(picture[None])):
-                    see(observers[groups[node.name]], value)
-    return observers
-
-
-def choose_ranges(
-    graph: OpGraph, observers: dict[str, Observer], settings: Settings
-) -> dict[str, tuple[float, float]]:
-    """Low and high of every range group. What ends in ReLU6 never needs more than 0..6."""
-    groups = graph.range_groups()
+        for see in [Observer.extremes, Observer.histogram][: 1 + histograms]:
+            for x in inputs:
+                for node, value in run(graph, x):
+                    if groups[node.name] in observers:
+                        see(observers[groups[node.name]], value)
     return {group: observer.choose(settings.method, settings.percentile) for group, observer in observers.items()}

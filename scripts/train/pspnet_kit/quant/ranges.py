@@ -11,6 +11,8 @@ from torch import Tensor
 
 LOW, HIGH = -128, 127
 WEIGHT_HIGH = 127
+SMALLEST_SCALE = 1e-12
+"""Of what is always zero any scale will do."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ def affine(low: float, high: float) -> Affine:
     """Covers low..high and zero, with zero exactly on a step."""
     low, high = min(low, 0.0), max(high, 0.0)
     scale = float(np.float32((high - low) / (HIGH - LOW)))
-    if not scale > 1e-12:
-        scale = float(np.float32(1 / 128))
+    if not scale > SMALLEST_SCALE:
+        scale = PICTURE.scale
     return Affine(scale, int(np.clip(round(LOW - low / scale), LOW, HIGH)))
 
 
