@@ -155,13 +155,13 @@ class Translation:
         if pads != NO_PADS and self.moves_zeros(n, module):
             pads, passed = NO_PADS, pads
         node = self.window(n, value.name, pads, kernel, stride, dilation)
-        bias = torch.zeros(module.out_channels) if module.bias is None else module.bias.detach().cpu().clone()
+        bias = module.weight.new_zeros(module.out_channels) if module.bias is None else module.bias
         shape = self.shape(n)
         if passed != NO_PADS:
             shape = (shape[0] - passed[0] - passed[1], shape[1] - passed[2] - passed[3], shape[2])
         name = str(n.target) if str(n.target) not in self.nodes else n.name
         conv = Conv(
-            name, (node.tensor,), shape, module.weight.detach().cpu().clone(), bias, depthwise, stride,
+            name, (node.tensor,), shape, module.weight.detach().cpu().clone(), bias.detach().cpu().clone(), depthwise, stride,
             dilation, node.pads, node.padding, "none", str(n.target), None,
         )  # fmt: skip
         self.nodes[conv.name] = conv
