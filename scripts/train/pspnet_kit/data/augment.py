@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-VOID = 255
+from .labels import VOID
 MEAN, DEVIATION = 127.0, 128.0
 
 

@@ -1,11 +1,12 @@
 """A data set: its classes, its splits, and the pairs of picture and label in each.
 
-layouts.py and dataset_toml.py build it from a folder; here is what is the same for all of them.
+layouts.py and dataset_toml.py build it from a folder, sources.py finds the files; here is what is the same for all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -16,9 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import KitError
 from .labels import LabelFormat
-from .pictures import SUFFIXES, read_image
-
-_LOSSY_LABELS = (".jpg", ".jpeg", ".webp")
+from .pictures import read_image
 
 
 @dataclass(frozen=True)
@@ -42,11 +41,11 @@ class Pair:
 class Source(Protocol):
     """Where the pairs of a split come from."""
 
-    def pairs(self) -> list[Pair]:
-        """All pairs.
+    def find(self) -> tuple[list[Pair], list[str]]:
+        """All complete pairs, at least one, and what is wrong beside them: a message for each file.
 
         Raises:
-            KitError: when there are none, or one lacks its half.
+            KitError: when there is no pair at all.
         """
         ...
 
@@ -75,15 +74,25 @@ class Dataset:
         whole drive out: `without=["0006R0_*"]`.
 
         Raises:
-            KitError: when the split does not exist or is empty, when nothing is left of it, or when a file has no
-                counterpart.
+            KitError: when the split does not exist or is empty, when nothing is left of it, when a file has no
+                counterpart, or when a pattern fits no picture of the whole data set.
         """
         pairs: set[Pair] = set()
         for name in split.split("+"):
             if name not in self.sources:
                 raise KitError(f"{self.root}: there is no split {name!r}; it has {', '.join(self.sources)}")
-            pairs.update(self.sources[name].pairs())
-        kept = [pair for pair in pairs if _chosen(pair.image.stem, only, without)]
+            found, problems = self.sources[name].find()
+            if problems:
+                more = f" ({len(problems) - 1} more such faults, listed by kit labels)" if len(problems) > 1 else ""
+                raise KitError(problems[0] + more)
+            pairs.update(found)
+        self._refuse_typos(pairs, [*only, *without])
+        kept = [
+            pair
+            for pair in pairs
+            if (not only or any(_fits(pair, pattern) for pattern in only))
+            and not any(_fits(pair, pattern) for pattern in without)
+        ]
         if not kept:
             raise KitError(
                 f"{self.root}: none of the {len(pairs)} pictures of {split} is left with only={list(only)} and "
@@ -102,76 +111,16 @@ class Dataset:
             raise KitError(size_mismatch(pair, (image.shape[1], image.shape[0]), (label.shape[1], label.shape[0])))
         return image, label
 
-
-@dataclass(frozen=True)
-class FolderPairs:
-    """Pairs from two folders or globs, matched by the part of the file name that the pattern leaves open.
-
-    `images/*.jpg` and `labels/*_mask.png` match `images/a.jpg` with `labels/a_mask.png`.
-    """
-
-    root: Path
-    split: str
-    images: str
-    labels: str
-
-    def pairs(self) -> list[Pair]:
-        """All pairs; see Source."""
-        images, labels = list_files(self.root, self.images), list_files(self.root, self.labels)
-        if not images:
-            raise KitError(f"{self.root / self.images}: no pictures here, so the split {self.split} is empty")
-        for here, there, what, pattern in (
-            (images, labels, "label", self.labels),
-            (labels, images, "picture", self.images),
-        ):
-            if alone := sorted(set(here) - set(there)):
-                more = f" (nor have {len(alone) - 1} others)" if len(alone) > 1 else ""
-                raise KitError(f"{here[alone[0]]}: has no {what} in {self.root / pattern}{more}")
-        refuse_lossy(labels.values())
-        return [Pair(images[key], labels[key]) for key in sorted(images)]
-
-
-def list_files(root: Path, pattern: str) -> dict[str, Path]:
-    """The pictures in the folder or glob `pattern` below `root`, by the part of the name that the pattern leaves open.
-
-    Raises:
-        KitError: when the folder is missing, or two files have the same name up to their ending.
-    """
-    before, after = "", ""
-    if is_glob(pattern):
-        last = pattern.rsplit("/", 1)[-1]
-        wild = [index for index, letter in enumerate(last) if letter in "*?[]"]
-        if wild:
-            before, after = last[: wild[0]], Path("x" + last[wild[-1] + 1 :]).stem[1:]
-        files = root.glob(pattern)
-    else:
-        if not (root / pattern).is_dir():
-            raise KitError(f"{root / pattern}: no such folder")
-        files = (root / pattern).iterdir()
-    found: dict[str, Path] = {}
-    for path in sorted(files):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
-            continue
-        key = path.stem[len(before) : len(path.stem) - len(after)]
-        if key in found:
-            raise KitError(f"{path}: has the same name as {found[key]}, so their counterparts can't be told apart")
-        found[key] = path
-    return found
-
-
-def is_glob(pattern: str) -> bool:
-    """Whether `pattern` is a glob, not a folder."""
-    return any(letter in pattern for letter in "*?[")
-
-
-def refuse_lossy(labels: object) -> None:
-    """Raises KitError for the first label file whose ending says that it is compressed with loss."""
-    for path in labels:  # type: ignore[attr-defined]
-        if path.suffix.lower() in _LOSSY_LABELS:
-            raise KitError(
-                f"{path}: labels can't be {path.suffix} files: compression blurs borders and so invents class ids. "
-                "Export the labels again as PNG"
-            )
+    def _refuse_typos(self, pairs: set[Pair], patterns: Sequence[str]) -> None:
+        """A mistyped `without` would train on the drive that was to be held out."""
+        unused = [pattern for pattern in patterns if not any(_fits(pair, pattern) for pair in pairs)]
+        for source in self.sources.values() if unused else ():
+            # Another split's fault is no concern of who asked for this one.
+            with suppress(KitError):
+                others, _ = source.find()
+                unused = [pattern for pattern in unused if not any(_fits(pair, pattern) for pair in others)]
+        if unused:
+            raise KitError(f"{self.root}: the pattern {unused[0]!r} fits no picture's name in any split")
 
 
 def size_mismatch(pair: Pair, image: tuple[int, int], label: tuple[int, int]) -> str:
@@ -179,7 +128,5 @@ def size_mismatch(pair: Pair, image: tuple[int, int], label: tuple[int, int]) ->
     return f"{pair.label}: is {label[0]}x{label[1]}, but its picture {pair.image} is {image[0]}x{image[1]}"
 
 
-def _chosen(stem: str, only: Sequence[str], without: Sequence[str]) -> bool:
-    if only and not any(fnmatchcase(stem, pattern) for pattern in only):
-        return False
-    return not any(fnmatchcase(stem, pattern) for pattern in without)
+def _fits(pair: Pair, pattern: str) -> bool:
+    return fnmatchcase(pair.image.stem, pattern)

@@ -5,6 +5,7 @@ Which values a data set uses is said by its layout, in a LabelFormat.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,8 @@ VOID = 255
 
 MAX_CLASSES = 255
 _LOSSLESS = ("PNG", "BMP", "PPM")
+_NAMED = 5  # unknown values that a message names
+_BLENDED = 30  # more unknown colours than this in one picture are no mistake in the palette
 
 
 @dataclass(frozen=True)
@@ -45,15 +48,14 @@ class LabelFormat:
         values = read_values(path, self.kind)
         decoded = self.decode(values)
         if (decoded < 0).any():
-            first, *others = self.unknown(values, decoded)
-            more = f", and {len(others)} more such values" if others else ""
-            raise KitError(f"{path}: {self.describe(first)}{more}; expected {self.expected()}")
+            raise KitError(f"{path}: {self.explain(self.unknown(values, decoded))}")
         return decoded.astype(np.uint8)
 
     def decode(self, values: NDArray[Any]) -> NDArray[np.int16]:
         """Train ids `[h, w]` of what read_values gave; -1 where the value is unknown."""
         if self.kind == "index":
-            return self._table[values]
+            looked_up: NDArray[np.int16] = self._table[values]
+            return looked_up
         known, targets = self._sorted_colors
         places = np.searchsorted(known, values).clip(max=len(known) - 1)
         return np.where(known[places] == values, targets[places], np.int16(-1))
@@ -65,22 +67,27 @@ class LabelFormat:
         width = values.shape[1]
         places = [divmod(int(flat[index]), width) for index in first]
         unknown = [
-            Unknown(int(value), int(count), x, y)
-            for value, count, (y, x) in zip(found, counts, places, strict=True)
+            Unknown(int(value), int(count), x, y) for value, count, (y, x) in zip(found, counts, places, strict=True)
         ]
         return sorted(unknown, key=lambda one: (-one.pixels, one.value))
 
-    def describe(self, unknown: Unknown) -> str:
-        """One unknown value in words."""
-        name = "class id " + str(unknown.value) if self.kind == "index" else "colour " + hex_color(unknown.value)
-        pixels = "1 pixel" if unknown.pixels == 1 else f"{unknown.pixels} pixels"
-        return f"unknown {name} in {pixels}, the first at x={unknown.x}, y={unknown.y}"
-
-    def expected(self) -> str:
-        """The known values in words, for messages."""
+    def explain(self, unknown: Sequence[Unknown]) -> str:
+        """The unknown values of one picture in words, and what was expected."""
+        said = []
+        for one in unknown[:_NAMED]:
+            name = f"class id {one.value}" if self.kind == "index" else f"colour {hex_color(one.value)}"
+            pixels = "1 pixel" if one.pixels == 1 else f"{one.pixels} pixels"
+            said.append(f"unknown {name} in {pixels}, the first at x={one.x}, y={one.y}")
+        if len(unknown) > _NAMED:
+            said.append(f"{len(unknown) - _NAMED} more unknown values")
         if self.kind == "index":
-            return "the ids " + _ranges(sorted(self.ids))
-        return f"one of the {len(self.ids)} colours of its classes and void"
+            return "; ".join(said) + f" (expected the ids {_ranges(sorted(self.ids))})"
+        blended = "; so many colours come from smoothed borders: draw and scale labels without anti-aliasing"
+        return (
+            "; ".join(said)
+            + f" (expected the {len(self.ids)} colours of classes and void)"
+            + (blended if len(unknown) > _BLENDED else "")
+        )
 
     @cached_property
     def _table(self) -> NDArray[np.int16]:
@@ -116,10 +123,7 @@ def read_values(path: Path, kind: str) -> NDArray[Any]:
     """
     with open_picture(path) as picture:
         if picture.format not in _LOSSLESS:
-            raise KitError(
-                f"{path}: labels can't be {picture.format} files: compression blurs borders and so invents class ids. "
-                "Export the labels again as PNG"
-            )
+            raise KitError(lossy(path, str(picture.format)))
         if kind == "index":
             if picture.mode not in ("L", "P", "1"):
                 raise KitError(f"{path}: is a picture of mode {picture.mode}; {_not_an_index(picture.mode)}")
@@ -141,13 +145,21 @@ def class_frequencies(dataset: Dataset, pairs: Sequence[Pair]) -> NDArray[np.flo
     return counts[: len(dataset.classes)].astype(np.float64)
 
 
+def lossy(path: Path, kind: str) -> str:
+    """The message for a label in a file format that does not keep every pixel, or may not."""
+    return (
+        f"{path}: labels can't be {kind} files, expected PNG: compression with loss blurs borders and so invents class "
+        "ids. Export the labels again"
+    )
+
+
 def parse_color(text: str) -> int:
     """0xrrggbb of "#rrggbb".
 
     Raises:
         ValueError: for any other form.
     """
-    if len(text) != 7 or text[0] != "#":
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
         raise ValueError(text)
     return int(text[1:], 16)
 

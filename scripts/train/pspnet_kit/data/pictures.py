@@ -5,13 +5,15 @@ What the pixels of a label mean is labels.py's concern.
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import KitError
 
@@ -19,7 +21,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp")
 """Files with other endings in a folder of pictures are left alone."""
 
 _ORIENTATION = 0x0112  # the EXIF tag
-_SWAPS_SIDES = (5, 6, 7, 8)
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
 @contextmanager
@@ -34,10 +36,10 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
             yield picture
     except FileNotFoundError:
         raise KitError(f"{path}: no such file") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise KitError(f"{path}: this is no picture that can be read") from None
     # Pillow raises any of these for a broken file, depending on the format and on where it breaks.
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except _BROKEN as error:
         raise KitError(f"{path}: can't read this picture: {error}") from error
 
 
@@ -52,12 +54,6 @@ def read_image(path: Path) -> NDArray[np.uint8]:
             raise KitError(f"{path}: has more than 8 bits per channel ({picture.mode}); save it with 8")
         turned = ImageOps.exif_transpose(picture)
         return np.array(turned.convert("RGB"), dtype=np.uint8)
-
-
-def shown_size(picture: Image.Image) -> tuple[int, int]:
-    """Width and height after the turn that the EXIF orientation asks for, without decoding."""
-    width, height = picture.size
-    return (height, width) if orientation(picture) in _SWAPS_SIDES else (width, height)
 
 
 def orientation(picture: Image.Image) -> int:

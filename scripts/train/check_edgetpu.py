@@ -1,0 +1,13 @@
+#!/usr/bin/env python3
+"""Says which operators of a TFLite model the Edge TPU compiler maps. Needs ai-edge-litert, flatbuffers and numpy."""
+
+import sys
+
+try:
+    from pspnet_kit.export.edgetpu import main
+except ModuleNotFoundError as error:
+    print(f"check_edgetpu.py: {error}: pip install ai-edge-litert flatbuffers numpy", file=sys.stderr)
+    sys.exit(2)
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""`scripts/train/kit COMMAND`: finds the command, reports what the user can mend in one line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import pkgutil
+import sys
+
+from . import commands
+from .errors import KitError
+
+
+def main(arguments: list[str]) -> int:
+    """Runs one command; the exit status is 1 for what the user can mend, 2 for wrong arguments."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    names = sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
+    parser = argparse.ArgumentParser(prog="kit", description="Trains, compresses and judges models for pspnetd.")
+    table = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in names:
+        module = importlib.import_module(f"{commands.__name__}.{name}")
+        sub = table.add_parser(name, help=module.HELP, description=module.__doc__)
+        module.configure(sub)
+        sub.set_defaults(run=module.run)
+    args = parser.parse_args(arguments)
+    try:
+        args.run(args)
+    except KitError as error:
+        print(f"kit {args.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

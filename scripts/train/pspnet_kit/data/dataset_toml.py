@@ -1,0 +1,184 @@
+"""Reads dataset.toml: any pair of folders as a data set.
+
+    name = "garden"
+    licence = "own pictures"        # optional, as is citation
+    labels = "index"                # or "color"
+    void = [255]                    # ids or "#rrggbb"; without it [255] for "index" if that is no class, else none
+
+    [splits.train]                  # folders or globs, relative to this file
+    images = "images"
+    labels = "labels"
+
+    [splits.val]                    # optional: a part of another split, see sources.Part
+    fraction = 0.2
+    of = "train"                    # optional, as is seed
+    seed = 0
+
+    [[classes]]                     # in the order of the network's outputs
+    name = "lawn"
+    color = "#347e3d"
+    id = 3                          # optional, for "index": else the order counts, from 0
+    group = "vegetation"            # optional
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import KitError
+from .dataset import ClassInfo, Dataset, Source
+from .labels import MAX_CLASSES, VOID, LabelFormat, parse_color
+from .sources import FolderPairs, Part
+
+FILE = "dataset.toml"
+
+
+def read(path: Path) -> Dataset:
+    """The data set that the file describes.
+
+    Raises:
+        KitError: for anything that is wrong in it, with the key or the line.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise KitError(f"{path}: {error}") from error
+    top = _Table(path, "", content)
+    name = top.text("name")
+    licence, citation = top.text("licence", ""), top.text("citation", "")
+    kind = top.text("labels")
+    if kind not in ("index", "color"):
+        raise top.wrong("labels", f'is {kind!r}, expected "index" or "color"')
+    classes, values = _classes(top, kind)
+    void = _void(top, kind, values)
+    if both := [index for index, value in enumerate(values) if value in void]:
+        raise top.wrong("void", f"has the value of the class {classes[both[0]].name!r}")
+    sources = _sources(path.parent, top)
+    top.refuse_others()
+    ids = {value: train_id for train_id, value in enumerate(values)} | dict.fromkeys(void, VOID)
+    return Dataset(name, classes, licence, citation, path.parent, LabelFormat(kind, ids), sources)
+
+
+def _classes(top: _Table, kind: str) -> tuple[tuple[ClassInfo, ...], list[int]]:
+    """The classes and the value of each in the label pictures."""
+    tables = top.tables("classes")
+    if not 2 <= len(tables) <= MAX_CLASSES:
+        raise top.wrong("classes", f"has {len(tables)} classes, expected 2 to {MAX_CLASSES}")
+    classes: list[ClassInfo] = []
+    values: list[int] = []
+    numbered = any("id" in table.content for table in tables)
+    if numbered and kind == "color":
+        raise top.wrong("classes", 'have ids, but labels = "color" tells classes by their colour')
+    for index, table in enumerate(tables):
+        info = ClassInfo(table.text("name"), table.text("color").lower(), table.text("group", ""))
+        color = _value(table, "color", info.color, "color")
+        value = color if kind == "color" else _value(table, "id", table.whole("id"), kind) if numbered else index
+        table.refuse_others()
+        if info.name in (other.name for other in classes):
+            raise table.wrong("name", f"is {info.name!r}, as that of an earlier class")
+        if value in values:
+            key, other = "color" if kind == "color" else "id", classes[values.index(value)].name
+            raise table.wrong(key, f"is also that of the class {other!r}")
+        classes.append(info)
+        values.append(value)
+    return tuple(classes), values
+
+
+def _void(top: _Table, kind: str, values: Sequence[int]) -> set[int]:
+    # Masks of 0 and 255 are common: there 255 is a class.
+    default = [255] if kind == "index" and 255 not in values else []
+    entries = top.take("void", list, "a list of ids or colours", default)
+    return {_value(top, "void", entry, kind) for entry in entries}
+
+
+def _value(table: _Table, key: str, entry: object, kind: str) -> int:
+    """An id or a colour of `key` as the number that label pictures are searched for."""
+    if kind == "index":
+        if type(entry) is not int or not 0 <= entry <= 255:
+            raise table.wrong(key, f"has {entry!r}, expected an id from 0 to 255")
+        return entry
+    try:
+        return parse_color(str(entry))
+    except ValueError:
+        raise table.wrong(key, f"has {entry!r}, expected a colour as #rrggbb") from None
+
+
+def _sources(root: Path, top: _Table) -> dict[str, Source]:
+    splits = top.table("splits")
+    names = list(splits.content)
+    if not names:
+        raise top.wrong("splits", "is empty, expected [splits.train] with images and labels")
+    sources: dict[str, Source] = {}
+    parts: dict[str, _Table] = {}
+    for name in names:
+        split = splits.table(name)
+        if "+" in name:
+            raise splits.wrong(name, 'has a "+" in its name, which joins splits')
+        if "fraction" in split.content:
+            parts[name] = split
+            continue
+        sources[name] = FolderPairs(root, name, split.text("images"), split.text("labels"))
+        split.refuse_others()
+    for name, split in parts.items():
+        whole, fraction, seed = split.text("of", "train"), split.number("fraction"), split.whole("seed", 0)
+        if not 0 < fraction < 1:
+            raise split.wrong("fraction", f"is {fraction}, expected more than 0 and less than 1")
+        if whole not in sources or whole in parts:
+            raise split.wrong("of", f"is {whole!r}, expected a split that has images and labels")
+        split.refuse_others()
+        # Several parts are taken one after another, each from what the earlier ones left.
+        sources[name] = Part(sources[whole], name, fraction, seed)
+        sources[whole] = Part(sources[whole], name, fraction, seed, rest=True)
+    return {name: sources[name] for name in names}
+
+
+class _Table:
+    """A table of the file that knows its place, and which of its keys were asked for."""
+
+    def __init__(self, path: Path, place: str, content: dict[str, Any]) -> None:
+        self.path, self.place, self.content = path, place, content
+        self._known: set[str] = set()
+
+    def wrong(self, key: str, problem: str) -> KitError:
+        return KitError(f"{self.path}: {self._name(key)} {problem}")
+
+    def take(self, key: str, kind: type | tuple[type, ...], expected: str, default: Any = None) -> Any:
+        self._known.add(key)
+        value = self.content.get(key, default)
+        if value is None:
+            raise self.wrong(key, f"is missing, expected {expected}")
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise self.wrong(key, f"is {value!r}, expected {expected}")
+        return value
+
+    def text(self, key: str, default: str | None = None) -> str:
+        value: str = self.take(key, str, "a text", default)
+        if not value.strip() and default is None:
+            raise self.wrong(key, "is empty")
+        return value
+
+    def whole(self, key: str, default: int | None = None) -> int:
+        return int(self.take(key, int, "a whole number", default))
+
+    def number(self, key: str) -> float:
+        return float(self.take(key, (int, float), "a number"))
+
+    def table(self, key: str) -> _Table:
+        return _Table(self.path, self._name(key), self.take(key, dict, "a table"))
+
+    def tables(self, key: str) -> Sequence[_Table]:
+        entries = self.take(key, list, f"tables [[{key}]]")
+        for entry in entries:
+            if not isinstance(entry, dict):
+                raise self.wrong(key, f"has {entry!r}, expected tables [[{key}]]")
+        return [_Table(self.path, f"{self._name(key)}[{index}]", entry) for index, entry in enumerate(entries)]
+
+    def refuse_others(self) -> None:
+        if unknown := sorted(set(self.content) - self._known):
+            raise self.wrong(unknown[0], f"is unknown; known here: {', '.join(sorted(self._known))}")
+
+    def _name(self, key: str) -> str:
+        return f"{self.place}.{key}" if self.place else key

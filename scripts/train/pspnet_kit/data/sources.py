@@ -1,0 +1,150 @@
+"""Where the pairs of a split come from: two folders or globs, a list of names, or a part of another split."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ..errors import KitError
+from .dataset import Pair, Source
+from .labels import lossy
+from .pictures import SUFFIXES
+
+_LOSSY = (".jpg", ".jpeg", ".webp")
+_WILD = "*?[]"
+
+
+@dataclass(frozen=True)
+class FolderPairs:
+    """Pairs from two folders or globs below `root`, matched by the part of the path that the pattern leaves open.
+
+    `images/*.jpg` and `labels/*_mask.png` match `images/a.jpg` with `labels/a_mask.png`.
+    """
+
+    root: Path
+    split: str
+    images: str
+    labels: str
+
+    def find(self) -> tuple[list[Pair], list[str]]:
+        """See Source."""
+        images, labels = list_files(self.root, self.images), list_files(self.root, self.labels)
+        if not images:
+            endings = ", ".join(SUFFIXES)
+            raise KitError(f"{self.root / self.images}: the split {self.split} is empty, expected pictures ({endings})")
+        problems = [
+            f"{here[key]}: has no {what} in {self.root / pattern}"
+            for here, there, what, pattern in (
+                (images, labels, "label", self.labels),
+                (labels, images, "picture", self.images),
+            )
+            for key in here
+            if key not in there
+        ]
+        pairs = [Pair(images[key], labels[key]) for key in images if key in labels]
+        if not pairs:
+            raise KitError(f"{self.root / self.images}: no picture here has a label in {self.root / self.labels}")
+        _refuse_lossy(pairs)
+        return pairs, problems
+
+
+@dataclass(frozen=True)
+class ListedPairs:
+    """Pairs whose names stand in a text file, one a line; the folders may hold more than that."""
+
+    listing: Path
+    images: Path
+    labels: Path
+
+    def find(self) -> tuple[list[Pair], list[str]]:
+        """See Source."""
+        try:
+            lines = self.listing.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise KitError(f"{self.listing}: can't read this list of names: {error}") from error
+        images, labels = list_files(self.images, "."), list_files(self.labels, ".")
+        pairs: dict[str, Pair] = {}
+        problems: list[str] = []
+        for number, line in enumerate(lines, start=1):
+            name = line.strip()
+            if not name:
+                continue
+            place = f"{self.listing}, line {number}"
+            if name in pairs:
+                problems.append(f"{place}: {name} is there twice")
+            elif name in images and name in labels:
+                pairs[name] = Pair(images[name], labels[name])
+            else:
+                problems.append(f"{place}: there is no {name} in {self.labels if name in images else self.images}")
+        if not pairs:
+            raise KitError(problems[0] if problems else f"{self.listing}: is empty, expected a picture's name a line")
+        _refuse_lossy(list(pairs.values()))
+        return list(pairs.values()), problems
+
+
+@dataclass(frozen=True)
+class Part:
+    """A fraction of another split, or what that fraction leaves.
+
+    The pictures are put in the order of SHA-256("<seed>:<file name without ending>"), and the first round(fraction *
+    number) of them, at least one, are the fraction: the same on every machine, and nearly the same when pictures are
+    added. Neighbouring frames of one film land on both sides and flatter the score: give such data explicit splits.
+    """
+
+    whole: Source
+    split: str
+    fraction: float
+    seed: int
+    rest: bool = False
+
+    def find(self) -> tuple[list[Pair], list[str]]:
+        """See Source."""
+        pairs, problems = self.whole.find()
+        if len(pairs) < 2:
+            raise KitError(f"{pairs[0].image}: is the only picture; the split {self.split} can't take a part of one")
+        pairs.sort(key=lambda pair: (hashlib.sha256(f"{self.seed}:{pair.image.stem}".encode()).digest(), pair.image))
+        cut = min(max(1, round(self.fraction * len(pairs))), len(pairs) - 1)
+        return (pairs[cut:] if self.rest else pairs[:cut]), problems
+
+
+def list_files(root: Path, pattern: str) -> dict[str, Path]:
+    """The pictures in the folder or glob `pattern` below `root`, by the part of the path that the pattern leaves open.
+
+    Raises:
+        KitError: when the folder is missing, or two files have the same name up to their ending.
+    """
+    base, wild = (root / pattern, "*") if (root / pattern).is_dir() else _split_glob(root, pattern)
+    if not base.is_dir():
+        raise KitError(f"{base}: no such folder")
+    open_part = _without_ending(PurePosixPath(wild))
+    places = [index for index, letter in enumerate(open_part) if letter in _WILD]
+    before, after = (places[0], len(open_part) - places[-1] - 1) if places else (0, 0)
+    found: dict[str, Path] = {}
+    for path in sorted(base.glob(wild)):
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or path.is_dir():
+            continue
+        name = _without_ending(PurePosixPath(path.relative_to(base)))
+        key = name[before : len(name) - after]
+        if key in found:
+            raise KitError(f"{path}: has the same name as {found[key]}, so their counterparts can't be told apart")
+        found[key] = path
+    return found
+
+
+def _split_glob(root: Path, pattern: str) -> tuple[Path, str]:
+    """The folder before the first wildcard, and the rest."""
+    parts = PurePosixPath(pattern).parts
+    fixed = next((index for index, part in enumerate(parts) if any(letter in _WILD for letter in part)), len(parts))
+    return root.joinpath(*parts[:fixed]), "/".join(parts[fixed:]) or "*"
+
+
+def _without_ending(path: PurePosixPath) -> str:
+    return str(path.with_suffix("")) if path.suffix else str(path)
+
+
+def _refuse_lossy(pairs: Sequence[Pair]) -> None:
+    for pair in pairs:
+        if pair.label.suffix.lower() in _LOSSY:
+            raise KitError(lossy(pair.label, pair.label.suffix))

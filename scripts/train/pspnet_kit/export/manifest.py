@@ -1,0 +1,127 @@
+"""Writes the manifest.toml that pspnetd reads beside a model: names, colours, groups, digest, input, origin, figures.
+
+docs/models.md says what each key means; pspnetd refuses keys that it does not know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import KitError
+
+MEAN, STD = 127, 128
+"""Of the network's input, per channel: real = (pixel - mean) / std."""
+HEAD = """\
+# What pspnetd needs to know about {file} and can't read from the file itself. README.md is the model card.
+
+"""
+INPUT = f"""
+# real = (pixel - mean) / std. The input tensor has scale 1/{STD}: a pixel is its tensor value up to one subtraction.
+[input]
+mean = [{MEAN}, {MEAN}, {MEAN}]
+std = [{STD}, {STD}, {STD}]
+
+# In the order of the output's channels.
+"""
+
+
+@dataclass(frozen=True)
+class Training:
+    """Where the weights come from. What is empty is left out."""
+
+    data: str = ""
+    licence: str = ""
+    citation: str = ""
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a manifest says of a model."""
+
+    name: str
+    version: str
+    licence: str
+    description: str
+    classes: Sequence[Mapping[str, str]]
+    """`name`, `color` (#rrggbb) and, where it belongs to one, `group`, in the order of the logits."""
+    training: Training = field(default_factory=Training)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def write_manifest(manifest: Manifest, model: Path) -> Path:
+    """Writes `manifest.toml` beside `model` with the model's digest, and returns its path.
+
+    Raises:
+        KitError: when the model can't be read, or pspnetd would refuse the manifest.
+    """
+    path = model.with_name("manifest.toml")
+    check(manifest, path)
+    try:
+        digest = hashlib.sha256(model.read_bytes()).hexdigest()
+        path.write_text(as_toml(manifest, model.name, digest), encoding="utf-8")
+    except OSError as error:
+        raise KitError(f"{error.filename or model}: {error.strerror or error}") from error
+    return path
+
+
+def check(manifest: Manifest, path: Path) -> None:
+    """Holds the manifest to what pspnetd asks.
+
+    Raises:
+        KitError: naming `path` and the entry.
+    """
+    if not manifest.name:
+        raise KitError(f"{path}: the name is empty")
+    if not 2 <= len(manifest.classes) <= 255:
+        raise KitError(f"{path}: {len(manifest.classes)} classes; expected 2 to 255")
+    names = [entry.get("name", "") for entry in manifest.classes]
+    for index, (name, entry) in enumerate(zip(names, manifest.classes)):
+        if not name:
+            raise KitError(f"{path}: class {index} has no name")
+        if name in names[:index]:
+            raise KitError(f"{path}: class {name!r} is there twice")
+        color = entry.get("color", "")
+        if color and not re.fullmatch("#[0-9a-fA-F]{6}", color):
+            raise KitError(f"{path}: class {name!r} has color {color!r}; expected #rrggbb")
+    for name, value in manifest.metrics.items():
+        if not math.isfinite(value):
+            raise KitError(f"{path}: metric {name} is {value}; expected a finite number")
+
+
+def as_toml(manifest: Manifest, file: str, sha256: str) -> str:
+    """The text of the manifest of the model file `file`."""
+    top = {key: getattr(manifest, key) for key in ("name", "version", "licence", "description")}
+    parts = [HEAD.format(file=file), _strings(top), "\n[file]\n", _strings({"path": file, "sha256": sha256}), INPUT]
+    entries = [{key: entry.get(key, "") for key in ("name", "color", "group")} for entry in manifest.classes]
+    parts.append("\n".join("[[classes]]\n" + _strings(entry) for entry in entries))
+    if training := _strings(vars(manifest.training)):
+        parts += ["\n[training]\n", training]
+    if manifest.metrics:
+        parts.append("\n[metrics]\n")
+        parts += [f"{_key(name)} = {_number(value)}\n" for name, value in manifest.metrics.items()]
+    return "".join(parts)
+
+
+def _strings(values: Mapping[str, str]) -> str:
+    """Lines `key = "value"`; what is empty is left out."""
+    return "".join(f"{key} = {_string(value)}\n" for key, value in values.items() if value)
+
+
+def _string(text: str) -> str:
+    # JSON's escapes are TOML's, but for DEL, which TOML wants escaped too.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch("[A-Za-z0-9_-]+", name) else _string(name)
+
+
+def _number(value: float) -> str:
+    return repr(int(value)) if float(value).is_integer() else repr(float(value))

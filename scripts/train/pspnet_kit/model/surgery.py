@@ -1,0 +1,3 @@
+"""Placeholder until pruning is merged."""
+def fit_to(model, weights):
+    return None

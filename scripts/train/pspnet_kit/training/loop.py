@@ -1,0 +1,287 @@
+"""The training loop: the same on two CPU cores, on one GPU, and on many machines under torchrun.
+
+Every epoch starts from its own seed, so a run that was killed goes on from its last checkpoint with the result that it
+would have had.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from .. import checkpoint
+from ..data import open_dataset
+from ..data.samples import Batches, Sample
+from ..errors import KitError
+from ..model import PSPNet, build
+from ..model.weights import load_imagenet
+from ..recipe import Recipe
+from . import losses
+from .cpu_kernels import accelerate
+from .curves import Curves
+from .device import Ranks, autocast
+from .evaluate import mean_iou
+from .schedule import Average, poly
+
+log = logging.getLogger(__name__)
+VERSION = 1
+
+
+class Trainer:
+    """One run: prepared by the constructor, which checks all that can be wrong before time is spent, and run by `run`."""
+
+    def __init__(self, recipe: Recipe, out: Path, ranks: Ranks, resume: bool, fast: bool = True) -> None:
+        self.recipe, self.out, self.ranks = recipe, out, ranks
+        t = recipe.train
+        self.dataset = open_dataset(Path(recipe.data.root), recipe.data.layout)
+        architecture = recipe.architecture(len(self.dataset.classes))
+        architecture.check_size(*t.size)
+        self.teacher = self._teacher()
+        self.model = self._model(architecture)
+        d = recipe.data
+        self.judged = self._read(d.judge, d.judge_only, d.judge_without) if d.judge else []
+        self.batches = Batches(
+            self._read(d.train, d.train_only, d.train_without),
+            t.size,
+            t.batch,
+            recipe.augment,
+            t.seed,
+            ranks.rank,
+            ranks.ranks,
+        )
+        self.weights = self._class_weights().to(ranks.device)
+        self.epochs = sum(phase.epochs for phase in t.phases)
+        self.model.to(ranks.device, memory_format=torch.channels_last)
+        self.fast = fast and ranks.device.type == "cpu" and accelerate(self.model)
+        self.average = Average(self.model, t.average)
+        self.optimiser = self._optimiser()
+        self.parallel: nn.Module = self.model
+        if ranks.ranks > 1:
+            if ranks.device.type == "cuda":
+                self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+            self.parallel = DistributedDataParallel(self.model)
+        self.curves = Curves(out) if ranks.first else None
+        self.done, self.best = 0, -1.0
+        if (out / "last.pt").exists():
+            if not resume:
+                raise KitError(f"{out}: holds a run already: go on with it by --resume, or name another folder with --out")
+            self._restore(out / "last.pt")
+
+    def run(self) -> None:
+        """Trains all epochs that are left."""
+        started, first = time.monotonic(), self.done
+        for epoch in range(self.done, self.epochs):
+            loss, seconds = self._epoch(epoch)
+            self.done = epoch + 1
+            last = self.done == self.epochs
+            entry: dict[str, Any] = {"epoch": self.done, "loss": loss, "rate": self._rate(), "seconds": round(seconds, 2)}
+            if self.judged and (last or self.done % self.recipe.train.judge_every == 0):
+                entry["miou"] = self._judge()
+            self._record(entry)
+            left = (time.monotonic() - started) / (self.done - first) * (self.epochs - self.done)
+            if self.ranks.first:
+                score = f"  mIoU {entry['miou']:.2f}" if "miou" in entry else ""
+                log.info("epoch %d/%d  loss %.4f%s  %.1f s, %.0f min left", self.done, self.epochs, loss, score, seconds, left / 60)
+        if self.ranks.first:
+            checkpoint.save(self.out / "final.pt", self._finished())
+
+    def _read(self, split: str, only: tuple[str, ...], without: tuple[str, ...]) -> list[Sample]:
+        pairs = self.dataset.pairs(split, only=only, without=without)
+        if not pairs:
+            raise KitError(f"{self.recipe.data.root}: split {split} is empty with only={only} and without={without}")
+        return [self.dataset.read(pair) for pair in pairs]
+
+    def _teacher(self) -> PSPNet | None:
+        path = self.recipe.distil.teacher
+        if not path:
+            return None
+        teacher, meta = checkpoint.load_model(Path(path))
+        own = [c.name for c in self.dataset.classes]
+        if (theirs := [c["name"] for c in meta["classes"]]) != own:
+            raise KitError(f"{path}: the teacher knows the classes {theirs}, the data set has {own}")
+        if self.recipe.distil.structural not in losses.STRUCTURAL:
+            raise KitError(f"distil.structural: expected one of {', '.join(losses.STRUCTURAL)}")
+        teacher = teacher.to(self.ranks.device, memory_format=torch.channels_last)
+        return teacher.requires_grad_(False)
+
+    def _model(self, architecture: Any) -> PSPNet:
+        torch.manual_seed(self.recipe.train.seed)
+        model = build(architecture)
+        start = self.recipe.weights
+        if start == "imagenet":
+            load_imagenet(model)
+        elif start != "none":
+            content = checkpoint.read(Path(start))
+            if "architecture" not in content or "model" not in content:
+                raise KitError(f"{start}: not a checkpoint of a network")
+            checkpoint.load_weights(model, content["model"], Path(start))
+        return model
+
+    def _class_weights(self) -> Tensor:
+        counts = torch.zeros(len(self.dataset.classes), dtype=torch.float64)
+        for _, label in self.batches.samples:
+            counts += torch.from_numpy(np.bincount(label.ravel(), minlength=256)[: len(counts)])
+        if not counts.sum():
+            raise KitError(f"{self.recipe.data.root}: the training labels hold nothing but void")
+        return losses.class_weights(counts, self.recipe.train.class_power)
+
+    def _optimiser(self) -> torch.optim.Optimizer:
+        t = self.recipe.train
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for name, parameter in self.model.named_parameters():
+            old = self.recipe.weights != "none" and (name.startswith("backbone.") or self.recipe.weights != "imagenet")
+            groups.setdefault((old, parameter.ndim > 1), []).append(parameter)
+        options = [
+            {
+                "params": parameters,
+                "base": t.rate * (t.backbone_rate if old else 1.0),
+                "lr": 0.0,
+                "weight_decay": t.decay if matrix else 0.0,
+            }
+            for (old, matrix), parameters in groups.items()
+        ]
+        if t.optimiser == "adamw":
+            return torch.optim.AdamW(options, lr=t.rate)
+        if t.optimiser == "sgd":
+            return torch.optim.SGD(options, lr=t.rate, momentum=0.9)
+        raise KitError(f"train.optimiser {t.optimiser!r}: expected adamw or sgd")
+
+    def _crop(self, epoch: int) -> tuple[int, int]:
+        for phase in self.recipe.train.phases:
+            if epoch < phase.epochs:
+                return phase.crop
+            epoch -= phase.epochs
+        return self.recipe.train.phases[-1].crop
+
+    def _epoch(self, epoch: int) -> tuple[float, float]:
+        started, total = time.monotonic(), 0.0
+        torch.manual_seed((self.recipe.train.seed * 100_003 + epoch) * 1009 + self.ranks.rank)
+        self.parallel.train()
+        for step, (images, labels) in enumerate(self._progress(epoch)):
+            self._set_rate(epoch * len(self.batches) + step)
+            images = images.to(self.ranks.device, memory_format=torch.channels_last, non_blocking=True)
+            loss = self._loss(images, labels.to(self.ranks.device, non_blocking=True))
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+            self.optimiser.step()
+            self.average.update(self.model)
+            total += float(loss.detach())
+        if not np.isfinite(total):
+            raise KitError(f"the loss is {total} in epoch {epoch + 1}: take a smaller train.rate; {self.out}/last.pt is the state before")
+        return total / len(self.batches), time.monotonic() - started
+
+    def _progress(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        batches = self.batches.epoch(epoch, self._crop(epoch))
+        if not self.ranks.first:
+            return batches
+        from tqdm import tqdm
+
+        return iter(tqdm(batches, f"epoch {epoch + 1}/{self.epochs}", len(self.batches), leave=False, mininterval=1, disable=None))
+
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        t, d = self.recipe.train, self.recipe.distil
+        if t.label_stride > 1:
+            labels = labels[:, t.label_stride // 2 :: t.label_stride, t.label_stride // 2 :: t.label_stride]
+        with autocast(self.ranks.device, self.fast):
+            outputs = self.parallel(images)
+        logits, auxiliary = outputs if isinstance(outputs, tuple) else (outputs, None)
+        loss = losses.segmentation(logits, labels, self.weights)
+        if self.teacher is not None:
+            with torch.no_grad(), autocast(self.ranks.device, True):
+                soft = self.teacher(self._for_teacher(images)).float()
+            student = logits.float()
+            size = tuple(student.shape[-2:])
+            if tuple(soft.shape[-2:]) != size:
+                soft = losses.upsample(soft, size)
+            loss = d.alpha * loss + (1 - d.alpha) * losses.soft_targets(student, soft, d.temperature)
+            if d.structural_weight:
+                loss = loss + d.structural_weight * losses.STRUCTURAL[d.structural](student, soft, d.temperature)
+        if auxiliary is not None and t.auxiliary:
+            loss = loss + t.auxiliary * losses.segmentation(auxiliary, labels, self.weights)
+        return loss
+
+    def _for_teacher(self, images: Tensor) -> Tensor:
+        height = self.recipe.distil.teacher_size[0]
+        if not height or height == self.recipe.train.size[0]:
+            return images
+        factors = [t / s for t, s in zip(self.recipe.distil.teacher_size, self.recipe.train.size)]
+        size = [round(side * factor / 16) * 16 for side, factor in zip(images.shape[-2:], factors)]
+        return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+
+    def _set_rate(self, step: int) -> None:
+        factor = poly(step, self.epochs * len(self.batches), self.recipe.train.warmup)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["base"] * factor
+
+    def _rate(self) -> float:
+        return max(group["lr"] for group in self.optimiser.param_groups)
+
+    def _judge(self) -> float:
+        score = mean_iou(self.average.model, self.judged, self.recipe.train.size, self.ranks)
+        if self.ranks.first and score > self.best:
+            self.best = score
+            checkpoint.save(self.out / "best.pt", self._finished(score))
+        return score
+
+    def _record(self, entry: dict[str, Any]) -> None:
+        if not self.ranks.first or self.curves is None:
+            return
+        checkpoint.save(
+            self.out / "last.pt",
+            {
+                "version": VERSION,
+                "run": self._identity(),
+                "done": self.done,
+                "best": self.best,
+                "model": self.model.state_dict(),
+                "average": self.average.model.state_dict(),
+                "updates": self.average.updates,
+                "optimiser": self.optimiser.state_dict(),
+            },
+        )
+        self.curves.add(entry)
+
+    def _restore(self, path: Path) -> None:
+        state = checkpoint.read(path)
+        if state.get("version") != VERSION or state.get("run") != self._identity():
+            raise KitError(f"{path}: belongs to another recipe or another number of processes; name another folder with --out")
+        self.model.load_state_dict(state["model"])
+        self.average.model.load_state_dict(state["average"])
+        self.average.updates = state["updates"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.done, self.best = state["done"], state["best"]
+        if self.curves is not None:
+            self.curves.cut(self.done)
+
+    def _identity(self) -> str:
+        """What a resumed run must share with the one before, to have the same result."""
+        return json.dumps({**self.recipe.as_dict(), "ranks": self.ranks.ranks}, sort_keys=True)
+
+    def _finished(self, score: float | None = None) -> dict[str, Any]:
+        t = self.recipe.train
+        return {
+            "architecture": self.model.architecture.as_dict(),
+            "model": self.average.model.state_dict(),
+            "classes": [dataclasses.asdict(c) for c in self.dataset.classes],
+            "input": {"height": t.size[0], "width": t.size[1]},
+            "history": [*self._past(), {"command": "train", "recipe": self.recipe.as_dict(), "epochs": self.done}],
+            "metrics": {} if score is None else {"miou": score},
+            "data": {"name": self.dataset.name, "licence": self.dataset.licence, "citation": self.dataset.citation},
+        }
+
+    def _past(self) -> list[Any]:
+        if self.recipe.weights in ("imagenet", "none"):
+            return []
+        return list(checkpoint.read(Path(self.recipe.weights)).get("history", []))
