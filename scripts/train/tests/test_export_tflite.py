@@ -1,0 +1,182 @@
+"""The .tflite files: their operators and versions, the same numbers as PyTorch, and what is refused."""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import pytest
+import torch
+from ai_edge_litert import schema_py_generated as schema
+from PIL import Image
+from quant_networks import PLAIN, SIZE, inputs, pictures, settled
+
+from pspnet_kit import checkpoint
+from pspnet_kit.commands import quantise as command
+from pspnet_kit.errors import KitError
+from pspnet_kit.export.runner import TfliteRunner
+from pspnet_kit.export.tflite import export_tflite, to_bytes
+from pspnet_kit.quant.graph import trace
+from pspnet_kit.quant.ptq import Settings, quantise
+from pspnet_kit.quant.qat import prepare_qat
+from pspnet_kit.quant.refine import Refinement
+
+FAST = Settings("minmax", refinement=Refinement(False, False))
+OPERATORS = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return trace(settled(PLAIN), inputs(1))
+
+
+@pytest.fixture(scope="module")
+def ir(graph):
+    return quantise(graph, pictures(2), FAST)
+
+
+def opened(data: bytes):
+    return schema.ModelT.InitFromPackedBuf(data, 0)
+
+
+def versions(data: bytes) -> dict[str, int]:
+    return {OPERATORS[code.builtinCode]: code.version for code in opened(data).operatorCodes}
+
+
+def test_versions_that_old_compilers_take(ir):
+    expected = {
+        "CONV_2D": 3,
+        "DEPTHWISE_CONV_2D": 3,
+        "ADD": 2,
+        "AVERAGE_POOL_2D": 2,
+        "RESIZE_BILINEAR": 2,
+        "CONCATENATION": 2,
+    }
+    assert versions(to_bytes(ir, "test", "int8")) == expected
+    assert versions(to_bytes(ir, "test", "uint8")) == {**expected, "QUANTIZE": 1}
+
+
+def test_a_float_file_has_the_first_versions(graph):
+    assert set(versions(to_bytes(graph, "test")).values()) == {1}
+
+
+def test_resizes_put_corners_on_corners_and_pools_step_by_their_kernel(ir):
+    seen = set()
+    for operator in opened(to_bytes(ir, "test")).subgraphs[0].operators:
+        options = operator.builtinOptions
+        if isinstance(options, schema.ResizeBilinearOptionsT):
+            assert options.alignCorners and not options.halfPixelCenters
+        elif isinstance(options, schema.Pool2DOptionsT):
+            assert (options.filterHeight, options.filterWidth) == (options.strideH, options.strideW)
+            seen.add((options.filterHeight, options.filterWidth))
+    assert seen == {(6, 8), (3, 4)}
+
+
+def test_scales_of_the_file(ir):
+    tensors = {tensor.name.decode(): tensor for tensor in opened(to_bytes(ir, "test")).subgraphs[0].tensors}
+    image, inner = tensors["image"].quantization, tensors["image_int8"].quantization
+    assert (image.scale[0], image.zeroPoint[0]) == (1 / 128, 127)
+    assert (inner.scale[0], inner.zeroPoint[0]) == (1 / 128, -1)
+    dense = tensors["backbone.stem.conv/weights"]
+    assert list(dense.shape) == [32, 3, 3, 3]
+    assert dense.quantization.quantizedDimension == 0 and len(dense.quantization.scale) == 32
+    depthwise = tensors["backbone.blocks.0.depthwise.conv/weights"]
+    assert list(depthwise.shape) == [1, 3, 3, 32]
+    assert depthwise.quantization.quantizedDimension == 3 and len(depthwise.quantization.scale) == 32
+    bias = tensors["backbone.stem.conv/bias"]
+    assert bias.type == schema.TensorType.INT32
+    np.testing.assert_allclose(bias.quantization.scale, np.array(dense.quantization.scale) / 128, rtol=1e-6)
+
+
+def test_a_float_file_computes_what_pytorch_does(tmp_path):
+    model = settled(PLAIN)
+    export_tflite(trace(model, inputs(1)), tmp_path / "model.tflite", "test")
+    with torch.no_grad():
+        expected = model(inputs(2)).permute(0, 2, 3, 1).numpy()
+    got = TfliteRunner(tmp_path / "model.tflite")(np.stack(pictures(2)))
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
+
+
+def test_both_inputs_give_the_same_logits(ir, tmp_path):
+    results = []
+    for kind in ("uint8", "int8"):
+        export_tflite(ir, tmp_path / f"{kind}.tflite", "test", kind)
+        runner = TfliteRunner(tmp_path / f"{kind}.tflite")
+        assert runner.input["dtype"] == np.dtype(kind)
+        results.append(runner(np.stack(pictures(2))))
+    assert np.array_equal(*results)
+    assert results[0].shape == (2, 6, 8, 4) and results[0].dtype == np.float32
+
+
+def test_the_runner_says_what_is_wrong(ir, tmp_path):
+    with pytest.raises(KitError, match="no such file"):
+        TfliteRunner(tmp_path / "none.tflite")
+    (tmp_path / "broken.tflite").write_bytes(b"TFL3" * 9)
+    with pytest.raises(KitError, match="TFLite refuses it"):
+        TfliteRunner(tmp_path / "broken.tflite")
+    export_tflite(ir, tmp_path / "model.tflite", "test")
+    with pytest.raises(KitError, match=r"uint8 \[n, 48, 64, 3\]"):
+        TfliteRunner(tmp_path / "model.tflite")(np.zeros((1, 48, 65, 3), np.uint8))
+
+
+def saved(path, **more):
+    model = settled(PLAIN)
+    content = {
+        "architecture": PLAIN.as_dict(),
+        "model": model.state_dict(),
+        "classes": [],
+        "input": {"height": SIZE[0], "width": SIZE[1]},
+        **more,
+    }
+    checkpoint.save(path, content)
+    return model
+
+
+def run(*arguments) -> None:
+    parser = argparse.ArgumentParser()
+    command.configure(parser)
+    command.run(parser.parse_args([str(argument) for argument in arguments]))
+
+
+def pictures_in(folder, count):
+    folder.mkdir()
+    for index, picture in enumerate(pictures(count)):
+        Image.fromarray(picture).save(folder / f"{index}.png")
+    return folder
+
+
+def test_the_command_quantises_a_checkpoint(tmp_path, capsys):
+    saved(tmp_path / "best.pt")
+    folder = pictures_in(tmp_path / "pictures", 3)
+    run(tmp_path / "best.pt", "--calibration", folder, "--out", tmp_path / "model.tflite", "--nearest", "--input", "int8")
+    told = capsys.readouterr().out
+    assert "bytes" in told and "int8 against float32 on 3 pictures" in told
+    assert TfliteRunner(tmp_path / "model.tflite").input["dtype"] == np.int8
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "model.tflite", "pictures"]
+
+
+def test_the_command_takes_the_ranges_that_were_trained(tmp_path):
+    module = prepare_qat(settled(PLAIN), inputs(2)).eval()
+    saved(tmp_path / "best.pt", ranges=module.ranges())
+    run(tmp_path / "best.pt", "--out", tmp_path / "model.tflite")
+    with torch.no_grad():
+        expected = module(inputs(1)).permute(0, 2, 3, 1).numpy()
+    got = TfliteRunner(tmp_path / "model.tflite")(np.stack(pictures(1)))
+    assert (np.abs(got - expected) > 1e-4).mean() <= 0.001
+
+
+@pytest.mark.parametrize(
+    ("count", "message"), [(None, "needs pictures"), (0, "no CamVid layout|no pictures|layout"), (1, "one picture")]
+)
+def test_the_command_refuses_too_few_pictures(tmp_path, count, message):
+    saved(tmp_path / "best.pt")
+    more = [] if count is None else ["--calibration", pictures_in(tmp_path / "pictures", count)]
+    with pytest.raises(KitError, match=message):
+        run(tmp_path / "best.pt", *more, "--out", tmp_path / "model.tflite")
+    assert not (tmp_path / "model.tflite").exists()
+
+
+def test_the_command_refuses_a_size_that_the_bins_do_not_divide(tmp_path):
+    saved(tmp_path / "best.pt")
+    with pytest.raises(KitError, match="input width 72"):
+        run(tmp_path / "best.pt", "--calibration", tmp_path, "--out", tmp_path / "m.tflite", "--size", 48, 72)
