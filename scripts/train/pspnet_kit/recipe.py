@@ -61,6 +61,8 @@ class Train:
     auxiliary: float = 0.4
     label_stride: int = 2
     """Of the labels that the loss is computed at; 1 is exact and slower."""
+    qat: bool = False
+    """Train with the roundings of the int8 file; starts from a trained checkpoint."""
     judge_every: int = 5
     """Epochs."""
     seed: int = 0
