@@ -71,7 +71,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "dataset.toml").write_text(
         'name = "boxes"\nlabels = "index"\n'
         '[splits]\nval = { fraction = 0.25 }\n[splits.train]\nimages = "images"\nlabels = "labels"\n'
-        + "".join(f'[[classes]]\nname = "{name}"\n' for name in ("sky", "ground", "box"))
+        + "".join(f'[[classes]]\nname = "{name}"\ncolor = "{color}"\n'
+            for name, color in (("sky", "#5090e0"), ("ground", "#405030"), ("box", "#d03020")))
     )
     return root
 
