@@ -83,7 +83,8 @@ class Distil:
 class Recipe:
     """All of a run."""
 
-    model: dict[str, Any]
+    model: dict[str, Any] = field(default_factory=dict)
+    """Fields of model.Architecture but for classes. A run that starts from a checkpoint may leave it out."""
     data: Data = field(default_factory=Data)
     train: Train = field(default_factory=Train)
     augment: Augmentation = field(default_factory=Augmentation)
@@ -155,6 +156,10 @@ def _build(kind: Any, values: Any, where: str) -> Any:
 
 
 def _value(value: Any, default: Any, where: str) -> Any:
+    if where == "model":
+        if not isinstance(value, dict):
+            raise KitError(f"{where}: expected a table")
+        return value
     if dataclasses.is_dataclass(default):
         return _build(type(default), value, f"{where}.")
     if where == "train.phases":

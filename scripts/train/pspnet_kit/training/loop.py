@@ -45,10 +45,9 @@ class Trainer:
         self.recipe, self.out, self.ranks = recipe, out, ranks
         t = recipe.train
         self.dataset = open_dataset(Path(recipe.data.root), recipe.data.layout)
-        architecture = recipe.architecture(len(self.dataset.classes))
-        architecture.check_size(*t.size)
         self.teacher = self._teacher()
-        self.model = self._model(architecture)
+        self.model = self._model()
+        self.model.architecture.check_size(*t.size)
         d = recipe.data
         self.judged = self._read(d.judge, d.judge_only, d.judge_without) if d.judge else []
         self.batches = Batches(
@@ -115,17 +114,25 @@ class Trainer:
         teacher = teacher.to(self.ranks.device, memory_format=torch.channels_last)
         return teacher.requires_grad_(False)
 
-    def _model(self, architecture: Any) -> PSPNet:
+    def _model(self) -> PSPNet:
         torch.manual_seed(self.recipe.train.seed)
-        model = build(architecture)
-        start = self.recipe.weights
-        if start == "imagenet":
-            load_imagenet(model)
-        elif start != "none":
-            content = checkpoint.read(Path(start))
-            if "architecture" not in content or "model" not in content:
-                raise KitError(f"{start}: not a checkpoint of a network")
-            checkpoint.load_weights(model, content["model"], Path(start))
+        start, classes = self.recipe.weights, len(self.dataset.classes)
+        if start in ("imagenet", "none"):
+            if not self.recipe.model:
+                raise KitError("the recipe has no [model], and no --from names a checkpoint that has one")
+            model = build(self.recipe.architecture(classes))
+            if start == "imagenet":
+                load_imagenet(model)
+            return model
+        model, meta = checkpoint.load_model(Path(start))
+        if self.recipe.model and (wanted := self.recipe.architecture(classes)) != model.architecture:
+            theirs, own = model.architecture.as_dict(), wanted.as_dict()
+            key = next((key for key in own if key != "classes" and own[key] != theirs[key]), None)
+            if key:
+                raise KitError(f"{start}: its {key} is {theirs[key]}, the recipe's [model] says {own[key]}")
+        if [c["name"] for c in meta["classes"]] != [c.name for c in self.dataset.classes]:
+            log.info("%s knows other classes: its classifiers start anew", start)
+            model.renew_classifiers(classes)
         return model
 
     def _class_weights(self) -> Tensor:
@@ -140,7 +147,7 @@ class Trainer:
         t = self.recipe.train
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():
-            old = self.recipe.weights != "none" and (name.startswith("backbone.") or self.recipe.weights != "imagenet")
+            old = name.startswith("backbone.") and self.recipe.weights != "none"
             groups.setdefault((old, parameter.ndim > 1), []).append(parameter)
         options = [
             {
