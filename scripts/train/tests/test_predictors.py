@@ -10,6 +10,7 @@ import torch
 from built import bands, camvid, pspnetd
 from tiny_tflite import convolution, identity
 
+from pspnet_kit import checkpoint
 from pspnet_kit.data import ClassInfo, open_dataset
 from pspnet_kit.errors import KitError
 from pspnet_kit.judge.daemon import Daemon
@@ -63,7 +64,7 @@ def test_a_checkpoint_tells_class_and_confidence(tmp_path: Path) -> None:
         "history": [],
         "metrics": {},
     }
-    torch.save(content, tmp_path / "best.pt")
+    checkpoint.save(tmp_path / "best.pt", content)
     predictor = open_predictor(tmp_path / "best.pt")
     mask, confidence = predictor.predict(bands()[0])
     assert mask.shape == (12, 16) and mask.dtype == np.uint8 and (mask == 1).all()
