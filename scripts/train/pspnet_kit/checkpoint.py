@@ -65,6 +65,12 @@ def load_model(path: Path) -> tuple[PSPNet, dict[str, Any]]:
     return model.eval(), {key: value for key, value in content.items() if key != "model"}
 
 
+def check_classes(path: Path, meta: dict[str, Any], wanted: list[str]) -> None:
+    """Refuses a network of other classes than the data set's."""
+    if (own := [c["name"] for c in meta["classes"]]) != wanted:
+        raise KitError(f"{path}: knows the classes {own}, the data set has {wanted}")
+
+
 def load_weights(model: PSPNet, weights: dict[str, Any], path: Path) -> None:
     """Puts a state dict into a freshly built network, whose shapes may have been pruned or factorised since."""
     try:

@@ -40,6 +40,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minimum", type=int, default=8, help="channels of a layer (default: %(default)s)")
     parser.add_argument("--keep", type=float, default=0.2, help="share of a layer that stays (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=1, help="rounds of judging and cutting (default: %(default)s)")
+    parser.add_argument(
+        "--traffic", type=float, default=0.0,
+        help="MACs that moving one activation is worth: --ratio is then of the whole cost (default: 0, MACs alone)",
+    )  # fmt: skip
     data = parser.add_argument_group("for Taylor importance")
     data.add_argument("--data", type=Path, help="the data set's folder")
     data.add_argument("--layout", default="auto")
@@ -58,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     from ..compress.prune import Settings, prune
     from ..errors import KitError
 
-    settings = Settings(args.uniform, args.multiple, args.minimum, args.keep, args.steps)
+    settings = Settings(args.uniform, args.multiple, args.minimum, args.keep, args.steps, args.traffic)
     if args.ratio is not None and not 0 < args.ratio < 1:
         raise KitError(f"--ratio {args.ratio}: expected a share between 0 and 1")
     if args.macs is not None and not args.macs > 0:
@@ -122,13 +126,12 @@ def _importance(args: argparse.Namespace, meta: dict[str, Any], size: tuple[int,
 
     import torch
 
+    from ..checkpoint import check_classes
     from ..data import class_frequencies, open_dataset
     from ..training import losses
 
     dataset = open_dataset(args.data, args.layout)
-    theirs, own = [c.name for c in dataset.classes], [c["name"] for c in meta["classes"]]
-    if theirs != own:
-        raise KitError(f"{args.checkpoint}: knows the classes {own}, the data set in {args.data} has {theirs}")
+    check_classes(args.checkpoint, meta, [c.name for c in dataset.classes])
     pairs = dataset.pairs(args.split, args.only, args.without)
     pairs = pairs[:: math.ceil(len(pairs) / args.pictures)]
     weights = losses.class_weights(torch.from_numpy(class_frequencies(dataset, pairs)), args.class_power)

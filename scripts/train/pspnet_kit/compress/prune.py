@@ -34,6 +34,9 @@ class Settings:
     """Share of a group's units that is never cut: no layer becomes a needle's eye."""
     steps: int = 1
     """In how many rounds the importance is judged anew, with the network already thinner."""
+    traffic: float = 0.0
+    """MACs that take as long as moving one activation; 0 counts MACs alone. Processors with fast int8 arithmetic wait for
+    memory: their early layers cost far more than their MACs say."""
     cost_power: float | None = None
     """Another power of the MACs to divide importance by than the criterion's own; see Importance."""
 
@@ -69,6 +72,8 @@ def prune(
 ) -> tuple[nn.Module, Report]:
     """A thinner copy of `model` that needs at most `macs` for a picture of `size` (height, width).
 
+    With settings.traffic the target is the same share of the whole cost, in which activations count too.
+
     Raises:
         KitError: when it needs no more than that already, or the settings do not let it become that small.
     """
@@ -82,8 +87,9 @@ def prune(
     first = trace(thin)
     widths = {group.makers: group.size for group in first.groups}
     floors = {group.makers: _floor(group.size, settings) for group in first.groups}
+    whole = sum(_cost(layer, layer.inputs, layer.outputs, settings.traffic) for layer in layers_before)
     for step in range(1, settings.steps + 1):
-        target = round(before.macs * (macs / before.macs) ** (step / settings.steps))
+        target = round(whole * (macs / before.macs) ** (step / settings.steps))
         graph = trace(thin)
         plan = _Plan(graph, count(thin, *size), settings, floors)
         keep = plan.reach(importance.measure(thin, graph), target, power)
@@ -152,6 +158,13 @@ def _floor(size: int, settings: Settings) -> int:
     return min(size, max(settings.minimum, share, settings.multiple))
 
 
+def _cost(layer: LayerCost, inputs: int, outputs: int, traffic: float) -> int:
+    """MACs of a layer at these widths, and those that its reads and writes are worth."""
+    depthwise = layer.groups == layer.inputs == layer.outputs and layer.groups > 1
+    share = outputs / layer.outputs if depthwise else inputs * outputs / (layer.inputs * layer.outputs)
+    return round(layer.macs * share + traffic * (inputs * layer.input_area + outputs * layer.output_area))
+
+
 class _Plan:
     """How many units each group keeps, and what the network costs then, before anything is cut."""
 
@@ -177,25 +190,21 @@ class _Plan:
                 ]
         return sides
 
-    def macs(self, name: str) -> int:
-        layer = self.costs[name]
-        inputs, outputs = self.widths[name, INPUTS], self.widths[name, OUTPUTS]
-        if layer.groups == layer.inputs == layer.outputs and layer.groups > 1:
-            return layer.macs // layer.outputs * outputs
-        return layer.macs * inputs * outputs // (layer.inputs * layer.outputs)
+    def cost(self, name: str) -> int:
+        return _cost(self.costs[name], self.widths[name, INPUTS], self.widths[name, OUTPUTS], self.settings.traffic)
 
     def total(self) -> int:
-        return sum(self.macs(name) for name in self.costs)
+        return sum(self.cost(name) for name in self.costs)
 
     def resize(self, index: int, width: int) -> int:
-        """Gives a group another width; returns the MACs that this frees."""
+        """Gives a group another width; returns the cost that this frees."""
         names = {name for name, _, _ in self.sides[index]}
-        before = sum(self.macs(name) for name in names)
+        before = sum(self.cost(name) for name in names)
         change = width - self.kept[index]
         for name, side, per_unit in self.sides[index]:
             self.widths[name, side] += change * per_unit
         self.kept[index] = width
-        return before - sum(self.macs(name) for name in names)
+        return before - sum(self.cost(name) for name in names)
 
     def next_width(self, index: int) -> int | None:
         """The next smaller multiple, None at the floor."""
@@ -204,7 +213,7 @@ class _Plan:
         return width if width >= self.floors[index] else None
 
     def reach(self, scores: Scores, target: int, cost_power: float) -> list[Tensor]:
-        """Chooses what to keep for at most `target` MACs: a bool `[size]` per group."""
+        """Chooses what to keep for a cost of at most `target`: a bool `[size]` per group."""
         free = [
             index
             for index, group in enumerate(self.groups)
@@ -228,7 +237,7 @@ class _Plan:
         return keep
 
     def _greedy(self, free: Sequence[int], scores: Scores, target: int, cost_power: float) -> None:
-        """Again and again the step to the next width that loses the least importance for the MACs it frees."""
+        """Again and again the step to the next width that loses the least importance for the cost it frees."""
         losses = {}
         for index in free:
             score = scores[index]

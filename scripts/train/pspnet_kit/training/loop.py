@@ -112,9 +112,7 @@ class Trainer:
         if not path:
             return None
         teacher, meta = checkpoint.load_model(Path(path))
-        own = [c.name for c in self.dataset.classes]
-        if (theirs := [c["name"] for c in meta["classes"]]) != own:
-            raise KitError(f"{path}: the teacher knows the classes {theirs}, the data set has {own}")
+        checkpoint.check_classes(Path(path), meta, [c.name for c in self.dataset.classes])
         if self.recipe.distil.structural not in losses.STRUCTURAL:
             raise KitError(f"distil.structural: expected one of {', '.join(losses.STRUCTURAL)}")
         teacher = teacher.to(self.ranks.device, memory_format=torch.channels_last)
