@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import zipfile
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .errors import KitError
 from .model import Architecture, PSPNet, build
+from .model.surgery import fit_to
 
 NEEDED = ("architecture", "model", "classes", "input")
 
@@ -22,7 +25,7 @@ def save(path: Path, content: dict[str, Any]) -> None:
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as file:
-            torch.save(content, file)
+            torch.save(_pack(content), file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
@@ -43,9 +46,9 @@ def read(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile, ValueError) as error:
         raise KitError(f"{path}: not a checkpoint of this kit, or damaged ({str(error).splitlines()[0]})") from error
-    if not isinstance(content, dict):
-        raise KitError(f"{path}: not a checkpoint of this kit: it holds a {type(content).__name__}")
-    return content
+    if not isinstance(content, dict) or set(content) != {"structure", "tensors"}:
+        raise KitError(f"{path}: not a checkpoint of this kit")
+    return _unpack(json.loads(content["structure"]), content["tensors"])
 
 
 def load_model(path: Path) -> tuple[PSPNet, dict[str, Any]]:
@@ -64,11 +67,37 @@ def load_model(path: Path) -> tuple[PSPNet, dict[str, Any]]:
 
 def load_weights(model: PSPNet, weights: dict[str, Any], path: Path) -> None:
     """Puts a state dict into a freshly built network, whose shapes may have been pruned or factorised since."""
-    from .model.surgery import fit_to
-
     try:
         fit_to(model, weights)
         model.load_state_dict(weights)
     except (KitError, RuntimeError) as error:
         text = str(error).strip().splitlines()
         raise KitError(f"{path}: is of another architecture: {text[-1].strip()}") from error
+
+
+def _pack(content: dict[str, Any]) -> dict[str, Any]:
+    """Tensors in a list and everything else as JSON that points into it: a form that loads without running any code,
+    also where torch is too old to allow plain numbers there."""
+    tensors: list[Tensor] = []
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            tensors.append(value)
+            return {"tensor": len(tensors) - 1}
+        if isinstance(value, dict):
+            return {"items": [[key, walk(item)] for key, item in value.items()]}
+        if isinstance(value, (list, tuple)):
+            return [walk(item) for item in value]
+        return value
+
+    return {"structure": json.dumps(walk(content)), "tensors": tensors}
+
+
+def _unpack(value: Any, tensors: list[Tensor]) -> Any:
+    if isinstance(value, dict):
+        if "tensor" in value:
+            return tensors[value["tensor"]]
+        return {key: _unpack(item, tensors) for key, item in value["items"]}
+    if isinstance(value, list):
+        return [_unpack(item, tensors) for item in value]
+    return value

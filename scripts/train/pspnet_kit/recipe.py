@@ -61,6 +61,8 @@ class Train:
     auxiliary: float = 0.4
     label_stride: int = 2
     """Of the labels that the loss is computed at; 1 is exact and slower."""
+    qat: bool = False
+    """Train with the roundings of the int8 file; starts from a trained checkpoint."""
     judge_every: int = 5
     """Epochs."""
     seed: int = 0
@@ -83,7 +85,8 @@ class Distil:
 class Recipe:
     """All of a run."""
 
-    model: dict[str, Any]
+    model: dict[str, Any] = field(default_factory=dict)
+    """Fields of model.Architecture but for classes. A run that starts from a checkpoint may leave it out."""
     data: Data = field(default_factory=Data)
     train: Train = field(default_factory=Train)
     augment: Augmentation = field(default_factory=Augmentation)
@@ -155,6 +158,10 @@ def _build(kind: Any, values: Any, where: str) -> Any:
 
 
 def _value(value: Any, default: Any, where: str) -> Any:
+    if where == "model":
+        if not isinstance(value, dict):
+            raise KitError(f"{where}: expected a table")
+        return value
     if dataclasses.is_dataclass(default):
         return _build(type(default), value, f"{where}.")
     if where == "train.phases":

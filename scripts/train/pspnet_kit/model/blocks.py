@@ -34,7 +34,7 @@ class ConvBN(nn.Module):
         dilation: int = 1,
         activation: type[nn.Module] | None = nn.ReLU6,
         eps: float = 1e-3,
-        momentum: float = 0.01,
+        momentum: float = 0.1,
     ) -> None:
         super().__init__()
         strided = stride > 1 and kernel > 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -73,6 +75,15 @@ class PSPNet(nn.Module):
         if self.training and self.architecture.auxiliary:
             return logits, self.auxiliary(features["auxiliary"])
         return logits
+
+    def renew_classifiers(self, classes: int) -> None:
+        """Random classifiers for another set of classes; all that comes before them stays."""
+        self.architecture = dataclasses.replace(self.architecture, classes=classes)
+        self.classifier = nn.Conv2d(self.classifier.in_channels, classes, 1)
+        initialise(self.classifier)
+        if self.architecture.auxiliary:
+            self.auxiliary[-1] = nn.Conv2d(self.auxiliary[-1].in_channels, classes, 1)
+            initialise(self.auxiliary[-1])
 
 
 def build(architecture: Architecture) -> PSPNet:

@@ -84,20 +84,30 @@ class _BatchNorm(torch.autograd.Function):
 def _forward(block: ConvBN, kernels: Any, x: Tensor) -> Tensor:
     if not block.training:
         return type(block).forward(block, x)
-    conv = block.conv
     x = x.to(torch.bfloat16)
-    kernel, stride = conv.kernel_size[0], conv.stride[0]
-    if conv.groups == conv.in_channels > 1 and kernel in (3, 5) and conv.dilation[0] == 1:
-        pad = block.pad.before if isinstance(block.pad, SamePad) else conv.padding[0]
-        y = _Depthwise.apply(x, conv.weight, kernels, stride, pad)
-    elif kernel == 1 and stride == 1:
-        weight = conv.weight.flatten(1).to(torch.bfloat16)
-        y = F.linear(x.permute(0, 2, 3, 1), weight).permute(0, 3, 1, 2)
+    if isinstance(block.conv, nn.Conv2d):
+        y = _convolve(block.conv, block.pad, kernels, x)
     else:
-        y = F.conv2d(block.pad(x), conv.weight.to(torch.bfloat16), None, stride, conv.padding, conv.dilation, conv.groups)
+        # A factorised convolution; zeros stay zeros through its first factor, so padding may come before it.
+        y = block.pad(x)
+        for factor in block.conv:
+            y = _convolve(factor, None, kernels, y)
     relu6 = isinstance(block.act, nn.ReLU6)
     y = _BatchNorm.apply(y, block.bn.weight, block.bn.bias, kernels, block.bn, relu6)
     return y if relu6 else block.act(y)
+
+
+def _convolve(conv: nn.Conv2d, pad: nn.Module | None, kernels: Any, x: Tensor) -> Tensor:
+    """`pad`: what stands before the convolution, still to be done."""
+    kernel, stride = conv.kernel_size[0], conv.stride[0]
+    if conv.groups == conv.in_channels > 1 and kernel in (3, 5) and conv.dilation[0] == 1:
+        before = pad.before if isinstance(pad, SamePad) else conv.padding[0]
+        return _Depthwise.apply(x, conv.weight, kernels, stride, before)
+    if kernel == 1 and stride == 1:
+        weight = conv.weight.flatten(1).to(torch.bfloat16)
+        return F.linear(x.permute(0, 2, 3, 1), weight).permute(0, 3, 1, 2)
+    x = pad(x) if pad else x
+    return F.conv2d(x, conv.weight.to(torch.bfloat16), None, stride, conv.padding, conv.dilation, conv.groups)
 
 
 def accelerate(model: nn.Module) -> bool:

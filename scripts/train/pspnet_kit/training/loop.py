@@ -22,10 +22,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from .. import checkpoint
 from ..data import open_dataset
+from ..data.augment import resize_input
 from ..data.samples import Batches, Sample
 from ..errors import KitError
 from ..model import PSPNet, build
 from ..model.weights import load_imagenet
+from ..quant.qat import QatNetwork, prepare_qat
 from ..recipe import Recipe
 from . import losses
 from .cpu_kernels import accelerate
@@ -36,6 +38,8 @@ from .schedule import Average, poly
 
 log = logging.getLogger(__name__)
 VERSION = 1
+CALIBRATION = 32
+"""Pictures that the first ranges of quantisation come from."""
 
 
 class Trainer:
@@ -45,10 +49,9 @@ class Trainer:
         self.recipe, self.out, self.ranks = recipe, out, ranks
         t = recipe.train
         self.dataset = open_dataset(Path(recipe.data.root), recipe.data.layout)
-        architecture = recipe.architecture(len(self.dataset.classes))
-        architecture.check_size(*t.size)
         self.teacher = self._teacher()
-        self.model = self._model(architecture)
+        self.model = self._model()
+        self.model.architecture.check_size(*t.size)
         d = recipe.data
         self.judged = self._read(d.judge, d.judge_only, d.judge_without) if d.judge else []
         self.batches = Batches(
@@ -63,14 +66,16 @@ class Trainer:
         self.weights = self._class_weights().to(ranks.device)
         self.epochs = sum(phase.epochs for phase in t.phases)
         self.model.to(ranks.device, memory_format=torch.channels_last)
-        self.fast = fast and ranks.device.type == "cpu" and accelerate(self.model)
-        self.average = Average(self.model, t.average)
+        self.network: nn.Module = prepare_qat(self.model, self._example()) if t.qat else self.model
+        """What is trained: the model, or the model with an int8 file's roundings."""
+        self.fast = fast and not t.qat and ranks.device.type == "cpu" and accelerate(self.model)
+        self.average = Average(self.network, t.average)
         self.optimiser = self._optimiser()
-        self.parallel: nn.Module = self.model
+        self.parallel = self.network
         if ranks.ranks > 1:
-            if ranks.device.type == "cuda":
-                self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
-            self.parallel = DistributedDataParallel(self.model)
+            if ranks.device.type == "cuda" and not t.qat:
+                self.parallel = self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
+            self.parallel = DistributedDataParallel(self.network)
         self.curves = Curves(out) if ranks.first else None
         self.done, self.best = 0, -1.0
         if (out / "last.pt").exists():
@@ -115,18 +120,32 @@ class Trainer:
         teacher = teacher.to(self.ranks.device, memory_format=torch.channels_last)
         return teacher.requires_grad_(False)
 
-    def _model(self, architecture: Any) -> PSPNet:
+    def _model(self) -> PSPNet:
         torch.manual_seed(self.recipe.train.seed)
-        model = build(architecture)
-        start = self.recipe.weights
-        if start == "imagenet":
-            load_imagenet(model)
-        elif start != "none":
-            content = checkpoint.read(Path(start))
-            if "architecture" not in content or "model" not in content:
-                raise KitError(f"{start}: not a checkpoint of a network")
-            checkpoint.load_weights(model, content["model"], Path(start))
+        start, classes = self.recipe.weights, len(self.dataset.classes)
+        if start in ("imagenet", "none"):
+            if not self.recipe.model:
+                raise KitError("the recipe has no [model], and no --from names a checkpoint that has one")
+            model = build(self.recipe.architecture(classes))
+            if start == "imagenet":
+                load_imagenet(model)
+            return model
+        model, meta = checkpoint.load_model(Path(start))
+        if self.recipe.model and (wanted := self.recipe.architecture(classes)) != model.architecture:
+            theirs, own = model.architecture.as_dict(), wanted.as_dict()
+            key = next((key for key in own if key != "classes" and own[key] != theirs[key]), None)
+            if key:
+                raise KitError(f"{start}: its {key} is {theirs[key]}, the recipe's [model] says {own[key]}")
+        if [c["name"] for c in meta["classes"]] != [c.name for c in self.dataset.classes]:
+            log.info("%s knows other classes: its classifiers start anew", start)
+            model.renew_classifiers(classes)
         return model
+
+    def _example(self) -> Tensor:
+        """Some training pictures as they are, for the first ranges of quantisation."""
+        step = -(-len(self.batches.samples) // CALIBRATION)
+        pictures = [resize_input(image, *self.recipe.train.size) for image, _ in self.batches.samples[::step]]
+        return torch.stack(pictures).to(self.ranks.device, memory_format=torch.channels_last)
 
     def _class_weights(self) -> Tensor:
         counts = torch.zeros(len(self.dataset.classes), dtype=torch.float64)
@@ -139,8 +158,10 @@ class Trainer:
     def _optimiser(self) -> torch.optim.Optimizer:
         t = self.recipe.train
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-        for name, parameter in self.model.named_parameters():
-            old = self.recipe.weights != "none" and (name.startswith("backbone.") or self.recipe.weights != "imagenet")
+        for name, parameter in self.network.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            old = "backbone." in name and self.recipe.weights != "none"
             groups.setdefault((old, parameter.ndim > 1), []).append(parameter)
         options = [
             {
@@ -174,9 +195,9 @@ class Trainer:
             loss = self._loss(images, labels.to(self.ranks.device, non_blocking=True))
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+            nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
             self.optimiser.step()
-            self.average.update(self.model)
+            self.average.update(self.network)
             total += float(loss.detach())
         if not np.isfinite(total):
             raise KitError(f"the loss is {total} in epoch {epoch + 1}: take a smaller train.rate; {self.out}/last.pt is the state before")
@@ -245,7 +266,7 @@ class Trainer:
                 "run": self._identity(),
                 "done": self.done,
                 "best": self.best,
-                "model": self.model.state_dict(),
+                "network": self.network.state_dict(),
                 "average": self.average.model.state_dict(),
                 "updates": self.average.updates,
                 "optimiser": self.optimiser.state_dict(),
@@ -257,7 +278,7 @@ class Trainer:
         state = checkpoint.read(path)
         if state.get("version") != VERSION or state.get("run") != self._identity():
             raise KitError(f"{path}: belongs to another recipe or another number of processes; name another folder with --out")
-        self.model.load_state_dict(state["model"])
+        self.network.load_state_dict(state["network"])
         self.average.model.load_state_dict(state["average"])
         self.average.updates = state["updates"]
         self.optimiser.load_state_dict(state["optimiser"])
@@ -271,9 +292,12 @@ class Trainer:
 
     def _finished(self, score: float | None = None) -> dict[str, Any]:
         t = self.recipe.train
+        averaged = self.average.model
+        model = averaged.model if isinstance(averaged, QatNetwork) else averaged
         return {
             "architecture": self.model.architecture.as_dict(),
-            "model": self.average.model.state_dict(),
+            "model": {name: value.contiguous() for name, value in model.state_dict().items()},
+            **({"ranges": averaged.ranges()} if isinstance(averaged, QatNetwork) else {}),
             "classes": [dataclasses.asdict(c) for c in self.dataset.classes],
             "input": {"height": t.size[0], "width": t.size[1]},
             "history": [*self._past(), {"command": "train", "recipe": self.recipe.as_dict(), "epochs": self.done}],

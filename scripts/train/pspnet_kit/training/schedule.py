@@ -31,8 +31,8 @@ class Average:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         target, source = self.model.state_dict(), model.state_dict()
-        floats = [name for name, value in target.items() if value.dtype.is_floating_point]
-        torch._foreach_lerp_([target[name] for name in floats], [source[name] for name in floats], 1 - decay)
         for name, value in target.items():
-            if not value.dtype.is_floating_point:
+            if value.dtype.is_floating_point:
+                value.lerp_(source[name], 1 - decay)
+            else:
                 value.copy_(source[name])

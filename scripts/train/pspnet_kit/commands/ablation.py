@@ -1,0 +1,59 @@
+"""`kit ablation`: the table that shows what each step of compression does, and its plot, measured in one run."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from ..errors import KitError
+from ..judge import report
+from ..judge.ablation import insert, markdown, points, read_plan
+from .judge import about, configure_pictures, draw_plot, judge_all, open_all, prepare, refuse_disagreement, time_all
+
+HELP = "judge and time all models of a list and write the table of docs/models.md"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "list", type=Path, metavar="LIST", help="TOML file with a [[row]] for each model: name, model, note, command"
+    )
+    configure_pictures(parser)
+    parser.add_argument(
+        "--docs", type=Path, metavar="FILE", help="put the table between this file's <!-- ablation --> markers"
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="write mIoU against latency as PNG")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything as JSON")
+
+
+def run(args: argparse.Namespace) -> None:
+    plan = read_plan(args.list)
+    document = _read(args.docs) if args.docs else None
+    if document is not None:
+        insert(document, "", args.docs)
+    bench = prepare(args)
+    predictors = open_all([row.model for row in plan.rows], [row.name for row in plan.rows], bench.dataset)
+    judgements = judge_all(predictors, bench)
+    time_all(predictors, judgements, bench, args, plan.reference)
+    refuse_disagreement(judgements)
+    data = f"{bench.dataset.name} {args.split}, {len(bench.pairs)} pictures"
+    table = markdown(plan, judgements, _command(), data)
+    print(table)
+    if args.plot:
+        draw_plot(points(plan, judgements), judgements, bench, args.plot)
+    if args.json:
+        report.write_json(args.json, judgements, about(args, bench))
+    if document is not None:
+        args.docs.write_text(insert(document, table, args.docs), encoding="utf-8")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise KitError(f"{path}: can't be read: {error}") from error
+
+
+def _command() -> str:
+    return shlex.join(["scripts/train/kit", *sys.argv[1:]])

@@ -1,0 +1,112 @@
+"""What the daemon itself makes of pictures: class maps by `predict`, figures by `eval`, times by `bench`.
+
+Everything is asked of the real binary, with settings that no configuration file on the machine can change.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..data import Dataset, Pair
+from ..data.pictures import open_picture, orientation
+from ..errors import KitError
+
+BATCH = 32
+"""Pictures for one start of the daemon."""
+MATCHING = ("--set", 'model.fit="stretch"', "--set", "model.threads=1")
+
+
+class Daemon:
+    """The pspnetd binary.
+
+    Raises:
+        KitError: when it is missing or does not run.
+    """
+
+    def __init__(self, binary: Path) -> None:
+        self.binary = Path(binary)
+        if not self.binary.is_file():
+            raise KitError(f"{binary}: no such file; expected the pspnetd binary (cargo build --release)")
+        self.version = self._run("--version").strip()
+
+    def masks(self, model: Path, dataset: Dataset, pairs: Sequence[Pair]) -> Iterator[np.ndarray]:
+        """The class map of each picture, uint8 `[h, w]`, as `pspnetd predict` writes it."""
+        for first in range(0, len(pairs), BATCH):
+            batch = pairs[first : first + BATCH]
+            with tempfile.TemporaryDirectory() as folder:
+                pictures = _pictures(Path(folder) / "images", dataset, batch)
+                output = Path(folder) / "masks"
+                self._run("predict", "--model", model, "--output", output, *self._settings(folder), *pictures)
+                for picture in pictures:
+                    with Image.open(output / f"{picture.stem}_mask.png") as mask:
+                        yield np.array(mask, dtype=np.uint8)
+
+    def evaluate(self, model: Path, dataset: Dataset, pairs: Sequence[Pair]) -> dict[str, Any]:
+        """The object that `pspnetd eval --json` prints: `miou`, `pixel_accuracy`, `iou` by class, and more."""
+        with tempfile.TemporaryDirectory() as folder:
+            images, labels = Path(folder) / "images", Path(folder) / "labels"
+            labels.mkdir()
+            for picture, pair in zip(_pictures(images, dataset, pairs), pairs):
+                Image.fromarray(dataset.read(pair)[1]).save(labels / f"{picture.stem}.png", compress_level=1)
+            found = self._run(
+                "eval", "--model", model, "--images", images, "--labels", labels, "--json", *self._settings(folder)
+            )
+        return _parse(found, self.binary)
+
+    def bench(self, model: Path, seconds: float, picture: str = "pattern:640x480") -> dict[str, Any]:
+        """The object that `pspnetd bench --json` prints: `stages` with `infer` and its `min_ms`, one thread."""
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = ("--model", model, "--camera", picture, "--threads", 1, "--seconds", seconds, "--json")
+            return _parse(self._run("bench", *arguments, *self._settings(folder)), self.binary)
+
+    def _settings(self, folder: str) -> tuple[str, ...]:
+        # An empty file instead of the machine's own configuration, which could letterbox or use four threads.
+        empty = Path(folder) / "pspnetd.toml"
+        empty.touch()
+        return ("--config", str(empty), *MATCHING)
+
+    def _run(self, *arguments: object) -> str:
+        command = [str(self.binary), *map(str, arguments)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise KitError(f"{self.binary}: can't be run: {error}") from error
+        if done.returncode:
+            last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+            raise KitError(f"{self.binary} {arguments[0]}: exit code {done.returncode}: {last[0]}")
+        return done.stdout
+
+
+def _pictures(folder: Path, dataset: Dataset, pairs: Sequence[Pair]) -> list[Path]:
+    """The pictures under names of their own, in order: the files themselves, or copies of those that EXIF turns.
+
+    The daemon takes pictures as they are stored; labels belong to them as they are shown.
+    """
+    folder.mkdir()
+    pictures = []
+    for index, pair in enumerate(pairs):
+        with open_picture(pair.image) as opened:
+            turned = orientation(opened) != 1
+        picture = folder / f"{index:06}{'.png' if turned else pair.image.suffix}"
+        if turned:
+            Image.fromarray(dataset.read(pair)[0]).save(picture, compress_level=1)
+        else:
+            picture.symlink_to(pair.image.resolve())
+        pictures.append(picture)
+    return pictures
+
+
+def _parse(text: str, binary: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise KitError(f"{binary}: its JSON can't be read ({error}); is it of this version?") from error
+    return found

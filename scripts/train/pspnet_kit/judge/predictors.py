@@ -1,0 +1,188 @@
+"""One way to ask any model for a class map: a float checkpoint in PyTorch or a .tflite file through ai-edge-litert.
+
+The picture is resized and the logits are decoded as the daemon does it, so that only the network differs. The daemon
+itself is asked in daemon.py.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..data import ClassInfo
+from ..errors import KitError
+from .decode import decode
+from .preprocess import PixelMap, resize
+
+SUFFIXES = (".pt", ".tflite")
+
+
+class Predictor(Protocol):
+    """A model that is ready to run on pictures of any size."""
+
+    name: str
+    path: Path
+    size: tuple[int, int]
+    """Height and width of the input."""
+    classes: int
+    class_names: tuple[str, ...]
+    """Empty where the file does not tell."""
+
+    def predict(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """The class map and the confidence of a picture.
+
+        Args:
+            image: uint8 `[h, w, 3]`, RGB.
+
+        Returns:
+            uint8 `[h, w]`, and float32 `[h, w]`, the softmax probability of the class; None where it is unknown.
+        """
+        ...
+
+
+class TorchPredictor:
+    """A checkpoint, in float on the CPU. Input: (pixel - 127) / 128."""
+
+    def __init__(self, path: Path, name: str = "") -> None:
+        import torch
+
+        from ..checkpoint import load_model
+
+        self.path, self.name = path, name or default_name(path)
+        self.model, meta = load_model(path)
+        self.model.eval()
+        self.size = (int(meta["input"]["height"]), int(meta["input"]["width"]))
+        self.class_names = tuple(entry["name"] for entry in meta["classes"])
+        self.classes = len(self.class_names)
+        self._torch = torch
+
+    def logits(self, small: np.ndarray) -> Any:
+        """Logits, a float tensor `[1, classes, h / s, w / s]`, for a picture of the input's size."""
+        torch = self._torch
+        x = torch.from_numpy(np.ascontiguousarray(small.transpose(2, 0, 1)))[None].float()
+        with torch.no_grad():
+            return self.model((x - 127.0) / 128.0)
+
+    def predict(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        functional = self._torch.nn.functional
+        logits = self.logits(resize(image, *self.size))
+        full = functional.interpolate(logits, size=image.shape[:2], mode="bilinear", align_corners=False)[0]
+        confidence, mask = full.softmax(0).max(0)
+        return mask.numpy().astype(np.uint8), confidence.numpy()
+
+
+class TflitePredictor:
+    """A full-integer .tflite through ai-edge-litert (XNNPACK), one thread. Logits `[1, h / s, w / s, classes]`.
+
+    Raises:
+        KitError: when the file is no such model.
+    """
+
+    def __init__(self, path: Path, name: str = "") -> None:
+        self.path, self.name = path, name or default_name(path)
+        self.interpreter = _interpreter(path)
+        inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise KitError(f"{path}: {len(inputs)} inputs and {len(outputs)} outputs; expected one of each")
+        self._input, self._output = inputs[0], outputs[0]
+        _check_end(path, "input", self._input, channels=3)
+        _check_end(path, "output", self._output, channels=None)
+        _, height, width, _ = (int(side) for side in self._input["shape"])
+        self.size = (height, width)
+        self.classes = int(self._output["shape"][3])
+        self.scale = float(self._output["quantization"][0])
+        manifest = manifest_beside(path)
+        entry = manifest.get("input", {})
+        scale, zero_point = self._input["quantization"]
+        signed = self._input["dtype"] == np.int8
+        self.pixel_map = PixelMap.new(signed, scale, zero_point, entry.get("mean"), entry.get("std"))
+        self.class_names = tuple(entry["name"] for entry in manifest.get("classes", ()))
+
+    def run(self, tensor: np.ndarray) -> np.ndarray:
+        """Logits `[h / s, w / s, classes]`, int8 or uint8, for an input tensor `[1, h, w, 3]`."""
+        self.interpreter.set_tensor(self._input["index"], tensor)
+        self.interpreter.invoke()
+        return self.interpreter.get_tensor(self._output["index"])[0]
+
+    def predict(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        logits = self.run(self.pixel_map.apply(resize(image, *self.size)))
+        return decode(logits, image.shape[0], image.shape[1], self.scale)
+
+
+def open_predictor(path: Path, name: str = "") -> Predictor:
+    """The predictor for a .pt or .tflite file; `name` is what tables call it, else after the file.
+
+    Raises:
+        KitError: when the file is missing or no model of these kinds.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise KitError(f"{path}: no such file; expected a checkpoint (.pt) or a model (.tflite)")
+    if path.suffix == ".pt":
+        return TorchPredictor(path, name)
+    if path.suffix == ".tflite":
+        return TflitePredictor(path, name)
+    raise KitError(f"{path}: expected a checkpoint (.pt) or a model (.tflite)")
+
+
+def check_classes(predictor: Predictor, classes: Sequence[ClassInfo], root: Path) -> None:
+    """Refuses a model whose classes are not those of the data.
+
+    Raises:
+        KitError: naming the first difference.
+    """
+    names = [entry.name for entry in classes]
+    if predictor.classes != len(names):
+        raise KitError(
+            f"{predictor.path}: has {predictor.classes} classes, {root} has {len(names)} ({', '.join(names)})"
+        )
+    for index, (own, other) in enumerate(zip(predictor.class_names, names)):
+        if own != other:
+            raise KitError(f"{predictor.path}: class {index} is {own!r}, in {root} it is {other!r}")
+
+
+def manifest_beside(path: Path) -> dict[str, Any]:
+    """What pspnetd reads beside a model: `<stem>.toml`, or a manifest.toml that does not name another file; else {}.
+
+    Raises:
+        KitError: when it is no TOML.
+    """
+    own, shared = path.with_suffix(".toml"), path.with_name("manifest.toml")
+    for candidate in (own, shared):
+        if not candidate.is_file():
+            continue
+        try:
+            manifest = tomllib.loads(candidate.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise KitError(f"{candidate}: {error}") from error
+        other = manifest.get("file", {}).get("path", "")
+        return manifest if candidate == own or other in ("", path.name) else {}
+    return {}
+
+
+def default_name(path: Path) -> str:
+    """What tables call a model: the file's stem, or its folder where the file is called as all of them are."""
+    return path.resolve().parent.name if path.stem in ("model", "best", "last", "checkpoint") else path.stem
+
+
+def _interpreter(path: Path) -> Any:
+    try:
+        from ..export.runner import TfliteRunner
+    except ImportError:
+        raise KitError(f"{path}: running it needs ai-edge-litert: pip install ai-edge-litert") from None
+    return TfliteRunner(path, threads=1).interpreter
+
+
+def _check_end(path: Path, end: str, tensor: dict[str, Any], channels: int | None) -> None:
+    shape = [int(side) for side in tensor["shape"]]
+    kind = np.dtype(tensor["dtype"]).name
+    fits = len(shape) == 4 and shape[0] == 1 and (shape[3] == channels if channels else 2 <= shape[3] <= 255)
+    if kind not in ("int8", "uint8") or not fits:
+        wanted = f"[1, h, w, {channels or 'classes'}]"
+        raise KitError(f"{path}: {end} {kind} {shape}: expected int8 or uint8 {wanted}")
+    if not tensor["quantization"][0] > 0:
+        raise KitError(f"{path}: {end} has no quantisation scale; expected a full-integer model")

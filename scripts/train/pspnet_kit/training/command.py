@@ -1,0 +1,53 @@
+"""What `kit train`, `kit distil` and `kit qat` share: their arguments and the run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from ..errors import KitError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of every kind of training."""
+    parser.add_argument("recipe", type=Path, help="TOML file, see scripts/train/recipes")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and curves")
+    parser.add_argument("--data", help="the data set's folder (data.root)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run that is in --out")
+    parser.add_argument("--set", action="append", default=[], metavar="TABLE.KEY=VALUE", help="override the recipe")
+    parser.add_argument("--processes", type=int, default=1, help="on this machine; torchrun does it for many (default: 1)")
+    parser.add_argument("--plain", action="store_true", help="without the fast CPU kernels")
+
+
+def train(args: argparse.Namespace, overrides: list[str]) -> None:
+    """Runs the recipe; under torchrun every process comes here."""
+    if args.processes > 1 and "WORLD_SIZE" not in os.environ:
+        _start_processes(args.processes)
+        return
+    from .. import recipe
+    from .device import join, leave
+    from .loop import Trainer
+
+    if args.data:
+        overrides = [*overrides, f"data.root={json.dumps(args.data)}"]
+    plan = recipe.read(args.recipe, [*args.set, *overrides])
+    ranks = join()
+    try:
+        Trainer(plan, args.out, ranks, args.resume, not args.plain).run()
+    finally:
+        leave()
+
+
+def _start_processes(count: int) -> None:
+    """This same command again, `count` times, as torchrun starts it. Each takes its share of the processors."""
+    threads = str(max((os.cpu_count() or 1) // count, 1))
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "pspnet_kit"]
+    status = subprocess.call(
+        [sys.executable, *launcher, *sys.argv[1:]], env={"OMP_NUM_THREADS": threads, **os.environ}
+    )
+    if status:
+        raise KitError(f"a training process ended with status {status}: its message is above")

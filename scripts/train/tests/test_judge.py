@@ -1,0 +1,99 @@
+"""`kit judge` and `kit ablation` from their arguments to what they write."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+from built import camvid, pspnetd
+from PIL import Image
+from tiny_tflite import convolution
+
+from pspnet_kit.commands import ablation, judge
+from pspnet_kit.errors import KitError
+from pspnet_kit.judge import judgement
+
+
+def call(command: object, *arguments: object) -> None:
+    parser = argparse.ArgumentParser()
+    command.configure(parser)  # type: ignore[attr-defined]
+    command.run(parser.parse_args([str(argument) for argument in arguments]))  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A data set of two pictures, and in it a model of 11 classes that answers the first one everywhere."""
+    convolution(camvid(tmp_path) / "sky.tflite", 8, 12, classes=11)
+    return tmp_path
+
+
+def test_everything_is_written(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = {name: root / f"{name}.png" for name in ("gallery", "reliability", "plot")}
+    options = [part for name, path in outputs.items() for part in (f"--{name}", path)]
+    timing = ("--speed", "--rounds", 1, "--seconds", 0.001)
+    models = (root / "sky.tflite", f"again={root / 'sky.tflite'}")
+    call(judge, *models, "--data", root, *timing, *options, "--json", root / "all.json")
+    told = json.loads((root / "all.json").read_text())
+    assert [model["name"] for model in told["models"]] == ["sky", "again"]
+    # Three bands of one size, all called the first: 1/3 of the pixels, and nothing for the two others.
+    assert told["models"][0]["miou"] == pytest.approx(1 / 9)
+    assert told["models"][0]["macs"] == 4 * 6 * 11 * 27
+    assert told["models"][0]["speed"]["engine"] == "LiteRT, CPU time"
+    assert all(Image.open(path).width > 1000 for path in outputs.values())
+    assert ["mIoU", "11.11", "11.11"] in [line.split() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_only_and_limit_choose_pictures(root: Path) -> None:
+    for options in (("--only", "b"), ("--without", "a"), ("--limit", 1)):
+        call(judge, root / "sky.tflite", "--data", root, *options, "--json", root / "all.json")
+        assert json.loads((root / "all.json").read_text())["models"][0]["pictures"] == 1
+
+
+def test_a_daemon_that_disagrees_ends_in_an_error(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = (root / "sky.tflite", "--data", root, "--pspnetd", pspnetd())
+    call(judge, *arguments)
+    monkeypatch.setattr(judgement, "MOST_DISAGREEMENT", -1.0)
+    with pytest.raises(KitError, match=r"sky\.tflite: 0 of 384 pixels differ"):
+        call(judge, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--plot", "plot.png"), "--plot needs --speed"),
+        (("--gallery", "nowhere/gallery.png"), "no folder"),
+        (("--engine", "pspnetd"), "needs --pspnetd"),
+        (("--limit", "0"), "expected at least 1"),
+        (("--rounds", "0"), "expected at least 1"),
+        (("--gallery-pictures", "0"), "expected at least 1"),
+    ],
+)
+def test_mistakes_are_told_at_once(root: Path, arguments: tuple[str, str], message: str) -> None:
+    with pytest.raises(KitError, match=message):
+        call(judge, root / "sky.tflite", "--data", root, *arguments)
+
+
+def test_a_file_that_is_no_model_is_named(root: Path) -> None:
+    with pytest.raises(KitError, match=r"notes\.txt: expected a checkpoint"):
+        call(judge, root / "notes.txt", "--data", root)
+
+
+def test_the_table_goes_into_the_document(root: Path) -> None:
+    (root / "list.toml").write_text('[[row]]\nname = "sky"\nmodel = "sky.tflite"\nnote = "all sky"\n')
+    document = root / "models.md"
+    document.write_text("# Models\n<!-- ablation -->\n<!-- /ablation -->\nend\n")
+    options = ("--rounds", 1, "--seconds", 0.001, "--docs", document, "--plot", root / "plot.png")
+    call(ablation, root / "list.toml", "--data", root, *options)
+    text = document.read_text()
+    assert text.startswith("# Models\n<!-- ablation -->\nMeasured") and text.endswith("<!-- /ablation -->\nend\n")
+    assert "| sky | 11.11 |" in text and "| all sky |" in text
+    assert (root / "plot.png").is_file()
+
+
+def test_a_document_without_markers_is_refused_before_judging(root: Path) -> None:
+    (root / "list.toml").write_text('[[row]]\nname = "sky"\nmodel = "sky.tflite"\n')
+    (root / "models.md").write_text("# Models\n")
+    with pytest.raises(KitError, match=r"models\.md: expected one line"):
+        call(ablation, root / "list.toml", "--data", root, "--docs", root / "models.md")
