@@ -148,7 +148,16 @@ def pictures_in(folder, count):
 def test_the_command_quantises_a_checkpoint(tmp_path, capsys):
     saved(tmp_path / "best.pt")
     folder = pictures_in(tmp_path / "pictures", 3)
-    run(tmp_path / "best.pt", "--calibration", folder, "--out", tmp_path / "model.tflite", "--nearest", "--input", "int8")
+    run(
+        tmp_path / "best.pt",
+        "--calibration",
+        folder,
+        "--out",
+        tmp_path / "model.tflite",
+        "--nearest",
+        "--input",
+        "int8",
+    )
     told = capsys.readouterr().out
     assert "bytes" in told and "int8 against float32 on 3 pictures" in told
     assert TfliteRunner(tmp_path / "model.tflite").input["dtype"] == np.int8
@@ -165,9 +174,7 @@ def test_the_command_takes_the_ranges_that_were_trained(tmp_path):
     assert (np.abs(got - expected) > 1e-4).mean() <= 0.001
 
 
-@pytest.mark.parametrize(
-    ("count", "message"), [(None, "needs pictures"), (0, "no CamVid layout|no pictures|layout"), (1, "one picture")]
-)
+@pytest.mark.parametrize(("count", "message"), [(None, "needs pictures"), (0, "no data set"), (1, "one picture")])
 def test_the_command_refuses_too_few_pictures(tmp_path, count, message):
     saved(tmp_path / "best.pt")
     more = [] if count is None else ["--calibration", pictures_in(tmp_path / "pictures", count)]

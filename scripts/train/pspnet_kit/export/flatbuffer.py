@@ -39,7 +39,7 @@ INT8_VERSIONS = {"int8": 2, "int16": 3}
 class Quant:
     """real = scale * (quantised - zero_point); several scales mean one per channel of dimension `axis`."""
 
-    scale: float | Sequence[float] | NDArray[np.float64]
+    scale: float | Sequence[float] | NDArray[np.floating[Any]]
     zero_point: int = 0
     axis: int = 0
 
