@@ -53,6 +53,7 @@ def test_versions_that_old_compilers_take(ir):
         "AVERAGE_POOL_2D": 2,
         "RESIZE_BILINEAR": 2,
         "CONCATENATION": 2,
+        "TILE": 1,
     }
     assert versions(to_bytes(ir, "test", "int8")) == expected
     assert versions(to_bytes(ir, "test", "uint8")) == {**expected, "QUANTIZE": 1}
