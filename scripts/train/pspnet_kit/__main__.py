@@ -14,7 +14,8 @@ from .errors import KitError
 
 def main(arguments: list[str]) -> int:
     """Runs one command; the exit status is 1 for what the user can mend, 2 for wrong arguments."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger(__package__).setLevel(logging.INFO)
     names = sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
     parser = argparse.ArgumentParser(prog="kit", description="Trains, compresses and judges models for pspnetd.")
     table = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
