@@ -280,6 +280,13 @@ class Graph:
         version = 3 if not align_corners else 2 if dtype == "int8" else 1
         return self.op("RESIZE_BILINEAR", version, [x, size], out, options)
 
+    def tile(self, name: str, x: int, height: int, width: int, dtype: str, quant: Quant | None) -> int:
+        """Repeats a 1x1 map."""
+        n, _, _, c = self.shape(x)
+        times = self.constant(f"{name}/times", [1, height, width, 1], "int32")
+        out = self.tensor(name, dtype, [n, height, width, c], quant)
+        return self.op("TILE", 1, [x, times], out, schema.TileOptionsT())
+
     def concatenation(self, name: str, inputs: Sequence[int], dtype: str, quant: Quant | None) -> int:
         """Along the channels; of int8, all `inputs` must have the scale and zero point of the output."""
         n, h, w, _ = self.shape(inputs[0])

@@ -81,6 +81,9 @@ class Writer:
             return self.file.pad(name, x, dtype, quant, node.pads)
         if isinstance(node, Resize):
             height, width, _ = node.shape
+            if self.file.shape(x)[1:3] == [1, 1]:
+                # Edge TPU compilers leave a resize from 1x1 to the CPU, and all behind it; on CPUs both are as fast.
+                return self.file.tile(name, x, height, width, dtype, quant)
             return self.file.resize_bilinear(
                 x, height, width, dtype, quant, name=name, size_name=f"{name}/size", align_corners=True
             )
