@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from ..errors import KitError
@@ -43,11 +46,36 @@ def train(args: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def _start_processes(count: int) -> None:
-    """This same command again, `count` times, as torchrun starts it. Each takes its share of the processors."""
-    threads = str(max((os.cpu_count() or 1) // count, 1))
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "pspnet_kit"]
-    status = subprocess.call(
-        [sys.executable, *launcher, *sys.argv[1:]], env={"OMP_NUM_THREADS": threads, **os.environ}
-    )
-    if status:
-        raise KitError(f"a training process ended with status {status}: its message is above")
+    """This same command again, `count` times, with torchrun's environment; each takes its share of the processors.
+
+    Not torchrun itself: that of PyTorch 1.13 starts nothing under Python 3.11.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {
+        "OMP_NUM_THREADS": str(max((os.cpu_count() or 1) // count, 1)),
+        **os.environ,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(count),
+    }
+    command = [sys.executable, "-m", "pspnet_kit", *sys.argv[1:]]
+    processes: list[subprocess.Popen[bytes]] = []
+    # A termination ends the others too.
+    former = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        for rank in range(count):
+            own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            processes.append(subprocess.Popen(command, env={**shared, **own}))
+        while not any(process.poll() for process in processes) and None in [p.returncode for p in processes]:
+            time.sleep(0.2)
+        failed = [process.returncode for process in processes if process.returncode]
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()
+        signal.signal(signal.SIGTERM, former)
+    if failed:
+        raise KitError(f"a training process ended with status {failed[0]}: its message is above")
