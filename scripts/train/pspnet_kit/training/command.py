@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -22,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", help="the data set's folder (data.root)")
     parser.add_argument("--resume", action="store_true", help="go on with the run that is in --out")
     parser.add_argument("--set", action="append", default=[], metavar="TABLE.KEY=VALUE", help="override the recipe")
-    parser.add_argument("--processes", type=int, default=1, help="on this machine; torchrun does it for many (default: 1)")
+    parser.add_argument("--processes", type=int, default=1, help="on this machine; torchrun starts those of many (default: 1)")
     parser.add_argument("--plain", action="store_true", help="without the fast CPU kernels")
 
 
@@ -46,13 +45,10 @@ def train(args: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def _start_processes(count: int) -> None:
-    """This same command again, `count` times, with torchrun's environment; each takes its share of the processors.
-
-    Not torchrun itself: that of PyTorch 1.13 starts nothing under Python 3.11.
-    """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    """This same command again, `count` times, told of each other as torchrun does. If one fails, the others are ended."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     shared = {
         "OMP_NUM_THREADS": str(max((os.cpu_count() or 1) // count, 1)),
         **os.environ,
@@ -61,21 +57,18 @@ def _start_processes(count: int) -> None:
         "WORLD_SIZE": str(count),
     }
     command = [sys.executable, "-m", "pspnet_kit", *sys.argv[1:]]
-    processes: list[subprocess.Popen[bytes]] = []
-    # A termination ends the others too.
-    former = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    processes = [
+        subprocess.Popen(command, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(count)
+    ]
     try:
-        for rank in range(count):
-            own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-            processes.append(subprocess.Popen(command, env={**shared, **own}))
-        while not any(process.poll() for process in processes) and None in [p.returncode for p in processes]:
+        while any(process.poll() is None for process in processes):
+            if failed := [process for process in processes if process.poll()]:
+                raise KitError(f"a training process ended with status {failed[0].returncode}: its message is above")
             time.sleep(0.2)
-        failed = [process.returncode for process in processes if process.returncode]
     finally:
         for process in processes:
             process.terminate()
         for process in processes:
             process.wait()
-        signal.signal(signal.SIGTERM, former)
-    if failed:
-        raise KitError(f"a training process ended with status {failed[0]}: its message is above")
+    if status := max(process.returncode for process in processes):
+        raise KitError(f"a training process ended with status {status}: its message is above")
