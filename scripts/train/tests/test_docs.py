@@ -81,3 +81,9 @@ def test_every_command_line_is_understood(page: str) -> None:
     for line in found:
         name, *arguments = shlex.split(line)
         parser(name).parse_args(arguments)
+
+
+def test_the_recipe_for_few_pictures_fits_the_checkpoint_that_it_may_start_from() -> None:
+    own, shipped = (recipe.read(KIT / f"recipes/{name}.toml", []) for name in ("own", "street-fast"))
+    assert own.model == shipped.model
+    assert own.train.size == shipped.train.size
