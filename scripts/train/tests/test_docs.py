@@ -1,4 +1,4 @@
-"""The pages about training say all that there is: every command and option, every key of a recipe, nothing that is gone."""
+"""The pages about training say all that there is, every command and every key of a recipe, and nothing that is gone."""
 
 from __future__ import annotations
 
