@@ -5,7 +5,7 @@
 #
 # The options go to edgetpu_compiler as they are, for example --out_dir DIR (the current directory otherwise) or
 # --min_runtime_version 14. Where there is no edgetpu_compiler, check_edgetpu.py judges the model by the documented rules
-# instead (PYTHON names the interpreter that has its packages, python3 otherwise).
+# instead (PYTHON names the interpreter that has its packages; otherwise that of scripts/train/setup, else python3).
 #
 # Exit status: 0 compiled, every operator on the Edge TPU; 1 some operators run on the CPU; 2 wrong arguments or an
 # unreadable model; 3 nothing was compiled: the compiler failed, or there is none and the rules have nothing against it.
@@ -54,10 +54,11 @@ compile() {
 }
 
 judge_by_rules() {
-    local status=0
+    local status=0 python=$ROOT/.train/bin/python
+    [ -x "$python" ] || python=python3
     say "there is no edgetpu_compiler here: it is a Debian package for x86-64 in Coral's apt repository, see $DOCUMENTATION"
     say "judging by the documented rules instead"
-    "${PYTHON:-python3}" "$(dirname "${BASH_SOURCE[0]}")/check_edgetpu.py" "$model" || status=$?
+    "${PYTHON:-$python}" "$(dirname "${BASH_SOURCE[0]}")/check_edgetpu.py" "$model" || status=$?
     [ "$status" = 0 ] || exit "$status"
     say "nothing was compiled"
     exit 3
