@@ -1,7 +1,7 @@
 """The ablation table of docs/models.md: every model of a list judged, costed and timed in one run.
 
 The list is a TOML file with one `[[row]]` per model: `name`, `model` (a .pt or .tflite, relative to the list), and if
-wanted `note` and `command`. `reference` names the row that speed refers to, `plot` the rows that the plot shows.
+wanted `note` and `command`. `reference` names the row that speed refers to, `plot = false` keeps a row out of the plot.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -60,15 +61,19 @@ def _start_processes(count: int) -> None:
     processes = [
         subprocess.Popen(command, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(count)
     ]
+    # Ends the others with this one: without it, a service manager's SIGTERM would leave them running.
+    former = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         while any(process.poll() is None for process in processes):
-            if failed := [process for process in processes if process.poll()]:
-                raise KitError(f"a training process ended with status {failed[0].returncode}: its message is above")
+            if any(process.poll() for process in processes):
+                break
             time.sleep(0.2)
+        failed = [process.returncode for process in processes if process.poll()]
     finally:
         for process in processes:
             process.terminate()
         for process in processes:
             process.wait()
-    if status := max(process.returncode for process in processes):
-        raise KitError(f"a training process ended with status {status}: its message is above")
+        signal.signal(signal.SIGTERM, former)
+    if failed:
+        raise KitError(f"a training process ended with status {failed[0]}: its message is above")
