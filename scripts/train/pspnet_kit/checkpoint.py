@@ -47,11 +47,13 @@ def read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise KitError(f"{path}: no such checkpoint")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        file = io.BytesIO(path.read_bytes())
     except OSError as error:
         raise KitError(f"{path}: can't be read: {error.strerror or error}") from error
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        # What the unpickler raises at foreign bytes is anything: KeyError, IndexError, UnicodeDecodeError and more.
+        # At foreign or torn bytes PyTorch raises whatever it stumbles over, by version: KeyError, OSError and more.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise KitError(f"{path}: not a checkpoint of this kit, or damaged ({reason})") from error
     if not isinstance(content, dict) or set(content) != {"structure", "tensors"}:
