@@ -58,7 +58,7 @@ def test_a_smaller_crop_is_a_window_of_the_picture() -> None:
         places = np.argwhere((windows == y.numpy()).all((2, 3)))
         assert len(places)
         top, left = places[0]
-        wanted = [to_input(image[t : t + 16, l : l + 24].astype(np.uint8)) for t, l in places]
+        wanted = [to_input(image[r : r + 16, c : c + 24].astype(np.uint8)) for r, c in places]
         assert any(torch.allclose(x, w) for w in wanted)
         corners.add((int(top), int(left)))
     assert len(corners) > 3
@@ -85,7 +85,8 @@ def test_scale_is_of_the_picture_against_the_input() -> None:
     # Twice as large: a crop of the input's size shows half of the height and of the width.
     image, _ = quarters(64, 96)
     ramp = np.arange(96, dtype=np.uint8)[None].repeat(64, 0)
-    _, y = geometry(image, ramp, (64, 96), (64, 96), dataclasses.replace(NOTHING, scale=(2.0, 2.0)), np.random.default_rng(1))
+    twice = dataclasses.replace(NOTHING, scale=(2.0, 2.0))
+    _, y = geometry(image, ramp, (64, 96), (64, 96), twice, np.random.default_rng(1))
     assert len(torch.unique(y)) == 48
     # And a picture that is twice as large as the input is taken down to it.
     big = np.zeros((128, 192, 3), np.uint8)

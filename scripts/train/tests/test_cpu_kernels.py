@@ -1,4 +1,7 @@
-"""The fast kernels against PyTorch's own operators. Whole numbers up to 256 are exact in bfloat16, so sums of them are too."""
+"""The fast kernels against PyTorch's own operators.
+
+Whole numbers up to 256 are exact in bfloat16: where all sums are such numbers, results must be equal.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +48,9 @@ def test_depthwise_is_conv2d(kernels: Any, kernel: int, stride: int, channels: i
     assert found.dtype == torch.bfloat16 and found.shape == wanted.shape
     assert torch.equal(found.float(), wanted)
     gradient = whole(*wanted.shape, seed=2)
-    for mine, theirs in zip(torch.autograd.grad(found, own, gradient.bfloat16()), torch.autograd.grad(wanted, reference, gradient)):
-        assert torch.equal(mine.float(), theirs)
+    mine = torch.autograd.grad(found, own, gradient.bfloat16())
+    for one, other in zip(mine, torch.autograd.grad(wanted, reference, gradient)):
+        assert torch.equal(one.float(), other)
 
 
 @pytest.mark.parametrize("relu6", [True, False])

@@ -65,7 +65,7 @@ def read(path: Path) -> Dataset:
 
 
 def default_color(index: int) -> str:
-    """The colour of a class that names none: PALETTE in its order, then dark, then pale; from the 25th class it repeats.
+    """The colour of a class that names none: PALETTE in its order, then dark, then pale, then from the start again.
 
     Dark is half of each channel, pale is half way to white.
     """

@@ -30,7 +30,7 @@ CALIBRATION = 4
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of every command that makes one model of another."""
     group = parser.add_argument_group("to compare the model before with the one after")
-    group.add_argument("--compare", type=Path, metavar="DATASET", help="data set to judge both on; their speed is measured too")
+    group.add_argument("--compare", type=Path, metavar="DATASET", help="data set to judge both on; they are timed too")
     group.add_argument("--compare-split", default="val", metavar="SPLIT", help="default: %(default)s")
     group.add_argument("--compare-only", nargs="+", default=(), metavar="PATTERN", help="file name patterns")
 
