@@ -129,8 +129,11 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The model that runs when none is configured: the first `models/*/model.tflite`, by name, in the installed place, in
-/// the folders above the program (a build tree), or in the current folder.
+/// The model to take where there are several and none is named: it suits every board.
+const PREFERRED: &str = "street-fast";
+
+/// The model that runs when none is configured: `models/street-fast`, or else the first `models/*/model.tflite` by name,
+/// in the installed place, in the folders above the program (a build tree), or in the current folder.
 ///
 /// # Errors
 /// When there is none, with the places that were searched.
@@ -151,7 +154,7 @@ fn first_model(place: &Path) -> Option<PathBuf> {
         .filter_map(|entry| Some(entry.ok()?.path().join("model.tflite")))
         .filter(|path| path.is_file())
         .collect();
-    models.sort();
+    models.sort_by_key(|path| (!path.parent().is_some_and(|folder| folder.ends_with(PREFERRED)), path.clone()));
     models.into_iter().next()
 }
 
@@ -164,6 +167,22 @@ mod tests {
         let path = folder.path().join("model.tflite");
         std::fs::write(&path, bytes).unwrap();
         (folder, path)
+    }
+
+    #[test]
+    fn the_preferred_model_comes_first_then_the_alphabet() {
+        let folder = tempfile::tempdir().unwrap();
+        let add = |name: &str| {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+            std::fs::write(folder.path().join(name).join("model.tflite"), b"").unwrap();
+        };
+        let chosen = || first_model(folder.path()).map(|path| path.strip_prefix(folder.path()).unwrap().to_owned());
+        assert_eq!(chosen(), None);
+        add("street-nano");
+        add("street-accurate");
+        assert_eq!(chosen().unwrap(), Path::new("street-accurate/model.tflite"));
+        add("street-fast");
+        assert_eq!(chosen().unwrap(), Path::new("street-fast/model.tflite"));
     }
 
     #[test]

@@ -14,7 +14,15 @@ from pspnet_kit.model.blocks import ConvBN
 SIZE = (48, 64)
 PLAIN = Architecture(4, stages=4, bins=(1, 2), bin_channels=7, head_channels=13)
 SKIP = Architecture(
-    4, stages=5, stride=16, bins=(1,), bin_channels=8, head_channels=16, skip_stride=8, skip_channels=9, refine_channels=12
+    4,
+    stages=5,
+    stride=16,
+    bins=(1,),
+    bin_channels=8,
+    head_channels=16,
+    skip_stride=8,
+    skip_channels=9,
+    refine_channels=12,
 )
 
 
@@ -33,8 +41,8 @@ def settle(model: nn.Module) -> None:
             nn.init.normal_(module.conv.weight, 0, (2 / fan_in) ** 0.5)
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.3, 0.3)
-            nn.init.uniform_(module.running_var, 0.3, 1)
-            nn.init.uniform_(module.weight, 0.7, 1.5)
+            nn.init.uniform_(module.running_var, 0.7, 1.3)
+            nn.init.uniform_(module.weight, 0.6, 1.1)
             nn.init.uniform_(module.bias, -0.5, 0.5)
 
 

@@ -52,13 +52,22 @@ def test_strided_convolutions_are_padded_as_tensorflow_does():
     assert isinstance(stem, Conv)
     assert (stem.padding, stem.pads, stem.stride, stem.activation) == ("SAME", (0, 1, 0, 1), (2, 2), "relu6")
     assert stem.shape == (24, 32, 32)
-    wide = [node for node in graph.convolutions if node.depthwise and node.weight.shape[2] == 5 and node.stride == (2, 2)]
+    wide = [
+        node for node in graph.convolutions if node.depthwise and node.weight.shape[2] == 5 and node.stride == (2, 2)
+    ]
     assert [node.pads for node in wide] == [(1, 2, 1, 2)]
 
 
 @pytest.mark.parametrize(
     ("size", "kernel", "stride", "dilation", "pads"),
-    [(6, 3, 1, 1, (1, 1)), (6, 3, 2, 1, (0, 1)), (7, 3, 2, 1, (1, 1)), (6, 5, 2, 1, (1, 2)), (6, 3, 1, 2, (2, 2)), (6, 1, 2, 1, (0, 0))],
+    [
+        (6, 3, 1, 1, (1, 1)),
+        (6, 3, 2, 1, (0, 1)),
+        (7, 3, 2, 1, (1, 1)),
+        (6, 5, 2, 1, (1, 2)),
+        (6, 3, 1, 2, (2, 2)),
+        (6, 1, 2, 1, (0, 0)),
+    ],
 )
 def test_same_pads(size, kernel, stride, dilation, pads):
     assert same_pads(size, kernel, stride, dilation) == pads
@@ -91,7 +100,9 @@ def test_batch_norm_folds_by_hand():
 def test_a_convolution_split_into_three_is_a_chain_of_convolutions():
     model = settled(PLAIN)
     channels = model.head.conv.in_channels
-    model.head.conv = nn.Sequential(nn.Conv2d(channels, 5, 1, bias=False), nn.Conv2d(5, 3, 3, padding=1), nn.Conv2d(3, 13, 1))
+    model.head.conv = nn.Sequential(
+        nn.Conv2d(channels, 5, 1, bias=False), nn.Conv2d(5, 3, 3, padding=1), nn.Conv2d(3, 13, 1)
+    )
     graph = assert_same(model, inputs(2))
     chain = [node for node in graph.convolutions if node.module.startswith("head")]
     assert [node.activation for node in chain] == ["none", "none", "relu6"]

@@ -40,7 +40,7 @@ def test_an_empty_set_is_refused(force):
 
 
 def test_pictures_of_another_size_are_refused():
-    graph = trace(nn.Conv2d(3, 2, 1), torch.zeros(1, 3, 8, 8))
+    graph = trace(nn.Sequential(nn.Conv2d(3, 2, 1)), torch.zeros(1, 3, 8, 8))
     with pytest.raises(KitError, match=r"calibration picture 1 is uint8 \(8, 9, 3\)"):
         quantise(graph, [np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8)])
     with pytest.raises(KitError, match="one picture"):
@@ -77,7 +77,7 @@ def test_rounding_stays_in_int8():
 
 
 def test_covariance_of_a_pointwise_convolution():
-    conv = nn.Conv2d(2, 1, 1)
+    conv = nn.Sequential(nn.Conv2d(2, 1, 1))
     x = torch.tensor([[[[1.0, 3.0]], [[2.0, -2.0]]]])
     node = trace(conv, x).convolutions[0]
     # Means 2 and 0; deviations (-1, 1) and (2, -2).
@@ -85,13 +85,13 @@ def test_covariance_of_a_pointwise_convolution():
 
 
 def test_a_depthwise_convolution_has_one_covariance_per_channel():
-    node = trace(nn.Conv2d(3, 3, 3, padding=1, groups=3), torch.zeros(1, 3, 4, 4)).convolutions[0]
+    node = trace(nn.Sequential(nn.Conv2d(3, 3, 3, padding=1, groups=3)), torch.zeros(1, 3, 4, 4)).convolutions[0]
     assert covariance(node, torch.randn(2, 3, 4, 4)).shape == (3, 9, 9)
 
 
 def test_compensated_rounding_changes_outputs_less_than_nearest():
     torch.manual_seed(0)
-    conv = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+    conv = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False))
     x = inputs(2)
     node = trace(conv, x[:1]).convolutions[0]
     scales = weight_scales(node.weight, node.bias, 1 / 128) * 16  # coarse, so that the difference shows
@@ -130,7 +130,9 @@ def test_groups_of_one_range_have_one_scale():
 
 def test_quantised_weights_are_those_of_the_graph():
     graph = trace(settled(PLAIN), inputs(1))
-    ir = quantise_graph(graph, {group: (-1.0, 1.0) for group in set(graph.range_groups().values()) - {graph.input.name}})
+    ir = quantise_graph(
+        graph, {group: (-1.0, 1.0) for group in set(graph.range_groups().values()) - {graph.input.name}}
+    )
     for node in graph:
         if isinstance(node, Conv):
             q = ir.weights[node.name]

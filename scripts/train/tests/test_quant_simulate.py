@@ -49,7 +49,21 @@ def test_add_rescales_both_sides():
 
 
 def test_convolution_in_whole_numbers():
-    node = Conv("c", ("x",), (1, 2, 1), torch.zeros(1, 2, 1, 1), torch.zeros(1), False, (1, 1), (1, 1), (0, 0, 0, 0), "SAME", "none", "c", None)
+    node = Conv(
+        "c",
+        ("x",),
+        (1, 2, 1),
+        torch.zeros(1, 2, 1, 1),
+        torch.zeros(1),
+        False,
+        (1, 1),
+        (1, 1),
+        (0, 0, 0, 0),
+        "SAME",
+        "none",
+        "c",
+        None,
+    )
     q = QuantisedWeights(np.array([[[[3]], [[-2]]]], np.int8), np.array([0.5], np.float32), np.array([10], np.int32))
     x = torch.tensor([[[[5, -1]], [[2, 127]]]], dtype=torch.int32)
     # (5 - 1) * 3 - 2 * (2 - 1) + 10 = 20 and (-1 - 1) * 3 - 2 * (127 - 1) + 10 = -248, times 0.1 * 0.5 / 0.2 = 0.25.
@@ -76,12 +90,16 @@ def resnet_like() -> nn.Module:
 def factorised() -> nn.Module:
     model = settled(PLAIN)
     channels = model.head.conv.in_channels
-    model.head.conv = nn.Sequential(nn.Conv2d(channels, 5, 1, bias=False), nn.Conv2d(5, 3, 3, padding=1), nn.Conv2d(3, 13, 1))
+    model.head.conv = nn.Sequential(
+        nn.Conv2d(channels, 5, 1, bias=False), nn.Conv2d(5, 3, 3, padding=1), nn.Conv2d(3, 13, 1)
+    )
     return model
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: settled(PLAIN), lambda: settled(SKIP), resnet_like, factorised], ids=["plain", "skip", "resnet", "factorised"]
+    "make",
+    [lambda: settled(PLAIN), lambda: settled(SKIP), resnet_like, factorised],
+    ids=["plain", "skip", "resnet", "factorised"],
 )
 def test_the_interpreter_computes_the_same(make, tmp_path):
     ir = quantise(trace(make(), inputs(1)), pictures(3))

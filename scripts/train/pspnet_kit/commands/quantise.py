@@ -34,14 +34,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--split", default="train", help="of the data sets (default: train)")
     parser.add_argument("--pictures", type=int, default=100, help="how many are taken, evenly spread (default: 100)")
-    parser.add_argument("--input", choices=("uint8", "int8"), default="uint8", help="type of the file's input (default: uint8)")
+    parser.add_argument("--input", choices=("uint8", "int8"), default="uint8", help="the file's input (default: uint8)")
     parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="instead of the checkpoint's")
     parser.add_argument(
         "--method", choices=("minmax", "average", "percentile", "mse"), default="mse",
         help="how the range of a tensor is chosen (default: mse)",
     )  # fmt: skip
     parser.add_argument("--percentile", type=float, default=99.99, help="for --method percentile (default: 99.99)")
-    parser.add_argument("--nearest", action="store_true", help="round weights to nearest, not for the least change of outputs")
+    parser.add_argument(
+        "--nearest", action="store_true", help="round weights plainly, not for the least change of outputs"
+    )
     parser.add_argument("--keep-biases", action="store_true", help="without the correction of biases")
     parser.add_argument("--force", action="store_true", help="calibrate on a single picture")
     add_arguments(parser)
@@ -121,7 +123,7 @@ def list_pictures(place: Path, split: str) -> list[Path]:
 
     if not place.is_dir():
         raise KitError(f"{place}: no such folder")
-    plain = sorted(path for path in place.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+    plain = sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     return plain or [pair.image for pair in open_dataset(place).pairs(split)]
 
 
@@ -136,7 +138,7 @@ def compare(reference: TfliteRunner, quantised: TfliteRunner, pictures: NDArray[
     same = float((exact.argmax(-1) == rounded.argmax(-1)).mean()) * 100
     return (
         f"int8 against float32 on {len(pictures)} pictures: logits {signal_to_noise(exact, rounded):.1f} dB, "
-        f"{same:.2f} % of the classes alike; {milliseconds[1]:.1f} ms against {milliseconds[0]:.1f} ms (XNNPACK, one thread)"
+        f"{same:.2f} % of the classes alike; {milliseconds[1]:.1f} ms against {milliseconds[0]:.1f} ms (one thread)"
     )
 
 

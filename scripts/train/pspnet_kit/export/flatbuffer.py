@@ -39,7 +39,7 @@ INT8_VERSIONS = {"int8": 2, "int16": 3}
 class Quant:
     """real = scale * (quantised - zero_point); several scales mean one per channel of dimension `axis`."""
 
-    scale: float | Sequence[float] | NDArray[np.float64]
+    scale: float | Sequence[float] | NDArray[np.floating[Any]]
     zero_point: int = 0
     axis: int = 0
 
@@ -279,6 +279,13 @@ class Graph:
         options.alignCorners, options.halfPixelCenters = align_corners, not align_corners
         version = 3 if not align_corners else 2 if dtype == "int8" else 1
         return self.op("RESIZE_BILINEAR", version, [x, size], out, options)
+
+    def tile(self, name: str, x: int, height: int, width: int, dtype: str, quant: Quant | None) -> int:
+        """Repeats a 1x1 map."""
+        n, _, _, c = self.shape(x)
+        times = self.constant(f"{name}/times", [1, height, width, 1], "int32")
+        out = self.tensor(name, dtype, [n, height, width, c], quant)
+        return self.op("TILE", 1, [x, times], out, schema.TileOptionsT())
 
     def concatenation(self, name: str, inputs: Sequence[int], dtype: str, quant: Quant | None) -> int:
         """Along the channels; of int8, all `inputs` must have the scale and zero point of the output."""

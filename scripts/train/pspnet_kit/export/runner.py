@@ -40,12 +40,15 @@ class TfliteRunner:
         scale, zero_point = self.output["quantization"]
         if raw.dtype == np.float32 or not scale:
             return raw.astype(np.float32)
-        return (raw.astype(np.float32) - zero_point) * np.float32(scale)
+        logits: NDArray[np.float32] = (raw.astype(np.float32) - zero_point) * np.float32(scale)
+        return logits
 
     def raw(self, pictures: NDArray[np.uint8]) -> NDArray[np.generic]:
         """The output tensor's own numbers."""
         if pictures.dtype != np.uint8 or pictures.shape[1:] != (self.height, self.width, 3):
-            raise KitError(f"pictures {pictures.dtype} {pictures.shape}; uint8 [n, {self.height}, {self.width}, 3] was expected")
+            raise KitError(
+                f"pictures {pictures.dtype} {pictures.shape}; uint8 [n, {self.height}, {self.width}, 3] was expected"
+            )
         outputs = []
         for picture in pictures:
             self.interpreter.set_tensor(self.input["index"], self.prepare(picture)[None])
@@ -56,11 +59,12 @@ class TfliteRunner:
     def prepare(self, picture: NDArray[np.uint8]) -> NDArray[np.generic]:
         """The picture as the input's own numbers: (pixel - 127) / 128 by its scale and zero point."""
         dtype = self.input["dtype"]
-        value = (picture.astype(np.float32) - 127) / 128
+        value: NDArray[np.float32] = (picture.astype(np.float32) - np.float32(127)) / np.float32(128)
         if dtype == np.float32:
             return value
         scale, zero_point = self.input["quantization"]
         if not scale:
             raise KitError(f"the input has no scale, so what a pixel is in {np.dtype(dtype)} is unknown")
         limits = np.iinfo(dtype)
-        return np.clip(np.rint(value / scale) + zero_point, limits.min, limits.max).astype(dtype)
+        steps: NDArray[np.generic] = np.clip(np.rint(value / scale) + zero_point, limits.min, limits.max).astype(dtype)
+        return steps

@@ -46,14 +46,14 @@ class Writer:
         self.tensors: dict[str, int] = {}
 
     def write(self, input_type: InputType) -> bytes:
-        node = self.graph.input
-        shape = [1, *node.shape]
+        image = self.graph.input
+        shape = [1, *image.shape]
         if self.ir and input_type == "uint8":
-            affine = self.ir.affines[node.name]
+            affine = self.ir.affines[image.name]
             pixels = self.file.input("uint8", shape, Quant(affine.scale, affine.zero_point + UINT8_OFFSET))
-            self.tensors[node.name] = self.file.quantize("image_int8", pixels, "int8", quant_of(affine))
+            self.tensors[image.name] = self.file.quantize("image_int8", pixels, "int8", quant_of(affine))
         else:
-            self.tensors[node.name] = self.file.input(self.dtype, shape, self.quant(node))
+            self.tensors[image.name] = self.file.input(self.dtype, shape, self.quant(image))
         for node in list(self.graph)[1:]:
             self.tensors[node.name] = self.operator(node)
             assert self.file.shape(self.tensors[node.name]) == [1, *node.shape], node.name
@@ -81,6 +81,9 @@ class Writer:
             return self.file.pad(name, x, dtype, quant, node.pads)
         if isinstance(node, Resize):
             height, width, _ = node.shape
+            if self.file.shape(x)[1:3] == [1, 1]:
+                # Edge TPU compilers leave a resize from 1x1 to the CPU, and all behind it; on CPUs both are as fast.
+                return self.file.tile(name, x, height, width, dtype, quant)
             return self.file.resize_bilinear(
                 x, height, width, dtype, quant, name=name, size_name=f"{name}/size", align_corners=True
             )
@@ -100,7 +103,9 @@ class Writer:
         q = self.ir.weights[node.name]
         bias_scales = q.scales.astype(np.float64) * self.ir.affines[node.inputs[0]].scale
         return (
-            self.file.constant(f"{node.name}/weights", arrange(q.weight, node.depthwise), "int8", Quant(q.scales, 0, axis)),
+            self.file.constant(
+                f"{node.name}/weights", arrange(q.weight, node.depthwise), "int8", Quant(q.scales, 0, axis)
+            ),
             self.file.constant(f"{node.name}/bias", q.bias, "int32", Quant(bias_scales)),
         )
 

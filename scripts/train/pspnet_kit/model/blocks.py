@@ -21,7 +21,8 @@ class SamePad(nn.Module):
 class ConvBN(nn.Module):
     """Convolution without bias, BatchNorm, and ReLU6 unless `activation` is None.
 
-    Input `[n, inputs, h, w]`, output `[n, outputs, ceil(h / stride), ceil(w / stride)]` for even h and w.
+    Input `[n, inputs, h, w]`, output `[n, outputs, ceil(h / stride), ceil(w / stride)]` for even h and w. `same`: strided
+    convolutions are padded as TensorFlow does, else by half a kernel on all sides, as PyTorch's ResNets are.
     """
 
     def __init__(
@@ -35,9 +36,10 @@ class ConvBN(nn.Module):
         activation: type[nn.Module] | None = nn.ReLU6,
         eps: float = 1e-3,
         momentum: float = 0.1,
+        same: bool = True,
     ) -> None:
         super().__init__()
-        strided = stride > 1 and kernel > 1
+        strided = same and stride > 1 and kernel > 1
         self.pad = SamePad(kernel, stride) if strided else nn.Identity()
         padding = 0 if strided else dilation * (kernel // 2)
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias=False)

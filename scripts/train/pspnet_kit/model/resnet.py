@@ -15,10 +15,12 @@ WIDTHS = (64, 128, 256, 512)
 EXPANSION = 4
 
 
-def convolution(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, dilation: int = 1, active: bool = True) -> ConvBN:
-    """With the BatchNorm settings and the ReLU that ResNets are trained with."""
+def convolution(
+    inputs: int, outputs: int, kernel: int = 1, stride: int = 1, dilation: int = 1, active: bool = True
+) -> ConvBN:
+    """With the padding, the BatchNorm settings and the ReLU that ResNets are trained with."""
     activation = nn.ReLU if active else None
-    return ConvBN(inputs, outputs, kernel, stride, 1, dilation, activation, eps=1e-5, momentum=0.1)
+    return ConvBN(inputs, outputs, kernel, stride, 1, dilation, activation, eps=1e-5, same=False)
 
 
 class Bottleneck(nn.Module):

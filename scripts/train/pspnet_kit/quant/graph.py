@@ -119,7 +119,9 @@ class Translation:
             return self.addition(n)
         make = FUNCTIONS.get(n.target)
         if make is None:
-            raise KitError(f"{name_of(n)} calls {getattr(n.target, '__name__', n.target)}, which the export does not know")
+            raise KitError(
+                f"{name_of(n)} calls {getattr(n.target, '__name__', n.target)}, which the export does not know"
+            )
         return make(self, n)
 
     def module(self, n: fx.Node, module: nn.Module) -> Value:
@@ -131,7 +133,7 @@ class Translation:
             return Value(value.name, sum_pads(value.pads, added))
         if isinstance(module, nn.Conv2d):
             return self.convolution(n, module)
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm)):
             return self.norm(n, module)
         if type(module) in ACTIVATIONS:
             return self.activation(n, ACTIVATIONS[type(module)])
@@ -161,8 +163,8 @@ class Translation:
             shape = (shape[0] - passed[0] - passed[1], shape[1] - passed[2] - passed[3], shape[2])
         name = str(n.target) if str(n.target) not in self.nodes else n.name
         conv = Conv(
-            name, (node.tensor,), shape, module.weight.detach().cpu().clone(), bias.detach().cpu().clone(), depthwise, stride,
-            dilation, node.pads, node.padding, "none", str(n.target), None,
+            name, (node.tensor,), shape, module.weight.detach().cpu().clone(), bias.detach().cpu().clone(), depthwise,
+            stride, dilation, node.pads, node.padding, "none", str(n.target), None,
         )  # fmt: skip
         self.nodes[conv.name] = conv
         return Value(conv.name, passed)
@@ -199,7 +201,7 @@ class Translation:
         self.nodes[name] = Pad(name, (tensor,), shape, pads)
         return name
 
-    def norm(self, n: fx.Node, module: nn.BatchNorm2d) -> Value:
+    def norm(self, n: fx.Node, module: nn.BatchNorm2d | nn.SyncBatchNorm) -> Value:
         value = self.values[source(n)]
         conv = self.nodes[value.name]
         plain = isinstance(conv, Conv) and conv.activation == "none" and conv.norm is None and value.pads == NO_PADS
@@ -240,7 +242,7 @@ class Translation:
         axis = n.args[1] if len(n.args) > 1 else n.kwargs.get("dim", 0)
         if axis not in (1, -3):
             raise KitError(f"{name_of(n)}: concatenates dimension {axis}; 1, the channels, was expected")
-        tensors = n.args[0] if n.args else n.kwargs["tensors"]
+        tensors: Any = n.args[0] if n.args else n.kwargs["tensors"]
         return self.add(Concat, n, tuple(self.plain(x, n) for x in tensors))
 
     def resize(self, n: fx.Node) -> Value:
@@ -318,7 +320,7 @@ FUNCTIONS: dict[Any, Callable[[Translation, fx.Node], Value]] = {
 }
 
 
-def fold(weight: Tensor, bias: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def fold(weight: Tensor, bias: Tensor, norm: nn.BatchNorm2d | nn.SyncBatchNorm) -> tuple[Tensor, Tensor]:
     """Weights and bias of a convolution with its BatchNorm in eval form folded in; gradients flow to all of them."""
     assert norm.running_mean is not None and norm.running_var is not None
     mean, var = norm.running_mean.to(weight.device), norm.running_var.to(weight.device)

@@ -180,8 +180,7 @@ def compute(node: Node, inputs: list[Tensor]) -> Tensor:
         top, bottom, left, right = node.pads
         if isinstance(node, Pad):
             return F.pad(x, (left, right, top, bottom))
-        lowest = float("-inf") if x.is_floating_point() else torch.iinfo(x.dtype).min
-        return F.max_pool2d(F.pad(x, (left, right, top, bottom), value=lowest), node.kernel, node.stride)
+        return F.max_pool2d(F.pad(x, (left, right, top, bottom), value=float("-inf")), node.kernel, node.stride)
     if isinstance(node, Resize):
         return F.interpolate(x, size=node.shape[:2], mode="bilinear", align_corners=True)
     if isinstance(node, Concat):

@@ -68,7 +68,9 @@ def quantise(
     choose_pictures(len(pictures), len(pictures), force)
     for index, picture in enumerate(pictures):
         if picture.shape != graph.input.shape or picture.dtype != np.uint8:
-            raise KitError(f"calibration picture {index} is {picture.dtype} {picture.shape}, not uint8 {graph.input.shape}")
+            raise KitError(
+                f"calibration picture {index} is {picture.dtype} {picture.shape}, not uint8 {graph.input.shape}"
+            )
     settings = settings or Settings()
     inputs = [to_input(picture)[None] for picture in pictures]
     ir = quantise_graph(graph, float_ranges(graph, inputs, settings))

@@ -20,7 +20,7 @@ from .observers import Method
 from .ops import Add, AveragePool, Conv, Node, OpGraph, Resize, activate, compute, convolve
 from .ptq import Settings, float_ranges
 from .quantised import QuantisedGraph, quantise_graph
-from .ranges import HIGH, LOW, PICTURE, WEIGHT_HIGH, Affine, affine, weight_scales
+from .ranges import HIGH, LOW, PICTURE, Affine, affine, weight_scales
 from .simulate import add, average_pool, limits, resize
 
 RangeMode = Literal["learned", "ema", "fixed"]
@@ -53,7 +53,7 @@ def prepare_qat(
     """
     graph = trace(model, example[:1])
     if ranges is None:
-        ranges = float_ranges(graph, example.detach().cpu().split(1), Settings(method))
+        ranges = float_ranges(graph, list(torch.split(example.detach().cpu(), 1)), Settings(method))
     return QatNetwork(model, graph, ranges, mode).to(example.device)
 
 
@@ -153,7 +153,7 @@ class QatNetwork(nn.Module):
         """
         weight, bias = self.folded(node)
         scales = weight_scales(weight, bias, source.scale)
-        steps = to_steps(weight, scales[:, None, None, None]).clamp(-WEIGHT_HIGH, WEIGHT_HIGH)
+        steps = to_steps(weight, scales[:, None, None, None])
         totals = to_steps(bias.double(), scales.double() * source.scale).float()
         sums = convolve(node, to_steps(x, source.scale), steps, totals)
         # Divides by a tensor: by a plain number, GPUs multiply with its rounded reciprocal.
@@ -170,11 +170,15 @@ class QatNetwork(nn.Module):
         return fold(conv.weight, bias, norm)
 
     def ends(self) -> tuple[Tensor, Tensor]:
-        zero = torch.zeros_like(self.low)
-        return (
-            torch.minimum(torch.maximum(self.low, self.floor), zero),
-            torch.maximum(torch.minimum(self.high, self.ceiling), zero),
-        )
+        """Low and high of all groups, with zero between them and no further than the activations reach."""
+        with torch.no_grad():
+            low = torch.minimum(torch.maximum(self.low, self.floor), torch.zeros_like(self.low))
+            high = torch.maximum(torch.minimum(self.high, self.ceiling), torch.zeros_like(self.high))
+            if self.training:
+                self.low.copy_(low)
+                self.high.copy_(high)
+        # Straight through: at its limit an end must still learn to move back.
+        return straight(self.low, low), straight(self.high, high)
 
     def follow(self, seen: dict[str, tuple[Tensor, Tensor]]) -> None:
         """Moves the "ema" ranges towards this batch's."""
@@ -191,7 +195,9 @@ class QatNetwork(nn.Module):
             graph = trace(self.model, torch.zeros(1, channels, *size, device=device))
             groups = graph.range_groups()
             if set(groups.values()) - {groups[graph.input.name]} != set(self.names):
-                raise KitError(f"an input of {size[0]}x{size[1]} gives other operators than {self.graph.input.shape[:2]}")
+                raise KitError(
+                    f"an input of {size[0]}x{size[1]} gives other operators than {self.graph.input.shape[:2]}"
+                )
             self.sizes[size] = graph
         return self.sizes[size]
 
@@ -258,7 +264,8 @@ def to_steps(x: Tensor, scale: Tensor | float) -> Tensor:
 
 def straight(smooth: Tensor, value: Tensor) -> Tensor:
     """`value` with the gradient of `smooth`."""
-    return Straight.apply(smooth, value)
+    result: Tensor = Straight.apply(smooth, value)
+    return result
 
 
 class Straight(torch.autograd.Function):
@@ -281,6 +288,10 @@ def watch(seen: dict[str, tuple[Tensor, Tensor]], group: str, x: Tensor) -> None
 def natural_limits(graph: OpGraph, group: str) -> tuple[float, float]:
     """What no tensor of a group leaves, by its activations."""
     groups = graph.range_groups()
-    kinds = {getattr(node, "activation", "none") for node in graph if groups[node.name] == group and isinstance(node, (Conv, Add))}
+    kinds = {
+        getattr(node, "activation", "none")
+        for node in graph
+        if groups[node.name] == group and isinstance(node, (Conv, Add))
+    }
     low = float("-inf") if "none" in kinds else 0.0
     return low, 6.0 if kinds == {"relu6"} else float("inf")

@@ -70,7 +70,9 @@ class QuantisedWeights:
     """`[outputs]`, at scale input * weight"""
 
 
-def quantise_weights(weight: Tensor, bias: Tensor, input_scale: float, scales: Tensor | None = None) -> QuantisedWeights:
+def quantise_weights(
+    weight: Tensor, bias: Tensor, input_scale: float, scales: Tensor | None = None
+) -> QuantisedWeights:
     """Rounds to nearest, at weight_scales() unless `scales` are given."""
     if scales is None:
         scales = weight_scales(weight, bias, input_scale)

@@ -43,7 +43,8 @@ def step(ir: QuantisedGraph, node: Node, inputs: list[Tensor]) -> Tensor:
     if isinstance(node, Resize):
         return resize(inputs[0], node.shape[:2])
     zero = out.zero_point
-    return compute(node, [x - zero for x in inputs]) + zero
+    # Pools of whole numbers are not in every PyTorch; float32 holds these exactly.
+    return compute(node, [(x - zero).float() for x in inputs]).int() + zero
 
 
 def convolution(node: Conv, x: Tensor, q: QuantisedWeights, source: Affine, out: Affine) -> Tensor:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from ..errors import KitError
@@ -20,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", help="the data set's folder (data.root)")
     parser.add_argument("--resume", action="store_true", help="go on with the run that is in --out")
     parser.add_argument("--set", action="append", default=[], metavar="TABLE.KEY=VALUE", help="override the recipe")
-    parser.add_argument("--processes", type=int, default=1, help="on this machine; torchrun does it for many (default: 1)")
+    parser.add_argument("--processes", type=int, default=1, help="on this machine; torchrun starts those of many (default: 1)")
     parser.add_argument("--plain", action="store_true", help="without the fast CPU kernels")
     before_after.add_arguments(parser)
 
@@ -54,11 +56,30 @@ def train(args: argparse.Namespace, overrides: list[str], before: str | None) ->
 
 
 def _start_processes(count: int) -> None:
-    """This same command again, `count` times, as torchrun starts it. Each takes its share of the processors."""
-    threads = str(max((os.cpu_count() or 1) // count, 1))
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "pspnet_kit"]
-    status = subprocess.call(
-        [sys.executable, *launcher, *sys.argv[1:]], env={"OMP_NUM_THREADS": threads, **os.environ}
-    )
-    if status:
+    """This same command again, `count` times, told of each other as torchrun does. If one fails, the others are ended."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {
+        "OMP_NUM_THREADS": str(max((os.cpu_count() or 1) // count, 1)),
+        **os.environ,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(count),
+    }
+    command = [sys.executable, "-m", "pspnet_kit", *sys.argv[1:]]
+    processes = [
+        subprocess.Popen(command, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(count)
+    ]
+    try:
+        while any(process.poll() is None for process in processes):
+            if failed := [process for process in processes if process.poll()]:
+                raise KitError(f"a training process ended with status {failed[0].returncode}: its message is above")
+            time.sleep(0.2)
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()
+    if status := max(process.returncode for process in processes):
         raise KitError(f"a training process ended with status {status}: its message is above")

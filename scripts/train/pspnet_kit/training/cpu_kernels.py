@@ -39,7 +39,8 @@ def load_kernels() -> Any | None:
             extra_cflags=["-O3", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mfma"],
         )
     except (RuntimeError, OSError, ImportError) as error:
-        log.info("no fast CPU kernels: %s", str(error).splitlines()[0])
+        reasons = [line for line in str(error).splitlines() if "error:" in line] or str(error).splitlines()
+        log.info("no fast CPU kernels, training is slower: they do not build here (%s)", reasons[0].strip())
         return None
 
 
