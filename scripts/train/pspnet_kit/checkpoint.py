@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,20 @@ NEEDED = ("architecture", "model", "classes", "input")
 
 def save(path: Path, content: dict[str, Any]) -> None:
     """Writes the file whole or not at all: a kill or a full disk leaves the former one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
+    # Into memory first: PyTorch 1.13 ends the process when the file that it writes to fails.
+    buffer = io.BytesIO()
+    torch.save(_pack(content), buffer)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
-            torch.save(_pack(content), file)
+            file.write(buffer.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         raise KitError(f"{path}: can't be written: {error.strerror or error}") from error
 
 
@@ -43,9 +47,15 @@ def read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise KitError(f"{path}: no such checkpoint")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile, ValueError) as error:
-        raise KitError(f"{path}: not a checkpoint of this kit, or damaged ({str(error).splitlines()[0]})") from error
+        file = io.BytesIO(path.read_bytes())
+    except OSError as error:
+        raise KitError(f"{path}: can't be read: {error.strerror or error}") from error
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # At foreign or torn bytes PyTorch raises whatever it stumbles over, by version: KeyError, OSError and more.
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise KitError(f"{path}: not a checkpoint of this kit, or damaged ({reason})") from error
     if not isinstance(content, dict) or set(content) != {"structure", "tensors"}:
         raise KitError(f"{path}: not a checkpoint of this kit")
     return _unpack(json.loads(content["structure"]), content["tensors"])

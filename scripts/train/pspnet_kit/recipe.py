@@ -34,8 +34,12 @@ class Data:
 class Phase:
     """Some epochs with crops of one size."""
 
-    epochs: int
-    crop: tuple[int, int]
+    epochs: int = 0
+    crop: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or min(self.crop) < 1:
+            raise KitError(f"train.phases: expected epochs and crop of at least 1, not {self.epochs} and {self.crop}")
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,11 @@ class Train:
     judge_every: int = 5
     """Epochs."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "label_stride", "judge_every"):
+            if getattr(self, name) < 1:
+                raise KitError(f"train.{name} {getattr(self, name)}: expected at least 1")
 
 
 @dataclass(frozen=True)
@@ -112,7 +121,7 @@ def read(path: Path, overrides: list[str]) -> Recipe:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise KitError(f"{path}: {error.strerror}") from error
+        raise KitError(f"{path}: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise KitError(f"{path}: {error}") from error
     for text in overrides:
@@ -128,6 +137,8 @@ def _override(values: dict[str, Any], text: str) -> None:
     if not equals:
         raise KitError(f"--set {text}: expected table.key=value")
     *tables, key = name.strip().split(".")
+    if not all((*tables, key)):
+        raise KitError(f"--set {text}: expected table.key=value")
     for table in tables:
         values = values.setdefault(table, {})
         if not isinstance(values, dict):
@@ -149,11 +160,8 @@ def _build(kind: Any, values: Any, where: str) -> Any:
     for name, value in values.items():
         default = fields[name].default
         if default is dataclasses.MISSING and fields[name].default_factory is not dataclasses.MISSING:
-            default = fields[name].default_factory()  # type: ignore[misc]
+            default = fields[name].default_factory()  # type: ignore[misc, operator]
         built[name] = _value(value, default, f"{where}{name}")
-    missing = [n for n, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING and n not in values]
-    if missing:
-        raise KitError(f"{where}{missing[0]} is missing")
     return kind(**built)
 
 
@@ -168,14 +176,22 @@ def _value(value: Any, default: Any, where: str) -> Any:
         if not isinstance(value, list) or not value:
             raise KitError(f"{where}: expected at least one table with epochs and crop")
         return tuple(_build(Phase, phase, f"{where}.") for phase in value)
-    if isinstance(value, list):
-        if default is not dataclasses.MISSING and not isinstance(default, tuple):
-            raise KitError(f"{where}: expected {type(default).__name__}, not a list")
-        return tuple(value)
-    if default is dataclasses.MISSING:
-        return value
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(default, tuple):
+        return _list(value, default, where)
+    if isinstance(default, float) and type(value) is int:
         return float(value)
     if type(value) is not type(default):
         raise KitError(f"{where}: expected {type(default).__name__}, not {value!r}")
     return value
+
+
+def _list(value: Any, default: tuple[Any, ...], where: str) -> tuple[Any, ...]:
+    """Numbers like those of `default` and as many; a list that is empty by default takes any number of items."""
+    if not isinstance(value, list):
+        raise KitError(f"{where}: expected a list, not {value!r}")
+    if not default:
+        kind = int if where.endswith("classes") else str
+        return tuple(_value(item, kind(), f"{where}[{index}]") for index, item in enumerate(value))
+    if len(value) != len(default):
+        raise KitError(f"{where}: expected a list of {len(default)}, not {value!r}")
+    return tuple(_value(item, like, where) for item, like in zip(value, default))

@@ -13,6 +13,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from pspnet_kit import checkpoint  # noqa: E402
 from pspnet_kit.commands import export as command  # noqa: E402
 from pspnet_kit.errors import KitError  # noqa: E402
 from pspnet_kit.export import onnx, torchscript  # noqa: E402
@@ -177,7 +178,7 @@ def arguments(**values: object) -> argparse.Namespace:
 def loaded(model: PSPNet, monkeypatch: pytest.MonkeyPatch) -> None:
     """The checkpoint's own reading is tested with the checkpoint."""
     meta = {"input": {"height": HEIGHT, "width": WIDTH}}
-    monkeypatch.setattr(command, "load_model", lambda path: (model, meta))
+    monkeypatch.setattr(checkpoint, "load_model", lambda path: (model, meta))
 
 
 @pytest.mark.usefixtures("loaded")
@@ -196,8 +197,8 @@ def test_the_command_writes_and_checks(tmp_path: Path, capsys: pytest.CaptureFix
 def test_without_onnxruntime_the_file_is_called_unchecked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command.onnx, "export_onnx", lambda model, path, *rest: path.write_bytes(b"onnx"))
-    monkeypatch.setattr(command.onnx, "runner", lambda path: None)
+    monkeypatch.setattr(onnx, "export_onnx", lambda model, path, *rest: path.write_bytes(b"onnx"))
+    monkeypatch.setattr(onnx, "runner", lambda path: None)
     command.run(arguments(checkpoint=Path("street.pt"), output=tmp_path, to=["onnx"]))
     assert "street.onnx: written, NOT checked" in capsys.readouterr().out
 
@@ -205,7 +206,7 @@ def test_without_onnxruntime_the_file_is_called_unchecked(
 @pytest.mark.usefixtures("loaded")
 def test_a_file_that_fails_the_check_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     zeros = np.zeros((1, 3, HEIGHT // 4, WIDTH // 4), np.float32)
-    monkeypatch.setattr(command.torchscript, "torchscript_runner", lambda path: lambda batch: zeros)
+    monkeypatch.setattr(torchscript, "torchscript_runner", lambda path: lambda batch: zeros)
     with pytest.raises(KitError, match="is not the network"):
         command.run(arguments(checkpoint=Path("street.pt"), output=tmp_path))
     assert not list(tmp_path.iterdir())

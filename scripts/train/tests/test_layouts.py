@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from pspnet_kit.data import Dataset, Pair, class_frequencies, open_dataset
+from pspnet_kit.data.dataset_toml import default_color
 from pspnet_kit.errors import KitError
 
 
@@ -314,6 +315,19 @@ class TestToml:
             ("path", "#786970", "ground"),
         ]
         assert dataset.read(dataset.pairs("train")[0])[1].tolist() == [[0, 1, 1], [0, 255, 1]]
+
+    def test_a_class_without_colour_gets_one_by_its_place(self, tmp_path: Path) -> None:
+        text = GARDEN.replace('color = "#786970"\n', "")
+        classes = open_dataset(garden(tmp_path, text)).classes
+        assert [info.color for info in classes] == ["#347e3d", "#e69f00"]
+        # The first in half, then half way to white, then again.
+        assert [default_color(index) for index in (0, 8, 16, 24)] == ["#0072b2", "#003959", "#7fb8d8", "#0072b2"]
+        assert len({default_color(index) for index in range(24)}) == 24
+
+    def test_colours_that_tell_classes_can_not_be_left_out(self, tmp_path: Path) -> None:
+        text = GARDEN.replace('"index"', '"color"').replace('color = "#786970"\n', "")
+        with pytest.raises(KitError, match=r"dataset.toml: classes\[1\].color is missing"):
+            open_dataset(garden(tmp_path, text))
 
     def test_colours_and_void(self, tmp_path: Path) -> None:
         text = GARDEN.replace('"index"', '"color"\nvoid = ["#000000", "#FFFFFF"]').replace("#347e3d", "#347E3D")

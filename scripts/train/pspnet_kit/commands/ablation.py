@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 
 from ..errors import KitError
-from ..judge import report
-from ..judge.ablation import insert, markdown, points, read_plan
 from .judge import about, configure_pictures, draw_plot, judge_all, open_all, prepare, refuse_disagreement, time_all
 
 HELP = "judge and time all models of a list and write the table of docs/models.md"
@@ -28,6 +26,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from ..judge import report
+    from ..judge.ablation import insert, markdown, points, read_plan
+
     plan = read_plan(args.list)
     document = _read(args.docs) if args.docs else None
     if document is not None:

@@ -23,4 +23,4 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Distils."""
     start = [f"weights={json.dumps(args.start)}"] if args.start else []
-    train(args, [f"distil.teacher={json.dumps(args.teacher)}", *start])
+    train(args, [f"distil.teacher={json.dumps(args.teacher)}", *start], args.teacher)

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checkpoint import load_model
 from ..errors import KitError
-from ..export import onnx, torchscript
-from ..export.agreement import Inputs, Runner, check_export, network_inputs, read_pictures
-from ..model import PSPNet
+
+if TYPE_CHECKING:
+    from ..export.agreement import Inputs, Runner
+    from ..model import PSPNet
 
 HELP = "write the float network as ONNX, TorchScript or torch.export, checked against PyTorch"
 FORMATS = {"onnx": ".onnx", "torchscript": ".ts", "torch-export": ".pt2"}
@@ -36,6 +37,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from ..checkpoint import load_model
+    from ..export.agreement import network_inputs, read_pictures
+
     model, meta = load_model(args.checkpoint)
     height, width = int(meta["input"]["height"]), int(meta["input"]["width"])
     pictures = read_pictures(args.pictures) if args.pictures else generated(height, width)
@@ -55,6 +59,9 @@ def export(model: PSPNet, form: str, path: Path, inputs: Inputs, dynamic_batch: 
     Raises:
         KitError: when the file is not the network; it is removed then.
     """
+    from ..export import onnx, torchscript
+    from ..export.agreement import check_export
+
     height, width = inputs.shape[2:]
     checked: Runner | None
     if form == "onnx":

@@ -7,6 +7,8 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..judge.before_after import add_arguments, open_comparison
+
 if TYPE_CHECKING:
     from ..compress.lowrank import Report
 
@@ -29,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--smallest", type=float, default=0.01, help="share of all MACs, or a layer stays whole (default: %(default)s)"
     )
+    add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -37,6 +40,7 @@ def run(args: argparse.Namespace) -> None:
     from ..compress.lowrank import Rule, factorise
 
     rule = Rule(args.energy, args.ratio, args.saving, args.multiple, args.minimum_saving, args.smallest)
+    comparison = open_comparison(args, args.checkpoint)
     model, meta = checkpoint.load_model(args.checkpoint)
     size = (int(meta["input"]["height"]), int(meta["input"]["width"]))
     smaller, report = factorise(model, size, rule, args.only)
@@ -49,11 +53,14 @@ def run(args: argparse.Namespace) -> None:
         "before": dataclasses.asdict(report.before),
         "after": dataclasses.asdict(report.after),
     }
-    # What was measured of the whole network does not hold for this one.
-    content = {**meta, "model": smaller.state_dict(), "history": [*meta.get("history", []), done], "metrics": {}}
+    # What was measured of the whole network does not hold for this one, nor do the ranges of its quantisation.
+    kept = {key: value for key, value in meta.items() if key != "ranges"}
+    content = {**kept, "model": smaller.state_dict(), "history": [*meta.get("history", []), done], "metrics": {}}
     checkpoint.save(args.out, content)
     print(describe(report))
     print(f"{args.out}: written; win back what was lost with: kit train RECIPE --from {args.out}")
+    if comparison:
+        print(f"\n{comparison.table(args.out)}")
 
 
 def describe(report: Report) -> str:

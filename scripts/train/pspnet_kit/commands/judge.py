@@ -6,18 +6,16 @@ import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..data import Dataset, Pair, open_dataset
 from ..errors import KitError
-from ..judge import gallery, plots, report
-from ..judge.ablation import point_of
-from ..judge.cost import cost
-from ..judge.daemon import Daemon
-from ..judge.judgement import Judgement, agreement, judge
-from ..judge.predictors import SUFFIXES, Predictor, check_classes, default_name, open_predictor
-from ..judge.published import CAMVID_TEST
-from ..judge.speed import measure
+
+if TYPE_CHECKING:
+    from ..data import Dataset, Pair
+    from ..judge.daemon import Daemon
+    from ..judge.judgement import Judgement
+    from ..judge.plots import Point
+    from ..judge.predictors import Predictor
 
 HELP = "judge models on labelled pictures: IoU, outlines, calibration, size, speed, agreement with pspnetd"
 
@@ -70,6 +68,9 @@ def configure_pictures(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from ..judge import gallery, plots, report
+    from ..judge.ablation import point_of
+
     named = [_split(text) for text in args.models]
     if args.plot and not args.speed:
         raise KitError("--plot needs --speed: it shows mIoU against latency")
@@ -105,6 +106,9 @@ def prepare(args: argparse.Namespace) -> Bench:
     Raises:
         KitError: at the first that is missing.
     """
+    from ..data import open_dataset
+    from ..judge.daemon import Daemon
+
     if args.engine == "pspnetd" and args.pspnetd is None:
         raise KitError("--engine pspnetd needs --pspnetd BIN")
     if args.rounds < 1 or not args.seconds > 0:
@@ -122,6 +126,8 @@ def prepare(args: argparse.Namespace) -> Bench:
 
 def open_all(paths: Sequence[Path], names: Sequence[str], dataset: Dataset) -> list[Predictor]:
     """Opens all models and checks their classes, so that the last can't fail after an hour of the others."""
+    from ..judge.predictors import check_classes, default_name, open_predictor
+
     names = [name or default_name(path) for name, path in zip(names, paths)]
     if len(set(names)) < len(names):
         # Files of one name in several folders.
@@ -134,6 +140,9 @@ def open_all(paths: Sequence[Path], names: Sequence[str], dataset: Dataset) -> l
 
 def judge_all(predictors: Sequence[Predictor], bench: Bench) -> list[Judgement]:
     """Every figure but speed, with a progress bar for each model."""
+    from ..judge.cost import cost
+    from ..judge.judgement import agreement, judge
+
     judgements = []
     for predictor in predictors:
         found = judge(predictor, bench.dataset, bench.pairs, progress=_bar(predictor.name, len(bench.pairs)))
@@ -153,14 +162,19 @@ def time_all(
     reference: int,
 ) -> None:
     """Fills in the speed of all models."""
+    from ..judge.speed import measure
+
     daemon = bench.daemon if args.engine == "pspnetd" else None
     bar = _bar("timing", args.rounds)
     for judgement, speed in zip(judgements, measure(predictors, args.rounds, reference, daemon, args.seconds, bar)):
         judgement.speed = speed
 
 
-def draw_plot(points: Sequence[plots.Point], judgements: Sequence[Judgement], bench: Bench, path: Path) -> None:
+def draw_plot(points: Sequence[Point], judgements: Sequence[Judgement], bench: Bench, path: Path) -> None:
     """mIoU against latency; published networks beside it where the data are CamVid."""
+    from ..judge import plots
+    from ..judge.published import CAMVID_TEST
+
     published = CAMVID_TEST if bench.dataset.name == "CamVid" else ()
     engines = "; ".join(dict.fromkeys(j.speed.engine for j in judgements if j.speed))
     title = f"{bench.dataset.name}, {len(bench.pairs)} pictures: mIoU against latency"
@@ -187,6 +201,8 @@ def refuse_disagreement(judgements: Sequence[Judgement]) -> None:
 
 
 def _split(text: str) -> tuple[str, Path]:
+    from ..judge.predictors import SUFFIXES
+
     name, separator, path = text.partition("=")
     if separator and not Path(text).exists():
         return name, Path(path)

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..judge.before_after import add_arguments, open_comparison
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -53,6 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--pictures", type=int, default=64, help="how many, evenly over the split (default: %(default)s)")
     data.add_argument("--batch", type=int, default=4, help="default: %(default)s")
     data.add_argument("--class-power", type=float, default=0.5, help="class weights: frequency ** -power (%(default)s)")
+    add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -67,6 +70,7 @@ def run(args: argparse.Namespace) -> None:
         raise KitError(f"--ratio {args.ratio}: expected a share between 0 and 1")
     if args.macs is not None and not args.macs > 0:
         raise KitError(f"--macs {args.macs}: expected millions above 0")
+    comparison = open_comparison(args, args.checkpoint)
     model, meta = checkpoint.load_model(args.checkpoint)
     size = (int(meta["input"]["height"]), int(meta["input"]["width"]))
     target = round(args.macs * 1e6) if args.ratio is None else round(totals(model, *size).macs * (1 - args.ratio))
@@ -81,11 +85,14 @@ def run(args: argparse.Namespace) -> None:
         "before": dataclasses.asdict(report.before),
         "after": dataclasses.asdict(report.after),
     }
-    # What was measured of the whole network does not hold for this one.
-    content = {**meta, "model": thin.state_dict(), "history": [*meta.get("history", []), done], "metrics": {}}
+    # What was measured of the whole network does not hold for this one, nor do the ranges of its quantisation.
+    kept = {key: value for key, value in meta.items() if key != "ranges"}
+    content = {**kept, "model": thin.state_dict(), "history": [*meta.get("history", []), done], "metrics": {}}
     checkpoint.save(args.out, content)
     print(describe(report))
     print(f"{args.out}: written; win back what was lost with: kit train RECIPE --from {args.out}")
+    if comparison:
+        print(f"\n{comparison.table(args.out)}")
 
 
 def describe(report: Report) -> str:

@@ -20,4 +20,4 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Trains with roundings."""
     teacher = [f"distil.teacher={json.dumps(args.teacher)}"] if args.teacher else []
-    train(args, ["train.qat=true", f"weights={json.dumps(args.start)}", *teacher])
+    train(args, ["train.qat=true", f"weights={json.dumps(args.start)}", *teacher], args.start)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import KitError
+from ..judge.before_after import add_arguments, open_comparison
 
 if TYPE_CHECKING:
     from ..export.runner import TfliteRunner
@@ -45,6 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--keep-biases", action="store_true", help="without the correction of biases")
     parser.add_argument("--force", action="store_true", help="calibrate on a single picture")
+    add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -61,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
 
     if not 50 < args.percentile <= 100:
         raise KitError(f"--percentile {args.percentile}: expected more than 50 and at most 100")
+    comparison = open_comparison(args, args.checkpoint)
     model, meta = load_model(args.checkpoint)
     height, width = args.size or (meta["input"]["height"], meta["input"]["width"])
     model.architecture.check_size(height, width)
@@ -88,6 +91,8 @@ def run(args: argparse.Namespace) -> None:
             print(compare(TfliteRunner(float_file), TfliteRunner(args.out), shown))
         finally:
             float_file.unlink(missing_ok=True)
+    if comparison:
+        print(f"\n{comparison.table(args.out)}")
 
 
 def read_pictures(

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from .. import checkpoint
-    from ..compress.rebalance import rebalance
+    from ..compress.rebalance import moved_ranges, rebalance
     from ..data import class_frequencies, open_dataset
     from ..training.device import Ranks
     from ..training.evaluate import mean_iou
@@ -42,6 +42,8 @@ def run(args: argparse.Namespace) -> None:
     move = rebalance(model, counts, args.from_power, args.to_power)
     step = {"command": "rebalance", "from": args.from_power, "to": args.to_power}
     content = {**meta, "model": model.state_dict(), "history": [*meta.get("history", []), step], "metrics": {}}
+    if ranges := meta.get("ranges"):
+        content["ranges"] = moved_ranges(model, size, ranges, move)
     if before is not None:
         after = mean_iou(model, samples, size, here)
         content["metrics"] = {"miou": after}

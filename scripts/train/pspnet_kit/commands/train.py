@@ -18,4 +18,4 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Trains."""
-    train(args, [f"weights={json.dumps(args.start)}"] if args.start else [])
+    train(args, [f"weights={json.dumps(args.start)}"] if args.start else [], args.start)

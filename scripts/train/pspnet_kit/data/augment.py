@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..errors import KitError
 from .labels import VOID
+
 MEAN, DEVIATION = 127.0, 128.0
 
 
@@ -38,6 +40,13 @@ class Augmentation:
     def __post_init__(self) -> None:
         for name in ("scale", "paste_classes"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
+            raise KitError(f"augment.scale {list(self.scale)}: expected the least and the greatest scale, above 0")
+        if self.aspect < 0:
+            raise KitError(f"augment.aspect {self.aspect}: expected at least 0")
+        for name in ("flip", "colour", "low_light", "blur", "paste"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise KitError(f"augment.{name} {getattr(self, name)}: expected a probability from 0 to 1")
 
 
 def to_input(image: NDArray[np.uint8]) -> Tensor:

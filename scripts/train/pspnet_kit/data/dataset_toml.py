@@ -16,7 +16,7 @@
 
     [[classes]]                     # in the order of the network's outputs
     name = "lawn"
-    color = "#347e3d"
+    color = "#347e3d"               # optional for "index": see default_color
     id = 3                          # optional, for "index": else the order counts, from 0
     group = "vegetation"            # optional
 """
@@ -30,10 +30,12 @@ from typing import Any
 
 from ..errors import KitError
 from .dataset import ClassInfo, Dataset, Source
-from .labels import MAX_CLASSES, VOID, LabelFormat, parse_color
+from .labels import MAX_CLASSES, VOID, LabelFormat, hex_color, parse_color
 from .sources import FolderPairs, Part
 
 FILE = "dataset.toml"
+PALETTE = (0x0072B2, 0xE69F00, 0x009E73, 0xD55E00, 0x56B4E9, 0xCC79A7, 0xF0E442, 0x999999)
+"""Okabe and Ito 2008, Color Universal Design, told apart by colour-blind readers too; grey in place of its black."""
 
 
 def read(path: Path) -> Dataset:
@@ -62,6 +64,17 @@ def read(path: Path) -> Dataset:
     return Dataset(name, classes, licence, citation, path.parent, LabelFormat(kind, ids), sources)
 
 
+def default_color(index: int) -> str:
+    """The colour of a class that names none: PALETTE in its order, then dark, then pale, then from the start again.
+
+    Dark is half of each channel, pale is half way to white.
+    """
+    shade, color = divmod(index % (3 * len(PALETTE)), len(PALETTE))
+    channels = PALETTE[color].to_bytes(3, "big")
+    shaded = [(value, value // 2, (value + 255) // 2)[shade] for value in channels]
+    return hex_color(int.from_bytes(shaded, "big"))
+
+
 def _classes(top: _Table, kind: str) -> tuple[tuple[ClassInfo, ...], list[int]]:
     """The classes and the value of each in the label pictures."""
     tables = top.tables("classes")
@@ -73,7 +86,8 @@ def _classes(top: _Table, kind: str) -> tuple[tuple[ClassInfo, ...], list[int]]:
     if numbered and kind == "color":
         raise top.wrong("classes", 'have ids, but labels = "color" tells classes by their colour')
     for index, table in enumerate(tables):
-        info = ClassInfo(table.text("name"), table.text("color").lower(), table.text("group", ""))
+        default = default_color(index) if kind == "index" else None
+        info = ClassInfo(table.text("name"), table.text("color", default).lower(), table.text("group", ""))
         color = _value(table, "color", info.color, "color")
         value = color if kind == "color" else _value(table, "id", table.whole("id"), kind) if numbered else index
         table.refuse_others()

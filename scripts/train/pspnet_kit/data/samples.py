@@ -31,6 +31,8 @@ class Batches:
     ranks: int = 1
 
     def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise KitError(f"train.batch {self.batch}: expected at least 1")
         if len(self.samples) < self.batch * self.ranks:
             raise KitError(
                 f"{len(self.samples)} pictures to train on are fewer than one batch of {self.batch} on {self.ranks} "

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from ..errors import KitError
+from ..judge import before_after
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,10 +25,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="TABLE.KEY=VALUE", help="override the recipe")
     parser.add_argument("--processes", type=int, default=1, help="on this machine; torchrun starts those of many (default: 1)")
     parser.add_argument("--plain", action="store_true", help="without the fast CPU kernels")
+    before_after.add_arguments(parser)
 
 
-def train(args: argparse.Namespace, overrides: list[str]) -> None:
-    """Runs the recipe; under torchrun every process comes here."""
+def train(args: argparse.Namespace, overrides: list[str], before: str | None) -> None:
+    """Runs the recipe; under torchrun every process comes here.
+
+    `before`: the checkpoint that --compare sets beside the result.
+
+    Raises:
+        KitError: for what is wrong in recipe, data or arguments.
+    """
     if args.processes > 1 and "WORLD_SIZE" not in os.environ:
         _start_processes(args.processes)
         return
@@ -40,9 +48,12 @@ def train(args: argparse.Namespace, overrides: list[str]) -> None:
     plan = recipe.read(args.recipe, [*args.set, *overrides])
     ranks = join()
     try:
+        comparison = before_after.open_comparison(args, Path(before) if before else None) if ranks.first else None
         Trainer(plan, args.out, ranks, args.resume, not args.plain).run()
     finally:
         leave()
+    if comparison:
+        print(comparison.table(args.out / "final.pt"))
 
 
 def _start_processes(count: int) -> None:

@@ -1,0 +1,165 @@
+"""Checkpoints: what comes back, what is refused, and what a failed write leaves."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import tiny_checkpoint
+import torch
+
+from pspnet_kit import checkpoint
+from pspnet_kit.errors import KitError
+
+
+def test_everything_comes_back(tmp_path: Path) -> None:
+    content = {
+        "state": {0: {"step": 3, "mean": torch.tensor([1.5, -2.0])}, 1: {}},
+        "flags": [True, False, None],
+        "rate": 0.1,
+        "nested": [[1, 2], {"a": [torch.tensor(7)]}],
+        "name": "ä\n",
+        "half": torch.tensor([1.0], dtype=torch.bfloat16),
+        "tensor": {"tensor": 5, "items": "x"},
+        "nothing": {},
+    }
+    checkpoint.save(tmp_path / "deep/er/x.pt", content)
+    back = checkpoint.read(tmp_path / "deep/er/x.pt")
+    assert list(back) == list(content)
+    assert torch.equal(back["state"][0].pop("mean"), torch.tensor([1.5, -2.0]))
+    assert back["state"] == {0: {"step": 3}, 1: {}}
+    assert back["flags"] == [True, False, None] and back["flags"][0] is True
+    assert back["rate"] == 0.1 and back["name"] == "ä\n"
+    assert back["nested"][0] == [1, 2] and back["nested"][1]["a"][0].dtype == torch.int64
+    assert back["half"].dtype == torch.bfloat16
+    assert back["tensor"] == {"tensor": 5, "items": "x"} and back["nothing"] == {}
+    assert [path.name for path in (tmp_path / "deep/er").iterdir()] == ["x.pt"]
+
+
+def test_an_optimiser_goes_on_where_it_was(tmp_path: Path) -> None:
+    def make() -> tuple[torch.nn.Linear, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        layer = torch.nn.Linear(2, 1)
+        return layer, torch.optim.AdamW(layer.parameters(), lr=0.1)
+
+    def step(layer: torch.nn.Linear, optimiser: torch.optim.Optimizer) -> None:
+        optimiser.zero_grad()
+        layer(torch.ones(1, 2)).square().sum().backward()
+        optimiser.step()
+
+    one, first = make()
+    step(one, first)
+    checkpoint.save(tmp_path / "x.pt", {"layer": one.state_dict(), "optimiser": first.state_dict()})
+    step(one, first)
+    other, second = make()
+    state = checkpoint.read(tmp_path / "x.pt")
+    other.load_state_dict(state["layer"])
+    second.load_state_dict(state["optimiser"])
+    step(other, second)
+    assert torch.equal(one.weight, other.weight)
+
+
+def damaged(path: Path) -> list[bytes]:
+    whole = path.read_bytes()
+    foreign = path.with_name("foreign")
+    torch.save({"model": torch.zeros(1)}, foreign)
+    other = foreign.read_bytes()
+    torch.save([1], foreign)
+    return [whole[: len(whole) // 2], b"", b"no checkpoint", other, foreign.read_bytes(), pickle.dumps({"a": 1})]
+
+
+def test_torn_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "good.pt", {"x": torch.arange(1000)})
+    for index, content in enumerate(damaged(tmp_path / "good.pt")):
+        path = tmp_path / f"bad{index}.pt"
+        path.write_bytes(content)
+        with pytest.raises(KitError, match=rf"bad{index}\.pt: not a checkpoint"):
+            checkpoint.read(path)
+
+
+def test_no_code_of_a_foreign_file_runs(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "boom"),)
+
+    torch.save(Bomb(), tmp_path / "bomb.pt")
+    with pytest.raises(KitError, match=r"bomb\.pt"):
+        checkpoint.read(tmp_path / "bomb.pt")
+    assert not (tmp_path / "boom").exists()
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.pt", tmp_path):
+        with pytest.raises(KitError, match=f"{path}: no such checkpoint"):
+            checkpoint.read(path)
+
+
+@pytest.mark.parametrize("broken", ["fsync", "replace"])
+def test_a_failed_write_leaves_the_former_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    path = tmp_path / "x.pt"
+    checkpoint.save(path, {"a": 1})
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, broken, full)
+    with pytest.raises(KitError, match=r"x\.pt: can't be written: No space left on device"):
+        checkpoint.save(path, {"a": 2})
+    monkeypatch.undo()
+    assert checkpoint.read(path) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_no_crash(tmp_path: Path) -> None:
+    (tmp_path / "x.pt.part").symlink_to("/dev/full")
+    with pytest.raises(KitError, match="No space left"):
+        checkpoint.save(tmp_path / "x.pt", {"a": torch.zeros(100_000)})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(KitError, match=r"file/x\.pt: can't be written"):
+        checkpoint.save(tmp_path / "file/x.pt", {})
+
+
+def test_a_network_comes_back_in_evaluation_mode(tmp_path: Path) -> None:
+    model = tiny_checkpoint.tiny()
+    path = tiny_checkpoint.save(tmp_path / "x.pt", model, history=[{"command": "train"}])
+    back, meta = checkpoint.load_model(path)
+    x = torch.randn(1, 3, 96, 96)
+    with torch.no_grad():
+        assert torch.equal(back(x), model(x))
+    assert not back.training and back.architecture == model.architecture
+    assert meta["history"] == [{"command": "train"}] and "model" not in meta
+
+
+def test_another_architecture_is_refused_with_its_tensor(tmp_path: Path) -> None:
+    wide = tiny_checkpoint.tiny(head_channels=32)
+    narrow = tiny_checkpoint.tiny(head_channels=16).architecture.as_dict()
+    path = tiny_checkpoint.save(tmp_path / "wide.pt", wide, architecture=narrow)
+    with pytest.raises(KitError, match=r"wide\.pt: is of another architecture: .*head"):
+        checkpoint.load_model(path)
+    path = tiny_checkpoint.save(tmp_path / "short.pt", wide)
+    content = checkpoint.read(path)
+    del content["model"]["classifier.bias"]
+    checkpoint.save(path, content)
+    with pytest.raises(KitError, match=r"short\.pt: is of another architecture: .*classifier\.bias"):
+        checkpoint.load_model(path)
+
+
+def test_the_state_of_a_run_is_no_network(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "last.pt", {"network": {}, "input": {}})
+    with pytest.raises(KitError, match=r"last\.pt: .*architecture, model, classes missing"):
+        checkpoint.load_model(tmp_path / "last.pt")
+
+
+def test_other_classes_are_refused() -> None:
+    meta = {"classes": [{"name": "a"}, {"name": "b"}]}
+    checkpoint.check_classes(Path("x.pt"), meta, ["a", "b"])
+    for wanted in (["b", "a"], ["a"]):
+        with pytest.raises(KitError, match=r"x\.pt: knows the classes \['a', 'b'\]"):
+            checkpoint.check_classes(Path("x.pt"), meta, wanted)

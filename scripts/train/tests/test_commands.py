@@ -1,0 +1,52 @@
+"""The commands' common shell: help is quick and needs nothing optional, and mistakes are one line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pspnet_kit.__main__ import main
+
+KIT = Path(__file__).parents[1]
+
+
+def python(code: str, *missing: str) -> str:
+    """What the code printed, in a Python where the modules `missing` can't be imported."""
+    hidden = f"import sys; sys.modules.update(dict.fromkeys({missing!r}))\n"
+    environment = {**os.environ, "PYTHONPATH": str(KIT)}
+    done = subprocess.run([sys.executable, "-c", hidden + code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_help_loads_nothing_heavy_or_optional() -> None:
+    code = "from pspnet_kit.__main__ import main\ntry: main(['-h'])\nexcept SystemExit as end: assert not end.code"
+    printed = python(code, "torch", "ai_edge_litert", "flatbuffers", "matplotlib", "onnx", "tensorboard")
+    named = {line.split()[0] for line in printed.splitlines() if line.startswith("    ")}
+    assert {"train", "distil", "prune", "factorise", "qat", "quantise", "rebalance", "export", "judge"} <= named
+
+
+def test_training_needs_no_tflite_and_no_plots() -> None:
+    python("import pspnet_kit.training.loop", "ai_edge_litert", "flatbuffers", "matplotlib", "onnx", "tensorboard")
+
+
+def test_what_can_be_mended_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["factorise", str(tmp_path / "none.pt"), "--out", str(tmp_path / "x.pt"), "--ratio", "0.5"]) == 1
+    assert capsys.readouterr().err == f"kit factorise: {tmp_path}/none.pt: no such checkpoint\n"
+
+
+def test_wrong_arguments_are_status_two(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["factorise"])
+    assert end.value.code == 2 and "checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["train", "distil", "qat", "prune", "factorise", "quantise"])
+def test_every_step_can_be_compared(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert "--compare DATASET" in capsys.readouterr().out
