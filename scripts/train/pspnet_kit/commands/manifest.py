@@ -88,7 +88,7 @@ def _step(step: Mapping[str, Any]) -> str:
     command = str(step.get("command", "?"))
     if command == "train":
         recipe = step["recipe"]
-        kind = "qat" if recipe["train"]["qat"] else "distil" if recipe["distil"]["teacher"] else "train"
+        kind = "qat" if recipe["train"].get("qat") else "distil" if recipe["distil"]["teacher"] else "train"
         return f"{kind} ({step['epochs']} epochs)"
     if command == "prune":
         return f"prune ({step['importance']}, to {step['macs'] / 1e6:.1f} M MACs)"

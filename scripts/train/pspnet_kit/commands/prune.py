@@ -37,6 +37,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="scale: BatchNorm's; l1, l2: norms of the weights; taylor: first-order change of the loss when a channel "
         "of the activations, or of the weights, goes (needs --data). Default: %(default)s",
     )
+    parser.add_argument(
+        "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="of the input from now on (default: as it was)"
+    )
     parser.add_argument("--uniform", action="store_true", help="the same share of every layer")
     parser.add_argument("--multiple", type=int, default=8, help="of every width (default: %(default)s)")
     parser.add_argument("--minimum", type=int, default=8, help="channels of a layer (default: %(default)s)")
@@ -72,14 +75,16 @@ def run(args: argparse.Namespace) -> None:
         raise KitError(f"--macs {args.macs}: expected millions above 0")
     comparison = open_comparison(args, args.checkpoint)
     model, meta = checkpoint.load_model(args.checkpoint)
-    size = (int(meta["input"]["height"]), int(meta["input"]["width"]))
+    height, width = args.size or (meta["input"]["height"], meta["input"]["width"])
+    size = int(height), int(width)
+    model.architecture.check_size(*size)
     target = round(args.macs * 1e6) if args.ratio is None else round(totals(model, *size).macs * (1 - args.ratio))
     thin, report = prune(model, size, _importance(args, meta, size), target, settings)
     done = {
         "command": "prune",
         "from": str(args.checkpoint),
         "importance": args.importance,
-        "macs": target,
+        "macs": report.after.macs,
         "settings": dataclasses.asdict(settings),
         "data": _data(args) if args.importance in WITH_DATA else {},
         "before": dataclasses.asdict(report.before),
@@ -87,6 +92,7 @@ def run(args: argparse.Namespace) -> None:
     }
     # What was measured of the whole network does not hold for this one, nor do the ranges of its quantisation.
     kept = {key: value for key, value in meta.items() if key != "ranges"}
+    kept["input"] = {"height": size[0], "width": size[1]}
     content = {**kept, "model": thin.state_dict(), "history": [*meta.get("history", []), done], "metrics": {}}
     checkpoint.save(args.out, content)
     print(describe(report))
