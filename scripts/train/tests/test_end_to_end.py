@@ -182,6 +182,7 @@ def test_bad_input_is_refused_before_any_time_is_spent(runs: Path, data: Path, t
     (broken / "images" / name).write_bytes(b"no picture")
     assert name in kit("train", recipe, "--data", broken, *out, fails=True)
     assert "train.bach" in kit("train", recipe, "--data", data, *out, "--set", "train.bach=1", fails=True)
+    assert "paste_classes: 9" in kit("train", recipe, "--data", data, *out, "--set", "augment.paste_classes=[9]", fails=True)
     assert "multiple of 96" in kit("train", recipe, "--data", data, *out, "--set", "train.size=[100,96]", fails=True)
     assert "fewer than one batch" in kit("train", recipe, "--data", data, *out, "--set", "train.batch=64", fails=True)
     teacher = runs / "model.tflite"

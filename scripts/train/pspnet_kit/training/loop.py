@@ -49,6 +49,10 @@ class Trainer:
         self.recipe, self.out, self.ranks = recipe, out, ranks
         t = recipe.train
         self.dataset = open_dataset(Path(recipe.data.root), recipe.data.layout)
+        if strange := [c for c in recipe.augment.paste_classes if not 0 <= c < len(self.dataset.classes)]:
+            raise KitError(
+                f"augment.paste_classes: {strange[0]} is no class; {recipe.data.root} has 0 to {len(self.dataset.classes) - 1}"
+            )
         self.teacher = self._teacher()
         self.model = self._model()
         self.model.architecture.check_size(*t.size)
