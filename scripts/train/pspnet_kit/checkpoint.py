@@ -75,6 +75,15 @@ def load_model(path: Path) -> tuple[PSPNet, dict[str, Any]]:
     return model.eval(), {key: value for key, value in content.items() if key != "model"}
 
 
+def after_step(meta: dict[str, Any], model: PSPNet, step: dict[str, Any]) -> dict[str, Any]:
+    """The content of a checkpoint whose network a command changed: `step` joins the history.
+
+    What was measured of the former network does not hold for this one, nor do the ranges of its quantisation.
+    """
+    kept = {key: value for key, value in meta.items() if key != "ranges"}
+    return {**kept, "model": model.state_dict(), "history": [*meta.get("history", []), step], "metrics": {}}
+
+
 def check_classes(path: Path, meta: dict[str, Any], wanted: list[str]) -> None:
     """Refuses a network of other classes than the data set's."""
     if (own := [c["name"] for c in meta["classes"]]) != wanted:

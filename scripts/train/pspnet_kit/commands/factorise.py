@@ -53,10 +53,7 @@ def run(args: argparse.Namespace) -> None:
         "before": dataclasses.asdict(report.before),
         "after": dataclasses.asdict(report.after),
     }
-    # What was measured of the whole network does not hold for this one, nor do the ranges of its quantisation.
-    kept = {key: value for key, value in meta.items() if key != "ranges"}
-    content = {**kept, "model": smaller.state_dict(), "history": [*meta.get("history", []), done], "metrics": {}}
-    checkpoint.save(args.out, content)
+    checkpoint.save(args.out, checkpoint.after_step(meta, smaller, done))
     print(describe(report))
     print(f"{args.out}: written; win back what was lost with: kit train RECIPE --from {args.out}")
     if comparison:

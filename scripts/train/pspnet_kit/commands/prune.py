@@ -90,11 +90,8 @@ def run(args: argparse.Namespace) -> None:
         "before": dataclasses.asdict(report.before),
         "after": dataclasses.asdict(report.after),
     }
-    # What was measured of the whole network does not hold for this one, nor do the ranges of its quantisation.
-    kept = {key: value for key, value in meta.items() if key != "ranges"}
-    kept["input"] = {"height": size[0], "width": size[1]}
-    content = {**kept, "model": thin.state_dict(), "history": [*meta.get("history", []), done], "metrics": {}}
-    checkpoint.save(args.out, content)
+    content = checkpoint.after_step(meta, thin, done)
+    checkpoint.save(args.out, {**content, "input": {"height": size[0], "width": size[1]}})
     print(describe(report))
     print(f"{args.out}: written; win back what was lost with: kit train RECIPE --from {args.out}")
     if comparison:

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     before = mean_iou(model, samples, size, here) if samples else None
     move = rebalance(model, counts, args.from_power, args.to_power)
     step = {"command": "rebalance", "from": args.from_power, "to": args.to_power}
-    content = {**meta, "model": model.state_dict(), "history": [*meta.get("history", []), step], "metrics": {}}
+    content = checkpoint.after_step(meta, model, step)
     if ranges := meta.get("ranges"):
         content["ranges"] = moved_ranges(model, size, ranges, move)
     if before is not None:
