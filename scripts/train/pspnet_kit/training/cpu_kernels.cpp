@@ -86,21 +86,24 @@ inline void each_output(const Depthwise& d, int64_t iy, int64_t ix, Tap tap) {
     }
 }
 
-template <int K, int S>
-void depthwise_forward(const Depthwise& d, const BFloat16* x, const float* weight, BFloat16* y) {
-    at::parallel_for(0, d.n * d.oh, 1, [&](int64_t begin, int64_t end) {
+// Fills `to` [n, h, w, c]: each cell is the sum of taps times cells of `from`, whose pictures have `area` cells. `each` says
+// which taps and cells those are, as each_input and each_output do.
+template <int K, typename Each>
+void gather(const Depthwise& d, int64_t h, int64_t w, int64_t area, const BFloat16* from, const float* weight, BFloat16* to,
+            Each each) {
+    at::parallel_for(0, d.n * h, 1, [&](int64_t begin, int64_t end) {
         for (int64_t row = begin; row < end; row++) {
-            const BFloat16* picture = x + row / d.oh * d.h * d.w * d.c;
+            const BFloat16* picture = from + row / h * area * d.c;
             for (int64_t c = 0; c < d.c; c += LANES) {
                 const __mmask16 lanes = lanes_at(c, d.c);
                 Taps<K> taps;
                 taps.read(weight + c, d.c, lanes);
-                for (int64_t ox = 0; ox < d.ow; ox++) {
+                for (int64_t x = 0; x < w; x++) {
                     __m512 sum = _mm512_setzero_ps();
-                    each_input<K, S>(d, row % d.oh, ox, [&](int t, int64_t cell) {
+                    each(row % h, x, [&](int t, int64_t cell) {
                         sum = _mm512_fmadd_ps(load(picture + cell * d.c + c, lanes), taps.value[t], sum);
                     });
-                    store(y + (row * d.ow + ox) * d.c + c, lanes, sum);
+                    store(to + (row * w + x) * d.c + c, lanes, sum);
                 }
             }
         }
@@ -108,24 +111,15 @@ void depthwise_forward(const Depthwise& d, const BFloat16* x, const float* weigh
 }
 
 template <int K, int S>
+void depthwise_forward(const Depthwise& d, const BFloat16* x, const float* weight, BFloat16* y) {
+    gather<K>(d, d.oh, d.ow, d.h * d.w, x, weight, y,
+              [&](int64_t oy, int64_t ox, auto tap) { each_input<K, S>(d, oy, ox, tap); });
+}
+
+template <int K, int S>
 void depthwise_input_gradient(const Depthwise& d, const BFloat16* dy, const float* weight, BFloat16* dx) {
-    at::parallel_for(0, d.n * d.h, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t row = begin; row < end; row++) {
-            const BFloat16* picture = dy + row / d.h * d.oh * d.ow * d.c;
-            for (int64_t c = 0; c < d.c; c += LANES) {
-                const __mmask16 lanes = lanes_at(c, d.c);
-                Taps<K> taps;
-                taps.read(weight + c, d.c, lanes);
-                for (int64_t ix = 0; ix < d.w; ix++) {
-                    __m512 sum = _mm512_setzero_ps();
-                    each_output<K, S>(d, row % d.h, ix, [&](int t, int64_t cell) {
-                        sum = _mm512_fmadd_ps(load(picture + cell * d.c + c, lanes), taps.value[t], sum);
-                    });
-                    store(dx + (row * d.w + ix) * d.c + c, lanes, sum);
-                }
-            }
-        }
-    });
+    gather<K>(d, d.h, d.w, d.oh * d.ow, dy, weight, dx,
+              [&](int64_t iy, int64_t ix, auto tap) { each_output<K, S>(d, iy, ix, tap); });
 }
 
 // One thread: the sums of all rows meet in `dw`, and rows must be read in order to stay in the cache.

@@ -125,6 +125,8 @@ class Trainer:
     def _model(self) -> PSPNet:
         torch.manual_seed(self.recipe.train.seed)
         start, classes = self.recipe.weights, len(self.dataset.classes)
+        self.past: list[Any] = []
+        """What made the checkpoint that the run starts from; that file may be gone when this one is written."""
         if start in ("imagenet", "none"):
             if not self.recipe.model:
                 raise KitError("the recipe has no [model], and no --from names a checkpoint that has one")
@@ -133,6 +135,7 @@ class Trainer:
                 load_imagenet(model)
             return model
         model, meta = checkpoint.load_model(Path(start))
+        self.past = list(meta.get("history", []))
         if self.recipe.model and (wanted := self.recipe.architecture(classes)) != model.architecture:
             theirs, own = model.architecture.as_dict(), wanted.as_dict()
             key = next((key for key in own if key != "classes" and own[key] != theirs[key]), None)
@@ -302,12 +305,7 @@ class Trainer:
             **({"ranges": averaged.ranges()} if isinstance(averaged, QatNetwork) else {}),
             "classes": [dataclasses.asdict(c) for c in self.dataset.classes],
             "input": {"height": t.size[0], "width": t.size[1]},
-            "history": [*self._past(), {"command": "train", "recipe": self.recipe.as_dict(), "epochs": self.done}],
+            "history": [*self.past, {"command": "train", "recipe": self.recipe.as_dict(), "epochs": self.done}],
             "metrics": {} if score is None else {"miou": score},
             "data": {"name": self.dataset.name, "licence": self.dataset.licence, "citation": self.dataset.citation},
         }
-
-    def _past(self) -> list[Any]:
-        if self.recipe.weights in ("imagenet", "none"):
-            return []
-        return list(checkpoint.read(Path(self.recipe.weights)).get("history", []))
