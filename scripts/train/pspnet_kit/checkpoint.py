@@ -75,6 +75,27 @@ def load_model(path: Path) -> tuple[PSPNet, dict[str, Any]]:
     return model.eval(), {key: value for key, value in content.items() if key != "model"}
 
 
+def load_backbone(model: PSPNet, path: Path) -> list[Any]:
+    """Fills the backbone from another network's, which may be deeper; returns the history of that network.
+
+    Raises:
+        KitError: when that network has another kind of backbone, or a pruned or factorised one.
+    """
+    source, meta = load_model(path)
+    own, theirs = model.backbone.state_dict(), source.backbone.state_dict()
+    if (kind := source.architecture.backbone) != model.architecture.backbone:
+        raise KitError(f"{path}: its backbone is {kind}, the recipe's is {model.architecture.backbone}")
+    for name, tensor in own.items():
+        if name not in theirs:
+            raise KitError(f"{path}: its backbone has no {name}: it has fewer stages, or is factorised")
+        if theirs[name].shape != tensor.shape:
+            raise KitError(
+                f"{path}: {name} of its backbone is {tuple(theirs[name].shape)}, the recipe's is {tuple(tensor.shape)}"
+            )
+    model.backbone.load_state_dict({name: theirs[name] for name in own})
+    return list(meta.get("history", []))
+
+
 def after_step(meta: dict[str, Any], model: PSPNet, step: dict[str, Any]) -> dict[str, Any]:
     """The content of a checkpoint whose network a command changed: `step` joins the history.
 

@@ -12,6 +12,9 @@ from .data.augment import Augmentation
 from .errors import KitError
 from .model import Architecture
 
+BACKBONE = "backbone:"
+"""Before a checkpoint's name in `weights`: only its backbone is taken."""
+
 
 @dataclass(frozen=True)
 class Data:
@@ -101,7 +104,7 @@ class Recipe:
     augment: Augmentation = field(default_factory=Augmentation)
     distil: Distil = field(default_factory=Distil)
     weights: str = "imagenet"
-    """What the backbone starts from: imagenet, none, or a checkpoint of this kit."""
+    """What the network starts from: imagenet, none, a checkpoint of this kit (all of it), or backbone:CHECKPOINT (only that)."""
 
     def architecture(self, classes: int) -> Architecture:
         """The network, for a data set of that many classes."""

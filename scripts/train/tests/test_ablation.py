@@ -9,7 +9,7 @@ import pytest
 
 from pspnet_kit.data import ClassInfo
 from pspnet_kit.errors import KitError
-from pspnet_kit.judge.ablation import BEGIN, END, insert, markdown, points, read_plan
+from pspnet_kit.judge.ablation import BEGIN, END, anchor, insert, markdown, points, read_plan
 from pspnet_kit.judge.boundary import Boundary
 from pspnet_kit.judge.calibration import Calibration
 from pspnet_kit.judge.cost import Cost
@@ -77,6 +77,8 @@ def test_the_list_is_read(listed: Path) -> None:
         ('"small.tflite"', '"gone.tflite"', "row 2: .*gone.tflite: no such file"),
         ('name = "small"', 'name = "teacher"', "the name 'teacher' is there twice"),
         ('reference = "small"', 'reference = "large"', "reference 'large': expected the name of a row"),
+        ('"small"\n[[', '"small"\nreference_published = "61.6"\n[[', "reference_published '61.6': expected a number"),
+        ('"small"\n[[', '"small"\nreference_published = 0.0\n[[', "reference_published 0.0: expected more than 0"),
         ("note =", "notes =", "row 1: unknown notes"),
         ("plot = false", "plot = 0", "plot: expected true or false"),
         ('model = "teacher.pt"', "", "row 1: has no model"),
@@ -87,6 +89,15 @@ def test_mistakes_in_the_list_are_named(listed: Path, before: str, after: str, m
     listed.write_text(LIST.replace(before, after, 1))
     with pytest.raises(KitError, match=message):
         read_plan(listed)
+
+
+def test_the_plot_is_told_from_the_reference_where_the_list_says_how(listed: Path, judged: list[Judgement]) -> None:
+    assert anchor(read_plan(listed), judged) is None
+    listed.write_text("reference_published = 61.6" + LIST)
+    # mIoU by hand: 2 of 3 and 1 of 2.
+    found = anchor(read_plan(listed), judged)
+    assert found is not None and (found.name, found.published) == ("small", 61.6)
+    assert found.ours == pytest.approx(58.3333, abs=1e-4)
 
 
 def test_an_empty_or_missing_list_is_told(tmp_path: Path) -> None:

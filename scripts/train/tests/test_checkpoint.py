@@ -13,6 +13,8 @@ import torch
 from pspnet_kit import checkpoint
 from pspnet_kit.errors import KitError
 
+NORM = ("weight", "bias", "running_mean", "running_var")
+
 
 def test_everything_comes_back(tmp_path: Path) -> None:
     content = {
@@ -163,3 +165,35 @@ def test_other_classes_are_refused() -> None:
     for wanted in (["b", "a"], ["a"]):
         with pytest.raises(KitError, match=r"x\.pt: knows the classes \['a', 'b'\]"):
             checkpoint.check_classes(Path("x.pt"), meta, wanted)
+
+
+def test_a_backbone_moves_into_a_network_with_another_head(tmp_path: Path) -> None:
+    deep = tiny_checkpoint.tiny(stages=5, bin_channels=16)
+    path = tiny_checkpoint.save(tmp_path / "deep.pt", deep, history=[{"command": "train"}])
+    model = tiny_checkpoint.tiny()
+    head = {name: tensor.clone() for name, tensor in model.state_dict().items() if not name.startswith("backbone.")}
+    with torch.no_grad():
+        for parameter in model.backbone.parameters():
+            parameter.fill_(7)
+    assert checkpoint.load_backbone(model, path) == [{"command": "train"}]
+    theirs = deep.backbone.state_dict()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in model.backbone.state_dict().items())
+    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in head.items())
+
+
+def test_a_backbone_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    shallow = tiny_checkpoint.save(tmp_path / "shallow.pt", tiny_checkpoint.tiny())
+    with pytest.raises(KitError, match=r"shallow\.pt: its backbone has no blocks\.8\..*fewer stages"):
+        checkpoint.load_backbone(tiny_checkpoint.tiny(stages=5), shallow)
+    with pytest.raises(KitError, match=r"shallow\.pt: its backbone is efficientnet-lite0, the recipe's is efficientnet-lite1"):
+        checkpoint.load_backbone(tiny_checkpoint.tiny(backbone="efficientnet-lite1"), shallow)
+    content = checkpoint.read(shallow)
+    block = "backbone.blocks.1."
+    narrow = {"expand.conv.weight": 0, "depthwise.conv.weight": 0, "project.conv.weight": 1}
+    narrow |= {f"{layer}.bn.{name}": 0 for layer in ("expand", "depthwise") for name in NORM}
+    for name, dim in narrow.items():
+        content["model"][block + name] = content["model"][block + name].narrow(dim, 0, 8).clone()
+    checkpoint.save(tmp_path / "pruned.pt", content)
+    pruned = tmp_path / "pruned.pt"
+    with pytest.raises(KitError, match=r"pruned\.pt: blocks\.1\.expand\.conv\.weight of its backbone is \(8, "):
+        checkpoint.load_backbone(tiny_checkpoint.tiny(), pruned)

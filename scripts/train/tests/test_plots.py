@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from pspnet_kit.errors import KitError
 from pspnet_kit.judge import plots
 from pspnet_kit.judge.calibration import Calibration
-from pspnet_kit.judge.plots import Point, against_latency, reliability, spread
+from pspnet_kit.judge.plots import Anchor, Point, against_latency, reliability, spread
 from pspnet_kit.judge.published import CAMVID_TEST
 
 POINTS = [Point("slow", 40.0, 65.0, 38.0, 44.0), Point("fast", 4.0, 59.0, 3.9, 4.3)]
@@ -44,6 +45,15 @@ def test_the_latency_plot_is_1200_pixels_wide_and_has_our_colours(tmp_path: Path
     for color in (plots.BLUE, plots.VERMILION):
         wanted = [int(color[place : place + 2], 16) for place in (1, 3, 5)]
         assert (pixels == wanted).all(axis=2).sum() > 50
+
+
+def test_an_anchor_makes_differences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(Text, "set_text", lambda self, text: written.append(str(text)))
+    against_latency(POINTS, CAMVID_TEST, tmp_path / "plot.png", "title", "engine", Anchor("old", 62.0, 61.6))
+    assert {"slow  +3.0", "fast  -3.0", "ENet -10.3", "PSPNet-R18 +5.1"} <= set(written)
+    assert any("less the 61.6 of old there" in text for text in written)
+    assert "mIoU, points above old" in written
 
 
 def test_one_model_alone_can_be_plotted(tmp_path: Path) -> None:

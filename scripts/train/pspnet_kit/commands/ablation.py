@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from ..judge import report
-    from ..judge.ablation import insert, markdown, points, read_plan
+    from ..judge.ablation import anchor, insert, markdown, points, read_plan
 
     plan = read_plan(args.list)
     document = _read(args.docs) if args.docs else None
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     table = markdown(plan, judgements, _command(), data)
     print(table)
     if args.plot:
-        draw_plot(points(plan, judgements), judgements, bench, args.plot)
+        draw_plot(points(plan, judgements), judgements, bench, args.plot, anchor(plan, judgements))
     if args.json:
         report.write_json(args.json, judgements, about(args, bench))
     if document is not None:

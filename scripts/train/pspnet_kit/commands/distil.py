@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from ..training.command import add_arguments, train
+from ..training.command import add_arguments, add_start, start_overrides, train
 
 HELP = "train a network to follow a teacher"
 
@@ -17,10 +17,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
     add_arguments(parser)
     parser.add_argument("--teacher", required=True, help="checkpoint of the teacher, of the same classes")
-    parser.add_argument("--from", dest="start", help="checkpoint that the student starts from (weights)")
+    add_start(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Distils."""
-    start = [f"weights={json.dumps(args.start)}"] if args.start else []
-    train(args, [f"distil.teacher={json.dumps(args.teacher)}", *start], args.teacher)
+    train(args, [f"distil.teacher={json.dumps(args.teacher)}", *start_overrides(args)], args.teacher)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..data import Dataset, Pair
     from ..judge.daemon import Daemon
     from ..judge.judgement import Judgement
-    from ..judge.plots import Point
+    from ..judge.plots import Anchor, Point
     from ..judge.predictors import Predictor
 
 HELP = "judge models on labelled pictures: IoU, outlines, calibration, size, speed, agreement with pspnetd"
@@ -170,7 +170,9 @@ def time_all(
         judgement.speed = speed
 
 
-def draw_plot(points: Sequence[Point], judgements: Sequence[Judgement], bench: Bench, path: Path) -> None:
+def draw_plot(
+    points: Sequence[Point], judgements: Sequence[Judgement], bench: Bench, path: Path, anchor: Anchor | None = None
+) -> None:
     """mIoU against latency; published networks beside it where the data are CamVid."""
     from ..judge import plots
     from ..judge.published import CAMVID_TEST
@@ -178,7 +180,7 @@ def draw_plot(points: Sequence[Point], judgements: Sequence[Judgement], bench: B
     published = CAMVID_TEST if bench.dataset.name == "CamVid" else ()
     engines = "; ".join(dict.fromkeys(j.speed.engine for j in judgements if j.speed))
     title = f"{bench.dataset.name}, {len(bench.pairs)} pictures: mIoU against latency"
-    plots.against_latency(points, published, path, title, engines)
+    plots.against_latency(points, published, path, title, engines, anchor)
 
 
 def about(args: argparse.Namespace, bench: Bench) -> dict[str, Any]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 
-from ..training.command import add_arguments, train
+from ..training.command import add_arguments, add_start, start_overrides, train
 
 HELP = "train a network from a recipe, or train a checkpoint on"
 
@@ -13,9 +12,9 @@ HELP = "train a network from a recipe, or train a checkpoint on"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
     add_arguments(parser)
-    parser.add_argument("--from", dest="start", help="checkpoint to start from (weights)")
+    add_start(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Trains."""
-    train(args, [f"weights={json.dumps(args.start)}"] if args.start else [], args.start)
+    train(args, start_overrides(args), args.start)

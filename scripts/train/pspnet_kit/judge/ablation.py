@@ -2,6 +2,8 @@
 
 The list is a TOML file with one `[[row]]` per model: `name`, `model` (a .pt or .tflite, relative to the list), and if
 wanted `note` and `command`. `reference` names the row that speed refers to, `plot = false` keeps a row out of the plot.
+`reference_published` is the reference's mIoU in percent where the published networks of the plot were judged, if the
+pictures here are others: the plot then shows differences to the reference.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 
 from ..errors import KitError
 from .judgement import Judgement
-from .plots import Point
+from .plots import Anchor, Point
 from .predictors import SUFFIXES
 
 BEGIN, END = "<!-- ablation -->", "<!-- /ablation -->"
@@ -38,6 +40,8 @@ class Plan:
     rows: tuple[Row, ...]
     reference: int
     """Index of the row that speed refers to."""
+    reference_published: float | None = None
+    """Its mIoU in percent on the pictures of the published networks."""
 
 
 def read_plan(path: Path) -> Plan:
@@ -52,7 +56,7 @@ def read_plan(path: Path) -> Plan:
         raise KitError(f"{path}: no such file") from None
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise KitError(f"{path}: {error}") from error
-    _refuse_unknown(path, "", values, ("reference", "row"))
+    _refuse_unknown(path, "", values, ("reference", "reference_published", "row"))
     entries = values.get("row")
     if not isinstance(entries, list) or not entries:
         raise KitError(f"{path}: has no [[row]]; expected one for each model")
@@ -64,7 +68,12 @@ def read_plan(path: Path) -> Plan:
     reference = values.get("reference", names[0])
     if reference not in names:
         raise KitError(f"{path}: reference {reference!r}: expected the name of a row ({', '.join(names)})")
-    return Plan(rows, names.index(reference))
+    published = values.get("reference_published")
+    if published is not None and (isinstance(published, bool) or not isinstance(published, (int, float))):
+        raise KitError(f"{path}: reference_published {published!r}: expected a number in percent")
+    if published is not None and not 0 < published < 100:
+        raise KitError(f"{path}: reference_published {published}: expected more than 0 and less than 100 percent")
+    return Plan(rows, names.index(reference), published)
 
 
 def _row(path: Path, number: int, entry: Any) -> Row:
@@ -179,6 +188,14 @@ def insert(document: str, table: str, path: Path) -> str:
 def points(plan: Plan, judgements: Sequence[Judgement]) -> list[Point]:
     """The rows that the plot shows."""
     return [point_of(judgement) for row, judgement in zip(plan.rows, judgements) if row.plot]
+
+
+def anchor(plan: Plan, judgements: Sequence[Judgement]) -> Anchor | None:
+    """What the plot's heights are told from, where the list says how the reference does on the published networks' pictures."""
+    if plan.reference_published is None:
+        return None
+    ours = 100 * judgements[plan.reference].confusion.mean_iou()
+    return Anchor(plan.rows[plan.reference].name, ours, plan.reference_published)
 
 
 def point_of(judgement: Judgement) -> Point:

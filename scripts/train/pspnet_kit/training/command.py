@@ -28,6 +28,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     before_after.add_arguments(parser)
 
 
+def add_start(parser: argparse.ArgumentParser) -> None:
+    """What the network starts from, where the recipe's `weights` should not say it."""
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--from", dest="start", metavar="CHECKPOINT", help="start from all weights of a checkpoint")
+    start.add_argument("--backbone", metavar="CHECKPOINT", help="start from the backbone of a checkpoint (the recipe has [model])")
+
+
+def start_overrides(args: argparse.Namespace) -> list[str]:
+    """The overrides of the recipe for what add_start took."""
+    from ..recipe import BACKBONE
+
+    start = args.start or (args.backbone and f"{BACKBONE}{args.backbone}")
+    return [f"weights={json.dumps(start)}"] if start else []
+
+
 def train(args: argparse.Namespace, overrides: list[str], before: str | None) -> None:
     """Runs the recipe; under torchrun every process comes here.
 

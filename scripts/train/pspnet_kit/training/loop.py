@@ -28,7 +28,7 @@ from ..errors import KitError
 from ..model import PSPNet, build
 from ..model.weights import load_imagenet
 from ..quant.qat import QatNetwork, prepare_qat
-from ..recipe import Recipe
+from ..recipe import BACKBONE, Recipe
 from . import losses
 from .cpu_kernels import accelerate
 from .curves import Curves
@@ -127,12 +127,15 @@ class Trainer:
         start, classes = self.recipe.weights, len(self.dataset.classes)
         self.past: list[Any] = []
         """What made the checkpoint that the run starts from; that file may be gone when this one is written."""
-        if start in ("imagenet", "none"):
+        backbone_only = start.startswith(BACKBONE)
+        if start in ("imagenet", "none") or backbone_only:
             if not self.recipe.model:
                 raise KitError("the recipe has no [model], and no --from names a checkpoint that has one")
             model = build(self.recipe.architecture(classes))
             if start == "imagenet":
                 load_imagenet(model)
+            if backbone_only:
+                self.past = checkpoint.load_backbone(model, Path(start.removeprefix(BACKBONE)))
             return model
         model, meta = checkpoint.load_model(Path(start))
         self.past = list(meta.get("history", []))
