@@ -39,6 +39,26 @@ def test_resizing_has_half_pixel_centres() -> None:
     assert torch.equal(resize_input(row, 1, 2), to_input(row))
 
 
+def test_resizing_averages_where_the_daemon_does() -> None:
+    stripes = np.zeros((8, 32, 3), np.uint8)
+    stripes[:, 1::4] = 254
+    # To a quarter every output is the mean of one bright and three dark columns; interpolation would give 127.
+    assert (resize_input(stripes, 2, 8) * 128 + 127).round().unique().tolist() == [64]
+
+
+@pytest.mark.parametrize(("shrink", "seen"), [(4, 1), (1.9, 2)])
+def test_training_sees_no_picture_that_the_daemon_can_not_make(shrink: float, seen: int) -> None:
+    stripes = np.zeros((96, 96, 3), np.uint8)
+    stripes[:, ::2] = 254
+    how = dataclasses.replace(NOTHING, scale=(1 / shrink, 1 / shrink))
+    contrasts = []
+    for seed in range(24):
+        x, _ = geometry(stripes, np.zeros((96, 96), np.uint8), (96, 96), (24, 24), how, np.random.default_rng(seed))
+        contrasts.append(round(float(x[0, 4:-4, 4:-4].std()), 1))
+    # Averaged stripes are all but grey, interpolated ones are not.
+    assert len(set(contrasts)) == seen and min(contrasts) < 0.2
+
+
 def test_a_full_crop_without_change_is_the_picture() -> None:
     random = np.random.default_rng(0)
     image = random.integers(0, 256, (64, 96, 3), dtype=np.uint8)

@@ -103,17 +103,15 @@ def read_pictures(
     Raises:
         KitError: where a place has no pictures, one cannot be read, or there is one alone and no `force`.
     """
-    from ..data.augment import resize_input
     from ..data.pictures import read_image
+    from ..data.resize import resize
     from ..quant.ptq import choose_pictures
 
     if not places:
         return []
     files = [file for place in places for file in list_pictures(place, split)]
     chosen = [files[i] for i in choose_pictures(len(files), wanted, force)]
-    # Pixels are whole numbers again after resizing, as in the daemon.
-    inputs = (resize_input(read_image(file), *size) for file in chosen)
-    return [(x * 128 + 127).round().clamp(0, 255).byte().permute(1, 2, 0).numpy() for x in inputs]
+    return [resize(read_image(file), *size) for file in chosen]
 
 
 def list_pictures(place: Path, split: str) -> list[Path]:

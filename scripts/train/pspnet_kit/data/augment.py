@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..errors import KitError
 from .labels import VOID
+from .resize import resize
 
 MEAN, DEVIATION = 127.0, 128.0
 
@@ -54,12 +55,9 @@ def to_input(image: NDArray[np.uint8]) -> Tensor:
     return (torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() - MEAN) / DEVIATION
 
 
-def resize_input(image: NDArray[np.uint8], height: int, width: int, antialias: bool = False) -> Tensor:
-    """To_input at another size: bilinear, half-pixel centres, without antialiasing unless asked for, as pspnetd does."""
-    x = to_input(image)[None]
-    if x.shape[-2:] == (height, width):
-        return x[0]
-    return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False, antialias=antialias)[0]
+def resize_input(image: NDArray[np.uint8], height: int, width: int) -> Tensor:
+    """To_input at another size, each value as pspnetd makes it."""
+    return to_input(image if image.shape[:2] == (height, width) else resize(image, height, width))
 
 
 def paste_rare(
@@ -103,7 +101,9 @@ def geometry(
     if any(margins):
         x = F.pad(x, margins)
         y = F.pad(y, margins, value=VOID)
-    antialias = bool(random.random() < 0.5)
+    # pspnetd averages areas where it shrinks to less than half, and interpolates above. The mix makes the network indifferent
+    # to which; the picture that nothing averaged is left out where pspnetd can't make it.
+    antialias = bool(random.random() < 0.5) or max(box_h / crop[0], box_w / crop[1]) > 2
     x = F.interpolate(x, size=crop, mode="bilinear", align_corners=False, antialias=antialias)[0]
     y = F.interpolate(y, size=crop, mode="nearest-exact")[0, 0]
     if random.random() < how.flip:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
+from ..data.augment import resize_input
 from ..data.pictures import SUFFIXES, read_image
 from ..errors import KitError
 from ..model import PSPNet
@@ -59,9 +59,7 @@ def example(height: int, width: int) -> torch.Tensor:
 
 def network_inputs(pictures: Sequence[NDArray[np.uint8]], height: int, width: int) -> Inputs:
     """Pictures `[h, w, 3]` of any size as the network's input."""
-    scaled = [Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR) for picture in pictures]
-    values = np.stack([np.asarray(picture, np.float32) for picture in scaled])
-    return np.ascontiguousarray((values.transpose(0, 3, 1, 2) - 127) / 128, np.float32)
+    return torch.stack([resize_input(picture, height, width) for picture in pictures]).numpy()
 
 
 def read_pictures(folder: Path, most: int = 8) -> list[NDArray[np.uint8]]:

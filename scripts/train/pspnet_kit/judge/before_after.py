@@ -161,7 +161,7 @@ def _write(path: Path, file: Path, rounded: bool, dataset: Dataset, pairs: Seque
     from ..quant.ptq import Settings, quantise
     from ..quant.quantised import QuantisedGraph, quantise_graph
     from ..quant.refine import Refinement
-    from .preprocess import resize
+    from ..data.resize import resize
 
     model, meta = load_model(path)
     size = (int(meta["input"]["height"]), int(meta["input"]["width"]))

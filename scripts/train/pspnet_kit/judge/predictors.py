@@ -16,7 +16,7 @@ import numpy as np
 from ..data import ClassInfo
 from ..errors import KitError
 from .decode import decode
-from .preprocess import PixelMap, resize
+from .preprocess import PixelMap
 
 SUFFIXES = (".pt", ".tflite")
 
