@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..data import ClassInfo
+from ..data.resize import resize
 from ..errors import KitError
 from .decode import decode
 from .preprocess import PixelMap
