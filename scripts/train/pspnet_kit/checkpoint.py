@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .errors import KitError
+from .files import write_whole
 from .model import Architecture, PSPNet, build
 from .model.surgery import fit_to
 
@@ -21,21 +20,10 @@ NEEDED = ("architecture", "model", "classes", "input")
 
 def save(path: Path, content: dict[str, Any]) -> None:
     """Writes the file whole or not at all: a kill or a full disk leaves the former one."""
-    part = path.with_name(path.name + ".part")
     # Into memory first: PyTorch 1.13 ends the process when the file that it writes to fails.
     buffer = io.BytesIO()
     torch.save(_pack(content), buffer)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise KitError(f"{path}: can't be written: {error.strerror or error}") from error
+    write_whole(path, buffer.getvalue())
 
 
 def read(path: Path) -> dict[str, Any]:

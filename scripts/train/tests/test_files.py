@@ -1,0 +1,47 @@
+"""Files that are written whole, and places that are tried before time is spent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pspnet_kit.errors import KitError
+from pspnet_kit.files import check_file, check_folder, write_whole
+
+
+def test_a_file_and_its_folder_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "new/deep/x"
+    write_whole(path, b"one")
+    write_whole(path, b"two")
+    assert path.read_bytes() == b"two" and list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_leaves_the_former_file(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"former")
+    (tmp_path / "x.part").symlink_to("/dev/full")
+    with pytest.raises(KitError, match=f"{path}: can't be written: No space left"):
+        write_whole(path, b"new")
+    assert path.read_bytes() == b"former" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_try_leaves_nothing_but_the_folder(tmp_path: Path) -> None:
+    check_folder(tmp_path / "runs/a")
+    check_file(tmp_path / "runs/a/x.pt")
+    (tmp_path / "kept").write_text("content")
+    check_file(tmp_path / "kept")
+    assert (tmp_path / "kept").read_text() == "content"
+    assert not list((tmp_path / "runs/a").iterdir())
+
+
+def test_places_that_can_not_be_written_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file/deeper", Path("/proc/none")):
+        with pytest.raises(KitError, match=f"^{folder}: can't be written: "):
+            check_folder(folder)
+    with pytest.raises(KitError, match=f"^{tmp_path}/file/x: can't be written: "):
+        check_file(tmp_path / "file/x")
+    with pytest.raises(KitError, match=f"^{tmp_path}: can't be written: is a folder"):
+        check_file(tmp_path)
