@@ -63,8 +63,8 @@ def load_model(path: Path) -> tuple[PSPNet, dict[str, Any]]:
     return model.eval(), {key: value for key, value in content.items() if key != "model"}
 
 
-def load_backbone(model: PSPNet, path: Path) -> list[Any]:
-    """Fills the backbone from another network's, which may be deeper; returns the history of that network.
+def load_backbone(model: PSPNet, path: Path) -> dict[str, Any]:
+    """Fills the backbone from another network's, which may be deeper; returns all else that its file says.
 
     Raises:
         KitError: when that network has another kind of backbone, or a pruned or factorised one.
@@ -81,7 +81,7 @@ def load_backbone(model: PSPNet, path: Path) -> list[Any]:
                 f"{path}: {name} of its backbone is {tuple(theirs[name].shape)}, the recipe's is {tuple(tensor.shape)}"
             )
     model.backbone.load_state_dict({name: theirs[name] for name in own})
-    return list(meta.get("history", []))
+    return meta
 
 
 def after_step(meta: dict[str, Any], model: PSPNet, step: dict[str, Any]) -> dict[str, Any]:

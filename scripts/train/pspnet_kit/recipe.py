@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,9 @@ from .data.augment import Augmentation
 from .errors import KitError
 from .model import Architecture
 
+OPTIMISERS = ("adamw", "sgd")
+LEAST_CROP = 32
+"""Pixels: what is left of less at the backbone's end can't be trained on."""
 BACKBONE = "backbone:"
 """Before a checkpoint's name in `weights`: only its backbone is taken."""
 
@@ -41,8 +45,10 @@ class Phase:
     crop: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or min(self.crop) < 1:
-            raise KitError(f"train.phases: expected epochs and crop of at least 1, not {self.epochs} and {self.crop}")
+        if self.epochs < 1:
+            raise KitError(f"train.phases: epochs {self.epochs}: expected at least 1")
+        if min(self.crop) < LEAST_CROP:
+            raise KitError(f"train.phases: crop {list(self.crop)}: expected at least {LEAST_CROP} pixels each way")
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,17 @@ class Train:
         for name in ("batch", "label_stride", "judge_every"):
             if getattr(self, name) < 1:
                 raise KitError(f"train.{name} {getattr(self, name)}: expected at least 1")
+        for name in ("backbone_rate", "decay", "warmup", "class_power", "auxiliary", "seed"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise KitError(f"train.{name} {getattr(self, name)}: expected at least 0")
+        if not 0 < self.rate < math.inf:
+            raise KitError(f"train.rate {self.rate}: expected more than 0")
+        if not 0 <= self.average < 1:
+            raise KitError(f"train.average {self.average}: expected 0 to less than 1")
+        if self.optimiser not in OPTIMISERS:
+            raise KitError(f"train.optimiser {self.optimiser!r}: expected {' or '.join(OPTIMISERS)}")
+        if (most := min(min(phase.crop) for phase in self.phases)) < self.label_stride:
+            raise KitError(f"train.label_stride {self.label_stride}: expected at most {most}, the least side of a crop")
 
 
 @dataclass(frozen=True)
@@ -91,6 +108,17 @@ class Distil:
     structural_weight: float = 0.0
     teacher_size: tuple[int, int] = (0, 0)
     """Crops are scaled by this over train.size for the teacher; 0 leaves them."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise KitError(f"distil.alpha {self.alpha}: expected 0 to 1")
+        if not 0 < self.temperature < math.inf:
+            raise KitError(f"distil.temperature {self.temperature}: expected more than 0")
+        if not 0 <= self.structural_weight < math.inf:
+            raise KitError(f"distil.structural_weight {self.structural_weight}: expected at least 0")
+        height, width = self.teacher_size
+        if min(height, width) < 0 or (height == 0) != (width == 0):
+            raise KitError(f"distil.teacher_size {[height, width]}: expected a height and a width, or [0, 0]")
 
 
 @dataclass(frozen=True)
@@ -170,9 +198,7 @@ def _build(kind: Any, values: Any, where: str) -> Any:
 
 def _value(value: Any, default: Any, where: str) -> Any:
     if where == "model":
-        if not isinstance(value, dict):
-            raise KitError(f"{where}: expected a table")
-        return value
+        return _model(value)
     if dataclasses.is_dataclass(default):
         return _build(type(default), value, f"{where}.")
     if where == "train.phases":
@@ -188,12 +214,29 @@ def _value(value: Any, default: Any, where: str) -> Any:
     return value
 
 
-def _list(value: Any, default: tuple[Any, ...], where: str) -> tuple[Any, ...]:
-    """Numbers like those of `default` and as many; a list that is empty by default takes any number of items."""
+def _model(values: Any) -> dict[str, Any]:
+    """The table as it is, with every key and type checked; what fits together is for Architecture to say."""
+    if not isinstance(values, dict):
+        raise KitError("model: expected a table")
+    if "classes" in values:
+        raise KitError("model.classes: is no key; the data set says what classes there are")
+    defaults = {field.name: field.default for field in dataclasses.fields(Architecture) if field.name != "classes"}
+    if unknown := sorted(set(values) - set(defaults)):
+        raise KitError(f"unknown key model.{unknown[0]}; known are {', '.join(sorted(defaults))}")
+    for name, value in values.items():
+        if name == "bins":
+            _list(value, (), "model.bins", int)
+        else:
+            _value(value, defaults[name], f"model.{name}")
+    return values
+
+
+def _list(value: Any, default: tuple[Any, ...], where: str, kind: type | None = None) -> tuple[Any, ...]:
+    """Values like those of `default` and as many; a list that is empty by default takes any number of items."""
     if not isinstance(value, list):
         raise KitError(f"{where}: expected a list, not {value!r}")
     if not default:
-        kind = int if where.endswith("classes") else str
+        kind = kind or (int if where.endswith("classes") else str)
         return tuple(_value(item, kind(), f"{where}[{index}]") for index, item in enumerate(value))
     if len(value) != len(default):
         raise KitError(f"{where}: expected a list of {len(default)}, not {value!r}")

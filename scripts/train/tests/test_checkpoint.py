@@ -175,7 +175,7 @@ def test_a_backbone_moves_into_a_network_with_another_head(tmp_path: Path) -> No
     with torch.no_grad():
         for parameter in model.backbone.parameters():
             parameter.fill_(7)
-    assert checkpoint.load_backbone(model, path) == [{"command": "train"}]
+    assert checkpoint.load_backbone(model, path)["history"] == [{"command": "train"}]
     theirs = deep.backbone.state_dict()
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in model.backbone.state_dict().items())
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in head.items())

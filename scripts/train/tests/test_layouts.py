@@ -434,6 +434,16 @@ class TestAuto:
         assert open_dataset(root).name == "garden"
         assert open_dataset(root, "camvid").name == "CamVid"
 
+    def test_a_folder_above_somebodys_pictures_is_not_camvid(self, tmp_path: Path) -> None:
+        for folder in ("yard/images", "yard/labels"):
+            (tmp_path / folder).mkdir(parents=True)
+        with pytest.raises(KitError, match="no data set that is known here"):
+            open_dataset(tmp_path)
+        assert list(open_dataset(tmp_path, "camvid").sources) == ["yard"]
+        for folder in ("test/images", "test/labels"):
+            (tmp_path / folder).mkdir(parents=True)
+        assert list(open_dataset(tmp_path).sources) == ["test", "yard"]
+
     def test_says_what_it_looked_for(self, tmp_path: Path) -> None:
         with pytest.raises(KitError, match="dataset.toml.*trainannot|annot.*leftImg8bit.*JPEGImages"):
             open_dataset(tmp_path)

@@ -91,11 +91,32 @@ def test_phases(path: Path) -> None:
         ("model=3", r"model: expected a table"),
         ("train.phases=[]", r"train\.phases: expected at least one"),
         ("train.phases=[3]", r"train\.phases\.?: expected a table"),
-        ("train.phases=[{epochs=1}]", r"train\.phases: expected epochs and crop"),
-        ("train.phases=[{epochs=0,crop=[96,96]}]", r"train\.phases: expected epochs and crop"),
+        ("train.phases=[{epochs=1}]", r"train\.phases: crop \[0, 0\]: expected at least 32"),
+        ("train.phases=[{epochs=1,crop=[96,31]}]", r"train\.phases: crop \[96, 31\]: expected at least 32"),
+        ("train.phases=[{epochs=0,crop=[96,96]}]", r"train\.phases: epochs 0: expected at least 1"),
         ('train.phases=[{epochs="2",crop=[96,96]}]', r"train\.phases\.epochs: expected int, not '2'"),
         ("train.phases=[{epochs=1,crop=96}]", r"train\.phases\.crop: expected a list, not 96"),
         ("train.phases=[{epochs=1,crop=[9,9],rate=1}]", r"unknown key train\.phases\.rate"),
+        ("train.rate=nan", r"train\.rate nan: expected more than 0"),
+        ("train.rate=-1.0", r"train\.rate -1\.0: expected more than 0"),
+        ("train.decay=inf", r"train\.decay inf: expected at least 0"),
+        ("train.seed=-1", r"train\.seed -1: expected at least 0"),
+        ("train.warmup=-1", r"train\.warmup -1: expected at least 0"),
+        ("train.average=1.0", r"train\.average 1\.0: expected 0 to less than 1"),
+        ("train.optimiser=adam", r"train\.optimiser 'adam': expected adamw or sgd"),
+        ("train.label_stride=241", r"train\.label_stride 241: expected at most 240, the least side of a crop"),
+        ("distil.alpha=1.5", r"distil\.alpha 1\.5: expected 0 to 1"),
+        ("distil.temperature=0.0", r"distil\.temperature 0\.0: expected more than 0"),
+        ("distil.structural_weight=-1.0", r"distil\.structural_weight -1\.0: expected at least 0"),
+        ("distil.teacher_size=[96,0]", r"distil\.teacher_size \[96, 0\]: expected a height and a width"),
+        ("distil.teacher_size=[-96,-96]", r"distil\.teacher_size \[-96, -96\]: expected a height"),
+        ("model.heads=3", r"small\.toml: unknown key model\.heads; known are auxiliary, backbone"),
+        ("model.classes=5", r"small\.toml: model\.classes: is no key"),
+        ('model.head_channels="96"', r"model\.head_channels: expected int, not '96'"),
+        ("model.stride=16.0", r"model\.stride: expected int, not 16\.0"),
+        ("model.auxiliary=1", r"model\.auxiliary: expected bool, not 1"),
+        ("model.bins=3", r"model\.bins: expected a list, not 3"),
+        ('model.bins=[1, "2"]', r"model\.bins\[1\]: expected int, not '2'"),
         ("data.train_without=0006*", r"data\.train_without: expected a list, not '0006\*'"),
         ("data.train_without=[6]", r"data\.train_without\[0\]: expected str, not 6"),
         ('augment.paste_classes=["car"]', r"augment\.paste_classes\[0\]: expected int, not 'car'"),
@@ -112,8 +133,16 @@ def test_wrong_values_are_named(path: Path, override: str, message: str) -> None
 
 
 def test_the_network_is_checked_where_classes_are_known(path: Path) -> None:
-    with pytest.raises(KitError, match="unknown heads"):
-        read(path, ["model.heads=3"]).architecture(4)
+    for override, message in [
+        ("model.stride=12", "stride 12: expected 8 or 16"),
+        ("model.head_channels=0", "head_channels 0: expected at least 1"),
+        ("model.skip_channels=-8", "skip_channels -8: expected at least 1"),
+        ("model.bin_channels=-1", "bin_channels -1: expected at least 0"),
+        ("model.dropout=2.0", r"dropout 2\.0: expected 0 to less than 1"),
+        ("model.bins=[]", r"bins \(\): expected positive numbers"),
+    ]:
+        with pytest.raises(KitError, match=message):
+            read(path, [override]).architecture(4)
 
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:

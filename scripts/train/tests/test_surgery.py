@@ -13,7 +13,7 @@ from pspnet_kit.compress.lowrank import Rule, factorise
 from pspnet_kit.compress.prune import prune
 from pspnet_kit.errors import KitError
 from pspnet_kit.model import Architecture, PSPNet, build
-from pspnet_kit.model.surgery import fit_to
+from pspnet_kit.model.surgery import fit_to, replace, split
 
 SMALL = Architecture(4, stages=4, bins=(1, 2), bin_channels=16, head_channels=32)
 SIZE = (32, 32)
@@ -128,3 +128,12 @@ def test_factors_that_lead_elsewhere_are_refused(changed: nn.Module) -> None:
     }
     with pytest.raises(KitError, match=r"classifier\.reduce\.weight: no splitting of classifier"):
         fit_to(build(SMALL), whole)
+
+
+def test_a_factorised_classifier_can_be_renewed() -> None:
+    model = build(SMALL).eval()
+    inputs = model.classifier.in_channels
+    replace(model, "classifier", split(model.classifier, 2, False, None))
+    model.renew_classifiers(9)
+    assert (model.classifier.in_channels, model.classifier.out_channels) == (inputs, 9)
+    assert model(torch.zeros(1, 3, *SIZE)).shape[1] == 9

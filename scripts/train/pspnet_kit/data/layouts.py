@@ -20,7 +20,8 @@ _ORDER = ("train", "val", "test")
 def open_dataset(root: Path, layout: str = "auto") -> Dataset:
     """The data set in the folder `root`; pictures are looked for when a split's pairs are asked for.
 
-    "auto" takes the first of LAYOUTS that fits.
+    "auto" takes the first of LAYOUTS that fits. Folders of images and labels are CamVid to it only where one is called
+    train, val or test: a folder above somebody's own pictures would be taken for it.
 
     Raises:
         KitError: when the folder is missing, has no such layout, or its dataset.toml is wrong.
@@ -31,8 +32,9 @@ def open_dataset(root: Path, layout: str = "auto") -> Dataset:
     if layout != "auto" and layout not in LAYOUTS:
         raise KitError(f"there is no layout {layout!r}; expected auto, {', '.join(LAYOUTS)}")
     tried = LAYOUTS if layout == "auto" else {layout: LAYOUTS[layout]}
-    for open_layout, _ in tried.values():
-        if dataset := open_layout(root):
+    for name, (open_layout, _) in tried.items():
+        dataset = open_layout(root)
+        if dataset and (layout == name or name != "camvid" or not set(_ORDER).isdisjoint(dataset.sources)):
             return dataset
     looked_for = "; ".join(f"{name}: {what}" for name, (_, what) in tried.items())
     raise KitError(f"{root}: no data set that is known here. Looked for {looked_for}")

@@ -50,6 +50,11 @@ class Architecture:
             raise KitError(f"stages {self.stages}: expected 4 to 7")
         if not self.bins or min(self.bins) < 1:
             raise KitError(f"bins {self.bins}: expected positive numbers")
+        for name, least in (("bin_channels", 0), ("head_channels", 1), ("skip_channels", 1), ("refine_channels", 1)):
+            if getattr(self, name) < least:
+                raise KitError(f"{name} {getattr(self, name)}: expected at least {least}")
+        if not 0 <= self.dropout < 1:
+            raise KitError(f"dropout {self.dropout}: expected 0 to less than 1")
 
     @property
     def output_stride(self) -> int:

@@ -79,7 +79,9 @@ class PSPNet(nn.Module):
     def renew_classifiers(self, classes: int) -> None:
         """Random classifiers for another set of classes; all that comes before them stays."""
         self.architecture = dataclasses.replace(self.architecture, classes=classes)
-        self.classifier = nn.Conv2d(self.classifier.in_channels, classes, 1)
+        # A factorised classifier is a chain of convolutions.
+        first = next(layer for layer in self.classifier.modules() if isinstance(layer, nn.Conv2d))
+        self.classifier = nn.Conv2d(first.in_channels, classes, 1)
         initialise(self.classifier)
         if self.architecture.auxiliary:
             self.auxiliary[-1] = nn.Conv2d(self.auxiliary[-1].in_channels, classes, 1)

@@ -51,6 +51,8 @@ def train(args: argparse.Namespace, overrides: list[str], before: str | None) ->
     Raises:
         KitError: for what is wrong in recipe, data or arguments.
     """
+    if args.processes < 1:
+        raise KitError(f"--processes {args.processes}: expected at least 1")
     if args.processes > 1 and "WORLD_SIZE" not in os.environ:
         _start_processes(args.processes)
         return

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
+
+from ..files import write_whole
 
 
 class Curves:
@@ -31,8 +34,7 @@ class Curves:
         self._write()
 
     def _write(self) -> None:
-        self.out.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("".join(json.dumps(entry) + "\n" for entry in self.entries))
+        write_whole(self.path, "".join(json.dumps(entry) + "\n" for entry in self.entries).encode())
 
     def _draw(self) -> None:
         try:
@@ -50,8 +52,10 @@ class Curves:
             right = left.twinx()
             right.plot([e["epoch"] for e in judged], [e["miou"] for e in judged], color="#d55e00", marker="o")
             right.set(ylabel="mIoU in per cent (orange)")
-        figure.savefig(self.out / "curves.png", dpi=120)
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="png", dpi=120)
         pyplot.close(figure)
+        write_whole(self.out / "curves.png", drawn.getvalue())
 
     def _tensorboard(self, entry: dict[str, Any]) -> None:
         if self._board is None:

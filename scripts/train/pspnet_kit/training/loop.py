@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from .. import checkpoint
-from ..data import open_dataset
+from ..data import open_dataset, origin
 from ..data.augment import resize_input
 from ..data.samples import Batches, Sample
 from ..errors import KitError
+from ..files import check_folder
 from ..model import PSPNet, build
 from ..model.weights import load_imagenet
 from ..quant.qat import QatNetwork, prepare_qat
@@ -48,14 +49,19 @@ class Trainer:
     def __init__(self, recipe: Recipe, out: Path, ranks: Ranks, resume: bool, fast: bool = True) -> None:
         self.recipe, self.out, self.ranks = recipe, out, ranks
         t = recipe.train
+        self._check_places(resume)
         self.dataset = open_dataset(Path(recipe.data.root), recipe.data.layout)
         if strange := [c for c in recipe.augment.paste_classes if not 0 <= c < len(self.dataset.classes)]:
             raise KitError(
                 f"augment.paste_classes: {strange[0]} is no class; {recipe.data.root} has 0 to {len(self.dataset.classes) - 1}"
             )
-        self.teacher = self._teacher()
+        self.past: list[Any] = []
+        """What made the checkpoint that the run starts from; that file may be gone when this one is written."""
+        self.sources: list[dict[str, Any]] = []
+        """The data that the weights learned from before this run, and the teacher's."""
         self.model = self._model()
-        self.model.architecture.check_size(*t.size)
+        self.teacher = self._teacher()
+        self._check_sizes()
         d = recipe.data
         self.judged = self._read(d.judge, d.judge_only, d.judge_without) if d.judge else []
         self.batches = Batches(
@@ -70,6 +76,9 @@ class Trainer:
         self.weights = self._class_weights().to(ranks.device)
         self.epochs = sum(phase.epochs for phase in t.phases)
         self.model.to(ranks.device, memory_format=torch.channels_last)
+        if self.model.architecture.auxiliary and not t.auxiliary:
+            # Its classifier gets no gradient, which DistributedDataParallel would wait for.
+            self.model.auxiliary.requires_grad_(False)
         self.network: nn.Module = prepare_qat(self.model, self._example()) if t.qat else self.model
         """What is trained: the model, or the model with an int8 file's roundings."""
         self.fast = fast and not t.qat and ranks.device.type == "cpu" and accelerate(self.model)
@@ -83,8 +92,6 @@ class Trainer:
         self.curves = Curves(out) if ranks.first else None
         self.done, self.best = 0, -1.0
         if (out / "last.pt").exists():
-            if not resume:
-                raise KitError(f"{out}: holds a run already: go on with it by --resume, or name another folder with --out")
             self._restore(out / "last.pt")
 
     def run(self) -> None:
@@ -105,6 +112,22 @@ class Trainer:
         if self.ranks.first:
             checkpoint.save(self.out / "final.pt", self._finished())
 
+    def _check_places(self, resume: bool) -> None:
+        if not self.recipe.data.root:
+            raise KitError("no data set is named: name its folder with --data, or as data.root in the recipe")
+        if (self.out / "last.pt").exists() and not resume:
+            raise KitError(f"{self.out}: holds a run already: go on with it by --resume, or name another folder with --out")
+        if self.ranks.first:
+            check_folder(self.out)
+
+    def _check_sizes(self) -> None:
+        t, architecture = self.recipe.train, self.model.architecture
+        architecture.check_size(*t.size)
+        for phase in t.phases if t.qat else ():
+            architecture.check_size(*phase.crop)
+        if t.batch == 1 and 1 in architecture.bins and not t.qat:
+            raise KitError("train.batch 1: the pyramid's bin of one cell needs two pictures or more for its BatchNorm")
+
     def _read(self, split: str, only: tuple[str, ...], without: tuple[str, ...]) -> list[Sample]:
         pairs = self.dataset.pairs(split, only=only, without=without)
         if not pairs:
@@ -116,6 +139,7 @@ class Trainer:
         if not path:
             return None
         teacher, meta = checkpoint.load_model(Path(path))
+        self.sources.append(meta.get("data", {}))
         checkpoint.check_classes(Path(path), meta, [c.name for c in self.dataset.classes])
         if self.recipe.distil.structural not in losses.STRUCTURAL:
             raise KitError(f"distil.structural: expected one of {', '.join(losses.STRUCTURAL)}")
@@ -125,8 +149,6 @@ class Trainer:
     def _model(self) -> PSPNet:
         torch.manual_seed(self.recipe.train.seed)
         start, classes = self.recipe.weights, len(self.dataset.classes)
-        self.past: list[Any] = []
-        """What made the checkpoint that the run starts from; that file may be gone when this one is written."""
         backbone_only = start.startswith(BACKBONE)
         if start in ("imagenet", "none") or backbone_only:
             if not self.recipe.model:
@@ -135,10 +157,10 @@ class Trainer:
             if start == "imagenet":
                 load_imagenet(model)
             if backbone_only:
-                self.past = checkpoint.load_backbone(model, Path(start.removeprefix(BACKBONE)))
+                self._inherit(checkpoint.load_backbone(model, Path(start.removeprefix(BACKBONE))))
             return model
         model, meta = checkpoint.load_model(Path(start))
-        self.past = list(meta.get("history", []))
+        self._inherit(meta)
         if self.recipe.model and (wanted := self.recipe.architecture(classes)) != model.architecture:
             theirs, own = model.architecture.as_dict(), wanted.as_dict()
             key = next((key for key in own if key != "classes" and own[key] != theirs[key]), None)
@@ -148,6 +170,10 @@ class Trainer:
             log.info("%s knows other classes: its classifiers start anew", start)
             model.renew_classifiers(classes)
         return model
+
+    def _inherit(self, meta: dict[str, Any]) -> None:
+        self.past = list(meta.get("history", []))
+        self.sources.append(meta.get("data", {}))
 
     def _example(self) -> Tensor:
         """Some training pictures as they are, for the first ranges of quantisation."""
@@ -182,9 +208,7 @@ class Trainer:
         ]
         if t.optimiser == "adamw":
             return torch.optim.AdamW(options, lr=t.rate)
-        if t.optimiser == "sgd":
-            return torch.optim.SGD(options, lr=t.rate, momentum=0.9)
-        raise KitError(f"train.optimiser {t.optimiser!r}: expected adamw or sgd")
+        return torch.optim.SGD(options, lr=t.rate, momentum=0.9)
 
     def _crop(self, epoch: int) -> tuple[int, int]:
         for phase in self.recipe.train.phases:
@@ -250,7 +274,8 @@ class Trainer:
         return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
     def _set_rate(self, step: int) -> None:
-        factor = poly(step, self.epochs * len(self.batches), self.recipe.train.warmup)
+        steps = self.epochs * len(self.batches)
+        factor = poly(step, steps, min(self.recipe.train.warmup, steps // 4))
         for group in self.optimiser.param_groups:
             group["lr"] = group["base"] * factor
 
@@ -267,6 +292,8 @@ class Trainer:
     def _record(self, entry: dict[str, Any]) -> None:
         if not self.ranks.first or self.curves is None:
             return
+        # First the figures: what they have beyond the checkpoint is cut when a killed run goes on.
+        self.curves.add(entry)
         checkpoint.save(
             self.out / "last.pt",
             {
@@ -280,7 +307,6 @@ class Trainer:
                 "optimiser": self.optimiser.state_dict(),
             },
         )
-        self.curves.add(entry)
 
     def _restore(self, path: Path) -> None:
         state = checkpoint.read(path)
@@ -310,5 +336,8 @@ class Trainer:
             "input": {"height": t.size[0], "width": t.size[1]},
             "history": [*self.past, {"command": "train", "recipe": self.recipe.as_dict(), "epochs": self.done}],
             "metrics": {} if score is None else {"miou": score},
-            "data": {"name": self.dataset.name, "licence": self.dataset.licence, "citation": self.dataset.citation},
+            "data": origin.join([self._own_data(), *self.sources]),
         }
+
+    def _own_data(self) -> dict[str, Any]:
+        return {"name": self.dataset.name, "licence": self.dataset.licence, "citation": self.dataset.citation}

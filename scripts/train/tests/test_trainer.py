@@ -1,0 +1,143 @@
+"""What a run refuses before time is spent, and what it leaves when it is killed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_checkpoint
+from PIL import Image
+
+from pspnet_kit import checkpoint
+from pspnet_kit.errors import KitError
+from pspnet_kit.recipe import read
+from pspnet_kit.training.curves import Curves
+from pspnet_kit.training.device import join
+from pspnet_kit.training.loop import Trainer
+
+RECIPE = """
+weights = "none"
+[model]
+stride = 16
+stages = 4
+bin_channels = 8
+head_channels = 16
+[train]
+size = [96, 96]
+phases = [{ epochs = 1, crop = [96, 96] }]
+batch = 2
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Four pictures in two halves of two classes; the third class, c, is nowhere."""
+    root = tmp_path / "data"
+    label = np.zeros((96, 96), np.uint8)
+    label[48:] = 1
+    for folder in ("images", "labels"):
+        (root / folder).mkdir(parents=True)
+    for number in range(4):
+        Image.fromarray(label[..., None].repeat(3, -1) * 200).save(root / f"images/{number}.png")
+        Image.fromarray(label).save(root / f"labels/{number}.png")
+    classes = "".join(f'[[classes]]\nname = "{name}"\ncolor = "#00000{name}"\n' for name in "abc")
+    (root / "dataset.toml").write_text(
+        f'name = "halves"\nlicence = "mine"\nlabels = "index"\n'
+        f'[splits.train]\nimages = "images"\nlabels = "labels"\n{classes}'
+    )
+    return root
+
+
+def trainer(recipe: Path, data: Path | None, out: Path, *overrides: str, resume: bool = False) -> Trainer:
+    root = [f'data.root="{data}"'] if data else []
+    return Trainer(read(recipe, [*root, *overrides]), out, join(), resume, fast=False)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train.batch=1"], r"train\.batch 1: .* two pictures"),
+        (["train.size=[96, 100]"], "input width 100: .* multiple of 96"),
+        (
+            ["train.qat=true", "train.phases=[{epochs=1,crop=[96,96]},{epochs=1,crop=[80,96]}]"],
+            "input height 80: .* multiple of 96",
+        ),
+    ],
+)
+def test_sizes_that_fail_later_are_refused_at_once(recipe: Path, data: Path, overrides: list[str], message: str) -> None:
+    with pytest.raises(KitError, match=message):
+        trainer(recipe, data, recipe.parent / "out", *overrides)
+
+
+def test_places_are_tried_before_pictures_are_read(recipe: Path, tmp_path: Path) -> None:
+    missing = tmp_path / "no data"
+    with pytest.raises(KitError, match=f"{recipe}: can't be written"):
+        trainer(recipe, missing, recipe)
+    (tmp_path / "held").mkdir()
+    (tmp_path / "held/last.pt").touch()
+    with pytest.raises(KitError, match="held: holds a run already"):
+        trainer(recipe, missing, tmp_path / "held")
+    with pytest.raises(KitError, match="no data set is named: .* --data"):
+        trainer(recipe, None, tmp_path / "out")
+
+
+@pytest.mark.parametrize("start", ["all", "backbone"])
+def test_the_licence_of_what_a_run_starts_from_stays(recipe: Path, data: Path, tmp_path: Path, start: str) -> None:
+    street = {"name": "CamVid", "licence": "non-commercial", "citation": "Brostow 2008."}
+    path = tiny_checkpoint.save(tmp_path / "start.pt", tiny_checkpoint.tiny(bin_channels=8), data=street)
+    weights = f'weights="{"backbone:" if start == "backbone" else ""}{path}"'
+    run = trainer(recipe, data, tmp_path / "out", weights, "train.class_power=0.0")
+    assert run._finished()["data"]["licence"] == "halves: mine; CamVid: non-commercial"
+    taught = trainer(recipe, data, tmp_path / "taught", f'distil.teacher="{path}"')
+    assert taught._finished()["data"]["name"] == "halves, CamVid"
+
+
+def test_an_auxiliary_classifier_without_a_loss_is_not_trained(recipe: Path, data: Path, tmp_path: Path) -> None:
+    for weight, trained in (("0.0", False), ("0.4", True)):
+        run = trainer(recipe, data, tmp_path / weight, f"train.auxiliary={weight}")
+        assert all(parameter.requires_grad == trained for parameter in run.model.auxiliary.parameters())
+        assert all(parameter.requires_grad for parameter in run.model.head.parameters())
+
+
+def test_a_kill_between_the_writes_loses_no_epoch(
+    recipe: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(Exception):
+        pass
+
+    phases, out = "train.phases=[{epochs=3,crop=[96,96]}]", tmp_path / "out"
+    whole = trainer(recipe, data, tmp_path / "whole", phases)
+    whole.run()
+    saved, count = checkpoint.save, 0
+
+    def killed(path: Path, content: dict[str, Any]) -> None:
+        nonlocal count
+        count += path.name == "last.pt"
+        if count == 2:
+            raise Killed
+        saved(path, content)
+
+    monkeypatch.setattr(checkpoint, "save", killed)
+    with pytest.raises(Killed):
+        trainer(recipe, data, out, phases).run()
+    monkeypatch.undo()
+    trainer(recipe, data, out, phases, resume=True).run()
+    history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    assert [entry["epoch"] for entry in history] == [1, 2, 3]
+    expected = [json.loads(line)["loss"] for line in (tmp_path / "whole/history.jsonl").read_text().splitlines()]
+    assert [entry["loss"] for entry in history] == expected
+
+
+def test_a_torn_history_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    (tmp_path / "history.jsonl").write_text('{"epoch": 1, "loss": 2.0}\n{"epoch": 2, "lo')
+    assert [entry["epoch"] for entry in Curves(tmp_path).entries] == [1]
