@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import logging
 import pkgutil
 import sys
@@ -25,6 +26,9 @@ def main(arguments: list[str]) -> int:
         module.configure(sub)
         sub.set_defaults(run=module.run)
     args = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # File names need not be UTF-8, nor a terminal.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         args.run(args)
     except KitError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from .model import Architecture, PSPNet, build
 from .model.surgery import fit_to
 
 NEEDED = ("architecture", "model", "classes", "input")
+FOLDER = 0x10
+"""MS-DOS's mark of a folder in a zip archive."""
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
@@ -30,23 +33,24 @@ def read(path: Path) -> dict[str, Any]:
     """What save wrote.
 
     Raises:
-        KitError: when there is no such file or it is not a checkpoint.
+        KitError: when there is no such file, or it is damaged or no checkpoint.
     """
     if not path.is_file():
         raise KitError(f"{path}: no such checkpoint")
     try:
-        file = io.BytesIO(path.read_bytes())
+        stored = path.read_bytes()
     except OSError as error:
         raise KitError(f"{path}: can't be read: {error.strerror or error}") from error
+    _check_archive(path, stored)
+    # At foreign content PyTorch raises whatever it stumbles over, by version: KeyError, OSError and more.
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        packed = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
+        content = _unpack(json.loads(packed["structure"]), packed["tensors"])
     except Exception as error:
-        # At foreign or torn bytes PyTorch raises whatever it stumbles over, by version: KeyError, OSError and more.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise KitError(f"{path}: not a checkpoint of this kit, or damaged ({reason})") from error
-    if not isinstance(content, dict) or set(content) != {"structure", "tensors"}:
+        raise KitError(f"{path}: not a checkpoint of this kit") from error
+    if set(packed) != {"structure", "tensors"} or not isinstance(content, dict):
         raise KitError(f"{path}: not a checkpoint of this kit")
-    return _unpack(json.loads(content["structure"]), content["tensors"])
+    return content
 
 
 def load_model(path: Path) -> tuple[PSPNet, dict[str, Any]]:
@@ -107,6 +111,22 @@ def load_weights(model: PSPNet, weights: dict[str, Any], path: Path) -> None:
     except (KitError, RuntimeError) as error:
         text = str(error).strip().splitlines()
         raise KitError(f"{path}: is of another architecture: {text[-1].strip()}") from error
+
+
+def _check_archive(path: Path, stored: bytes) -> None:
+    """Holds the file, a zip archive, to its own check sums, which PyTorch does not look at."""
+    if not stored.startswith(b"PK\3\4"):
+        kind = "a .tflite model" if stored[4:8] == b"TFL3" else "empty" if not stored else "no archive of PyTorch's"
+        raise KitError(f"{path}: not a checkpoint of this kit: it is {kind}")
+    try:
+        with zipfile.ZipFile(io.BytesIO(stored)) as archive:
+            # Of what is marked as a folder PyTorch reads nothing, and gives tensors of whatever the memory held.
+            damaged = archive.testzip() or any(entry.external_attr & FOLDER for entry in archive.infolist())
+    # A damaged header can say anything: an unknown compression, a password, a place outside of the file.
+    except Exception as error:
+        raise KitError(f"{path}: not a checkpoint of this kit, or cut off or damaged") from error
+    if damaged:
+        raise KitError(f"{path}: is damaged: its content is not what was written")
 
 
 def _pack(content: dict[str, Any]) -> dict[str, Any]:

@@ -13,17 +13,23 @@ from .errors import KitError
 def write_whole(path: Path, content: bytes) -> None:
     """Writes the file, and its folder where there is none; a kill or a full disk leaves the former file.
 
+    A link stays, and the file that it leads to is written. A pipe or device is written to as it is.
+
     Raises:
         KitError: when it can't be written.
     """
-    part = path.with_name(path.name + ".part")
+    target = _target(path)
+    part = target.with_name(target.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if _is_stream(path):
+            path.write_bytes(content)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
+        os.replace(part, target)
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
@@ -38,7 +44,8 @@ def check_file(path: Path) -> None:
     """
     if path.is_dir():
         raise KitError(f"{path}: can't be written: is a folder")
-    check_folder(path.parent, path)
+    if not _is_stream(path):
+        check_folder(_target(path).parent, path)
 
 
 def check_folder(folder: Path, named: Path | None = None) -> None:
@@ -53,3 +60,12 @@ def check_folder(folder: Path, named: Path | None = None) -> None:
             pass
     except OSError as error:
         raise KitError(f"{named or folder}: can't be written: {error.strerror or error}") from error
+
+
+def _target(path: Path) -> Path:
+    return path.resolve() if path.is_symlink() else path
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether `path` is there but no file that could be replaced, such as /dev/stdout."""
+    return path.exists() and not path.is_file() and not path.is_dir()

@@ -81,6 +81,64 @@ def test_torn_and_foreign_files_are_refused(tmp_path: Path) -> None:
             checkpoint.read(path)
 
 
+def test_a_changed_bit_is_refused_or_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    checkpoint.save(path, {"x": torch.arange(50)})
+    whole = path.read_bytes()
+    refused = 0
+    # Every seventh byte: of tensors, JSON, paddings and the archive's own tables.
+    for place in range(0, len(whole), 7):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed)
+        try:
+            assert torch.equal(checkpoint.read(path)["x"], torch.arange(50)), place
+        except KitError as error:
+            assert str(error).startswith(f"{path}: ") and len(str(error).splitlines()) == 1
+            refused += 1
+    assert refused > len(whole) / 7 / 3
+    place = whole.index(torch.arange(50).numpy().tobytes()) + 80
+    path.write_bytes(whole[:place] + b"x" + whole[place + 1 :])
+    with pytest.raises(KitError, match=r"x\.pt: is damaged"):
+        checkpoint.read(path)
+
+
+def test_tensors_that_are_called_folders_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    checkpoint.save(path, {"x": torch.arange(50)})
+    changed = bytearray(path.read_bytes())
+    # The last four bytes before an entry's offset and name in the archive's table are its attributes.
+    changed[changed.rindex(b"PK\1\2", 0, changed.rindex(b"/data/0")) + 38] = 0x10
+    path.write_bytes(changed)
+    with pytest.raises(KitError, match=r"x\.pt: is damaged"):
+        checkpoint.read(path)
+
+
+@pytest.mark.parametrize("structure", ["{", "5", '{"tensor": 9}', '{"x": 1}', '{"items": [[[1], 2]]}', 5])
+def test_a_structure_that_is_none_is_refused(tmp_path: Path, structure: object) -> None:
+    torch.save({"structure": structure, "tensors": []}, tmp_path / "x.pt")
+    with pytest.raises(KitError, match=r"x\.pt: not a checkpoint of this kit$"):
+        checkpoint.read(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\x1c\0\0\0TFL3", "a .tflite model"),
+        (b"", "empty"),
+        (b"notes", "no archive of PyTorch's"),
+        (pickle.dumps(5), "no archive"),
+    ],
+)
+def test_foreign_files_are_told_without_pytorch(tmp_path: Path, content: bytes, kind: str) -> None:
+    (tmp_path / "x.pt").write_bytes(content)
+    with pytest.raises(KitError, match=rf"x\.pt: not a checkpoint of this kit: it is {kind}"):
+        checkpoint.read(tmp_path / "x.pt")
+    torch.save({"structure": "{}", "tensors": []}, tmp_path / "x.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(KitError, match="it is no archive"):
+        checkpoint.read(tmp_path / "x.pt")
+
+
 def test_no_code_of_a_foreign_file_runs(tmp_path: Path) -> None:
     class Bomb:
         def __reduce__(self) -> tuple[object, tuple[str]]:

@@ -65,3 +65,15 @@ def test_what_a_run_starts_from_goes_into_its_recipe() -> None:
     starts = [("a.pt", None), (None, "b.pt"), (None, None)]
     overrides = [start_overrides(argparse.Namespace(start=start, backbone=backbone)) for start, backbone in starts]
     assert overrides == [['weights="a.pt"'], ['weights="backbone:b.pt"'], []]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["prune", "--ratio", "0.5"], ["factorise", "--ratio", "0.5"], ["rebalance", "--data", "none"]]
+)
+def test_places_are_tried_before_anything_is_read(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    command, *options = arguments
+    assert main([command, "none.pt", "--out", f"{tmp_path}/file/x.pt", *options]) == 1
+    assert capsys.readouterr().err.startswith(f"kit {command}: {tmp_path}/file/x.pt: can't be written: ")

@@ -89,6 +89,22 @@ def test_onnx(model: PSPNet, inputs: Inputs, tmp_path: Path, dynamic_batch: bool
         assert run(inputs).shape == (3, 3, HEIGHT // 4, WIDTH // 4)
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_onnx_says_which_package_torch_lacks(
+    model: PSPNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrapped: bool
+) -> None:
+    def export(*_: object, **__: object) -> None:
+        missing = ModuleNotFoundError("No module named 'onnx'", name="onnx")
+        if wrapped:
+            raise RuntimeError("Module onnx is not installed!") from missing
+        raise missing
+
+    monkeypatch.setattr(torch.onnx, "export", export)
+    with pytest.raises(KitError, match=r"model\.onnx: torch .* needs onnx to write it: pip install onnx$"):
+        onnx.export_onnx(model, tmp_path / "model.onnx", HEIGHT, WIDTH)
+    assert not list(tmp_path.iterdir())
+
+
 def test_torchscript(model: PSPNet, inputs: Inputs, tmp_path: Path) -> None:
     path = tmp_path / "model.ts"
     torchscript.export_torchscript(model, path, HEIGHT, WIDTH)
@@ -105,6 +121,18 @@ def test_torch_export(model: PSPNet, inputs: Inputs, tmp_path: Path) -> None:
     run = torchscript.program_runner(path)
     assert check_export(model, run, inputs, path).max_difference < 1e-4
     assert run(inputs).shape == (3, 3, HEIGHT // 4, WIDTH // 4)
+
+
+@pytest.mark.parametrize("name", ["export_torchscript", "export_program"])
+def test_a_full_disk_leaves_the_former_file(model: PSPNet, tmp_path: Path, name: str) -> None:
+    if name == "export_program" and not hasattr(getattr(torch, "export", None), "save"):
+        pytest.skip(NO_PROGRAM)
+    path = tmp_path / "model"
+    path.write_bytes(b"former")
+    (tmp_path / "model.part").symlink_to("/dev/full")
+    with pytest.raises(KitError, match=f"{path}: can't be written: No space left"):
+        getattr(torchscript, name)(model, path, HEIGHT, WIDTH)
+    assert path.read_bytes() == b"former"
 
 
 def test_a_torch_without_torch_export_says_so(model: PSPNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,6 +221,12 @@ def test_the_command_writes_and_checks(tmp_path: Path, capsys: pytest.CaptureFix
     assert "street.ts: largest difference of a logit" in printed and "of 3 pictures" in printed
 
 
+def test_a_place_that_can_not_be_written_is_told_before_the_checkpoint_is_read(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(KitError, match=r"file/street\.ts: can't be written"):
+        command.run(arguments(checkpoint=Path("street.pt"), output=tmp_path / "file"))
+
+
 @pytest.mark.usefixtures("loaded")
 def test_without_onnxruntime_the_file_is_called_unchecked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -216,6 +250,13 @@ def test_pictures_are_spread_over_the_folder(tmp_path: Path) -> None:
     for index in range(10):
         Image.fromarray(np.full((2, 2, 3), index, np.uint8)).save(tmp_path / f"{index}.png")
     assert [int(picture[0, 0, 0]) for picture in read_pictures(tmp_path, most=4)] == [0, 3, 6, 9]
+
+
+def test_folders_and_hidden_files_are_no_pictures(tmp_path: Path) -> None:
+    Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").mkdir()
+    (tmp_path / ".c.png").touch()
+    assert len(read_pictures(tmp_path)) == 1
 
 
 def test_folders_without_pictures(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -200,3 +201,54 @@ def test_the_edge_tpu_takes_every_operator(tmp_path: Path) -> None:
     export_tflite(quantise(trace(build(shape).eval(), example), images), tmp_path / "model.tflite", "test")
     verdict = check(tmp_path / "model.tflite")
     assert verdict.passes and verdict.fits
+
+
+def data_set(root):
+    """Two pairs, and beside dataset.toml a stray picture of another kind."""
+    for folder in ("images", "labels"):
+        (root / folder).mkdir(parents=True)
+    for index, picture in enumerate(pictures(2)):
+        Image.fromarray(picture).save(root / f"images/{index}.png")
+        Image.fromarray(np.zeros(SIZE, np.uint8)).save(root / f"labels/{index}.png")
+    Image.new("RGB", (4, 4)).save(root / "overview.png")
+    (root / "dataset.toml").write_text(
+        'name = "x"\nlabels = "index"\n[splits]\ntrain = { images = "images", labels = "labels" }\n'
+        '[[classes]]\nname = "a"\n[[classes]]\nname = "b"\n'
+    )
+    return root
+
+
+def test_a_data_set_is_calibrated_on_its_split_alone(tmp_path, capsys):
+    data, plain = data_set(tmp_path / "data"), pictures_in(tmp_path / "plain", 4)
+    (plain / "p.png").mkdir()
+    (plain / ".hidden.png").write_text("no picture")
+    found = command.read_pictures([data, plain], "train", 3, SIZE, force=False)
+    assert capsys.readouterr().out == (
+        f"calibration: 1 of the 2 pictures of {data} (train), 2 of the 4 pictures of {plain}\n"
+    )
+    # Of 0, 1 and 0 to 3, evenly spread: the second, the fourth and the sixth.
+    assert all(np.array_equal(a, b) for a, b in zip(found, [pictures(4)[i] for i in (1, 1, 3)], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--out", "m.tflite", "--pictures", 0), "--pictures 0: expected at least 1"),
+        (("--out", "m.pt"), r"m\.pt: expected the name of a \.tflite"),
+        (("--out", "/dev/null/m.tflite"), r"m\.tflite: can't be written"),
+    ],
+)
+def test_the_command_tells_mistakes_before_it_reads_anything(tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(KitError, match=message):
+        run("none.pt", *options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_the_former_file(ir, tmp_path):
+    path = tmp_path / "m.tflite"
+    path.write_bytes(b"former")
+    (tmp_path / "m.tflite.part").symlink_to("/dev/full")
+    with pytest.raises(KitError, match=r"m\.tflite: can't be written: No space left"):
+        export_tflite(ir, path, "test")
+    assert path.read_bytes() == b"former"

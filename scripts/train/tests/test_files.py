@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,24 @@ def test_places_that_can_not_be_written_are_named(tmp_path: Path) -> None:
         check_file(tmp_path / "file/x")
     with pytest.raises(KitError, match=f"^{tmp_path}: can't be written: is a folder"):
         check_file(tmp_path)
+
+
+def test_a_link_stays_and_its_file_is_written(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    link = tmp_path / "x"
+    link.symlink_to("far/x")
+    check_file(link)
+    for content in (b"one", b"two"):
+        write_whole(link, content)
+        assert link.is_symlink() and (tmp_path / "far/x").read_bytes() == content
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["far", "x"]
+
+
+def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    check_file(pipe)
+    write_whole(pipe, b"content")
+    assert os.read(reader, 100) == b"content" and pipe.is_fifo()
+    os.close(reader)

@@ -73,5 +73,6 @@ def test_no_rows_is_said() -> None:
 
 def test_an_unwritable_file_is_named(tmp_path: Path) -> None:
     row = gallery.Row("one", np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8), ())
+    (tmp_path / "nowhere").touch()
     with pytest.raises(KitError, match="nowhere"):
         gallery.save(gallery.draw([row], [], CLASSES, cell=40), tmp_path / "nowhere" / "g.png")

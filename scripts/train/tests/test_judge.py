@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tiny_tflite import convolution
 
 from pspnet_kit.commands import ablation, judge
 from pspnet_kit.errors import KitError
-from pspnet_kit.judge import judgement
+from pspnet_kit.judge import judgement, plots
 
 
 def call(command: object, *arguments: object) -> None:
@@ -63,7 +64,10 @@ def test_a_daemon_that_disagrees_ends_in_an_error(root: Path, monkeypatch: pytes
     ("arguments", "message"),
     [
         (("--plot", "plot.png"), "--plot needs --speed"),
-        (("--gallery", "nowhere/gallery.png"), "no folder"),
+        (("--gallery", "/dev/null/gallery.png"), "gallery.png: can't be written"),
+        (("--json", "/dev/null/all.json"), "all.json: can't be written"),
+        (("--reliability", "/dev/null/curves.png"), "curves.png: can't be written"),
+        (("--reliability", "curves.xyz"), r"curves.xyz: plots can't be .xyz files"),
         (("--engine", "pspnetd"), "needs --pspnetd"),
         (("--limit", "0"), "expected at least 1"),
         (("--rounds", "0"), "expected at least 1"),
@@ -73,6 +77,28 @@ def test_a_daemon_that_disagrees_ends_in_an_error(root: Path, monkeypatch: pytes
 def test_mistakes_are_told_at_once(root: Path, arguments: tuple[str, str], message: str) -> None:
     with pytest.raises(KitError, match=message):
         call(judge, root / "sky.tflite", "--data", root, *arguments)
+
+
+def test_a_broken_picture_is_told_before_any_model_runs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: object) -> None:
+        raise AssertionError("a model was opened")
+
+    (root / "val/labels/b.png").write_text("no picture")
+    monkeypatch.setattr(judge, "open_all", run)
+    with pytest.raises(KitError, match=r"b\.png: this is no picture"):
+        call(judge, root / "sky.tflite", "--data", root)
+
+
+def test_names_that_are_not_utf8_are_drawn_and_written(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("images", "labels"):
+        path = root / "val" / folder / "a.png"
+        path.rename(path.with_name(os.fsdecode(b"a\xff.png")))
+    model = (root / "sky.tflite").rename(root / os.fsdecode(b"sk\xff.tflite"))
+    outputs = ("--gallery", root / "g.png", "--reliability", root / "r.png", "--json", root / "all.json")
+    call(judge, model, "--data", root, *outputs)
+    assert "sk\\udcff" in capsys.readouterr().out
+    assert set(json.loads((root / "all.json").read_text())["models"][0]["pixel_accuracy_by_picture"]) == {"a\udcff", "b"}
+    assert Image.open(root / "g.png").width > 1000 and Image.open(root / "r.png").width > 1000
 
 
 def test_a_file_that_is_no_model_is_named(root: Path) -> None:
@@ -90,6 +116,22 @@ def test_the_table_goes_into_the_document(root: Path) -> None:
     assert text.startswith("# Models\n<!-- ablation -->\nMeasured") and text.endswith("<!-- /ablation -->\nend\n")
     assert "| sky | 11.11 |" in text and "| all sky |" in text
     assert (root / "plot.png").is_file()
+
+
+@pytest.mark.parametrize("option", ["--json", "--plot", "--docs"])
+def test_places_that_can_not_be_written_are_refused_before_judging(
+    root: Path, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(path: Path) -> None:
+        raise KitError(f"{path}: can't be written: tried")
+
+    (root / "list.toml").write_text('[[row]]\nname = "sky"\nmodel = "sky.tflite"\n')
+    (root / "out").write_text("<!-- ablation -->\n<!-- /ablation -->\n")
+    monkeypatch.setattr(judge, "check_file", no_room)
+    monkeypatch.setattr(plots, "check_file", no_room)
+    monkeypatch.setattr(plots, "_format", lambda path: "png")
+    with pytest.raises(KitError, match="out: can't be written: tried"):
+        call(ablation, root / "list.toml", "--data", root / "none", option, root / "out")
 
 
 def test_a_document_without_markers_is_refused_before_judging(root: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from pspnet_kit.__main__ import main
 from pspnet_kit.commands import labels as command
 from pspnet_kit.data import open_dataset
 from pspnet_kit.data.check import Report, check, require_sound
@@ -105,6 +107,24 @@ def test_fault_of_a_split_is_named_once_for_its_parts(tmp_path: Path) -> None:
     report = check(open_dataset(root))
     assert [report.splits[name].pictures for name in ("train", "val")] == [2, 2]
     assert len(report.errors) == 1 and "train0.png: has no label" in report.errors[0].message
+
+
+def test_a_split_that_is_lost_is_named_once_with_its_parts(tmp_path: Path) -> None:
+    root = yard(tmp_path, TOML.replace('{ images = "val/images", labels = "val/labels" }', "{ fraction = 0.4 }"))
+    (root / "train/labels").rename(root / "away")
+    errors, _ = messages(check(open_dataset(root)))
+    assert errors == [f"split train and val: {root}/train/labels: no such folder"]
+
+
+def test_a_name_that_is_not_utf8_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = yard(tmp_path, TOML.replace('{ images = "val/images", labels = "val/labels" }', "{ fraction = 0.4 }"))
+    name = os.fsdecode(b"p\xff.png")
+    image(root / "train/images" / name, shade=99)
+    label(root / "train/labels" / name, [[7, 0, 0, 0], [1, 1, 1, 1]])
+    assert main(["labels", str(root), "--json", str(tmp_path / "report.json")]) == 1
+    told = capsys.readouterr()
+    assert "p\\udcff.png: unknown class id 7" in told.out and "1 error in the data set" in told.err
+    assert json.loads((tmp_path / "report.json").read_text())["errors"][0]["file"].endswith(name)
 
 
 def test_every_bad_file_is_reported_and_the_others_are_counted(tmp_path: Path) -> None:
@@ -290,5 +310,6 @@ class TestCommand:
         root = yard(tmp_path)
         with pytest.raises(KitError, match="no split 'test'; it has train, val"):
             kit_labels(str(root), "--split", "test")
-        with pytest.raises(KitError, match="its folder does not exist"):
-            kit_labels(str(root), "--json", str(tmp_path / "no" / "report.json"))
+        (tmp_path / "file").touch()
+        with pytest.raises(KitError, match="report.json: can't be written: "):
+            kit_labels(str(root), "--json", str(tmp_path / "file" / "report.json"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import struct
 import zlib
@@ -382,6 +383,17 @@ class TestToml:
         # The two smallest of `printf 3:pN | sha256sum` for N = 0 to 9.
         assert val == ["p1", "p3"]
         assert sorted(train + val) == sorted(f"p{index}" for index in range(10))
+
+    def test_fraction_takes_names_that_are_not_utf8(self, tmp_path: Path) -> None:
+        text = GARDEN.replace("[[classes]]", "val = { fraction = 0.2, seed = 3 }\n[[classes]]", 1)
+        root = garden(tmp_path, text, pictures=10)
+        name = os.fsdecode(b"p\xff.png")
+        for picture in root.rglob("p0*.png"):
+            picture.rename(picture.with_name(picture.name.replace("p0", name[:-4])))
+        dataset = open_dataset(root)
+        # As above: 3:p\xff is not among the two smallest, and p0 was not.
+        assert stems(dataset.pairs("val")) == ["p1", "p3"]
+        assert name[:-4] in stems(dataset.pairs("train"))
 
     def test_fraction_takes_at_least_one_and_leaves_one(self, tmp_path: Path) -> None:
         text = GARDEN.replace("[[classes]]", "val = { fraction = 0.01 }\ntest = { fraction = 0.99 }\n[[classes]]", 1)

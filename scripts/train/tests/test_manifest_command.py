@@ -126,3 +126,21 @@ def test_figures_that_are_none_are_refused(text: str) -> None:
 def test_a_figure_that_is_there_twice_is_refused() -> None:
     with pytest.raises(KitError, match="miou is there twice"):
         parse_metrics(["miou=1", "miou=2"])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_leaves_the_former_manifest(made: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    model, source = made
+    manifest = model.with_name("manifest.toml")
+    manifest.write_text("former")
+    model.with_name("manifest.toml.part").symlink_to("/dev/full")
+    assert main(["manifest", str(model), "--checkpoint", str(source), "--name", "garden"]) == 1
+    assert f"{manifest}: can't be written: No space left" in capsys.readouterr().err
+    assert manifest.read_text() == "former"
+
+
+def test_a_name_that_is_not_utf8_is_refused(made: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    model, source = made
+    assert main(["manifest", str(model), "--checkpoint", str(source), "--name", "gard\udcffen"]) == 1
+    assert "manifest.toml: a name in it is not UTF-8" in capsys.readouterr().err
+    assert not model.with_name("manifest.toml").exists()

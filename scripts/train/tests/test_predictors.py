@@ -49,6 +49,25 @@ def test_the_manifest_maps_pixels_and_names_classes(tmp_path: Path) -> None:
         open_predictor(model)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[[classes]]\nname = "a"\n[[classes]]\ncolor = "#000000"\n', r"classes\[1\] has no name"),
+        ("classes = 3\n", "classes is 3, expected tables"),
+        ('classes = ["a"]\n', r"classes\[0\] has no name"),
+        ('file = "model.tflite"\n', "file is 'model.tflite', expected a table"),
+        ("input = 1\n", "input is 1, expected a table"),
+        ("[input]\nmean = [1, 2]\nstd = [1, 1, 1]\n", r"input\.mean is \[1, 2\], expected three numbers"),
+        ("[input]\nmean = [1, 2, 3]\nstd = [1, 1, 0]\n", r"input\.std is \[1, 1, 0\], expected three numbers above 0"),
+    ],
+)
+def test_a_manifest_that_pspnetd_would_not_take_is_named(tmp_path: Path, text: str, message: str) -> None:
+    identity(tmp_path / "model.tflite", 12, 16)
+    (tmp_path / "manifest.toml").write_text(text)
+    with pytest.raises(KitError, match=f"^{tmp_path}/manifest\\.toml: {message}"):
+        open_predictor(tmp_path / "model.tflite")
+
+
 def test_a_checkpoint_tells_class_and_confidence(tmp_path: Path) -> None:
     torch.manual_seed(0)
     architecture = Architecture(classes=3, stages=4, bins=(1, 2), bin_channels=4, head_channels=4)

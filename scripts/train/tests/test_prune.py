@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from pspnet_kit import checkpoint
 from pspnet_kit.commands import prune as command
+from pspnet_kit.compress import importance
 from pspnet_kit.compress.dependency import trace
 from pspnet_kit.compress.importance import Importance, magnitude, scale, taylor
 from pspnet_kit.compress.macs import count, totals
@@ -261,6 +263,26 @@ def test_resnet_bottlenecks_lose_stream_and_inner_channels() -> None:
     assert thin(torch.randn(1, 3, 8, 8)).shape == (1, 2, 4, 4)
     assert thin[1][0].shortcut.conv.out_channels == thin[1][1].expand.conv.out_channels < 64
     assert report.after.macs <= report.before.macs // 3
+
+
+def test_taylor_takes_as_many_pictures_as_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+        for index in range(9):
+            Image.new("RGB" if folder == "images" else "L", (4, 4)).save(tmp_path / folder / f"{index}.png")
+    (tmp_path / "dataset.toml").write_text(
+        'name = "x"\nlabels = "index"\n[splits]\ntrain = { images = "images", labels = "labels" }\n'
+        '[[classes]]\nname = "a"\n[[classes]]\nname = "b"\n'
+    )
+    parser = argparse.ArgumentParser()
+    command.configure(parser)
+    args = ["x.pt", "--out", "y.pt", "--ratio", "0.5", "--data", str(tmp_path), "--pictures", "8"]
+    monkeypatch.setattr(importance, "taylor", lambda pictures, *_: pictures)
+    meta = {"classes": [{"name": "a"}, {"name": "b"}]}
+    pictures = command._importance(parser.parse_args(args), meta, SIZE)
+    assert isinstance(pictures, command._Pictures)
+    # The middles of eight parts of nine: 9/16, 27/16, 45/16 and so on, rounded down.
+    assert [pair.image.stem for pair in pictures.pairs] == list("01235678")
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from pspnet_kit.errors import KitError
 from pspnet_kit.quant.graph import trace
 from pspnet_kit.quant.ops import Conv, convolve, run
-from pspnet_kit.quant.ptq import Settings, choose_pictures, quantise
+from pspnet_kit.quant.ptq import Settings, choose_pictures, float_ranges, quantise
 from pspnet_kit.quant.quantised import quantise_graph
 from pspnet_kit.quant.ranges import weight_scales
 from pspnet_kit.quant.refine import Refinement, refine
@@ -126,6 +126,19 @@ def test_groups_of_one_range_have_one_scale():
     concat = graph.nodes["cat"]
     assert {ir.affines[name] for name in concat.inputs} == {ir.affines["cat"]}
     assert ir.affines["backbone.stem.conv"].zero_point == -128
+
+
+def test_the_average_of_a_group_is_that_of_all_its_tensors_together():
+    graph = trace(settled(PLAIN), inputs(1))
+    group = graph.range_groups()["cat"]
+    ends = []
+    with torch.no_grad():
+        for x in inputs(2).split(1):
+            seen = [value for node, value in run(graph, x) if graph.range_groups()[node.name] == group]
+            assert len(seen) > 3
+            ends.append((min(float(value.min()) for value in seen), max(float(value.max()) for value in seen)))
+    ranges = float_ranges(graph, inputs(2).split(1), Settings("average"))
+    assert ranges[group] == pytest.approx([0.9 * first + 0.1 * second for first, second in zip(*ends, strict=True)])
 
 
 def test_quantised_weights_are_those_of_the_graph():

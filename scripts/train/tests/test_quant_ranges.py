@@ -54,10 +54,13 @@ def test_a_dead_channel_keeps_its_bias():
 
 
 def observed(*tensors: list[float]) -> Observer:
+    """Has seen a picture of each of `tensors`."""
     observer = Observer()
-    for see in (observer.extremes, observer.histogram):
-        for values in tensors:
-            see(torch.tensor(values))
+    for values in tensors:
+        observer.extremes(torch.tensor(values))
+        observer.end_picture()
+    for values in tensors:
+        observer.histogram(torch.tensor(values))
     return observer
 
 
@@ -68,6 +71,15 @@ def test_extremes_over_all_pictures():
 def test_the_average_moves_a_tenth_of_the_way():
     low, high = observed([-1.0, 10.0], [-2.0, 20.0]).choose("average")
     assert (low, high) == pytest.approx((-1.1, 11.0))
+
+
+def test_the_average_moves_once_for_all_tensors_of_a_picture():
+    observer = Observer()
+    for picture in ([[-1.0, 10.0], [0.0, 1.0]], [[0.0, 2.0], [-2.0, 0.0], [0.0, 20.0]]):
+        for values in picture:
+            observer.extremes(torch.tensor(values))
+        observer.end_picture()
+    assert observer.choose("average") == pytest.approx((-1.1, 11.0))
 
 
 def test_a_percentile_leaves_out_the_rest():

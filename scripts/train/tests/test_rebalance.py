@@ -14,6 +14,7 @@ from PIL import Image
 
 from pspnet_kit import checkpoint
 from pspnet_kit.commands import rebalance as command
+from pspnet_kit.compress.lowrank import decompose
 from pspnet_kit.compress.rebalance import moved_ranges, rebalance
 from pspnet_kit.errors import KitError
 from pspnet_kit.quant.graph import trace
@@ -39,6 +40,18 @@ def test_it_gives_the_probabilities_that_the_other_loss_would_have_learned() -> 
     rebalance(model, share * 1000, 0.5, 0.1)
     odds = exp(float(model.classifier.bias[0] - model.classifier.bias[1]))
     assert odds == pytest.approx(float(weights[0.1][0] / weights[0.1][1]) * p / (1 - p), rel=1e-5)
+
+
+def test_a_factorised_classifier_moves_too() -> None:
+    model = tiny_checkpoint.tiny(classes=2)
+    chain, _ = decompose(model.classifier, 1, 1)
+    model.classifier = chain
+    before = chain.expand.bias.detach().clone()
+    move = rebalance(model, torch.tensor([30.0, 10.0]), 1.0, 0.0)
+    torch.testing.assert_close(chain.expand.bias.detach() - before, torch.tensor([log(3) / 2, -log(3) / 2]))
+    group = trace(model, torch.zeros(1, 3, *tiny_checkpoint.SIZE)).range_groups()["classifier.expand"]
+    moved = moved_ranges(model, tiny_checkpoint.SIZE, {group: (-1.0, 1.0)}, move)
+    assert moved[group] == pytest.approx((-1 - log(3) / 2, 1 + log(3) / 2))
 
 
 def test_no_pixels_are_refused() -> None:

@@ -8,7 +8,18 @@ import sys
 from pathlib import Path
 
 from ..errors import KitError
-from .judge import about, configure_pictures, draw_plot, judge_all, open_all, prepare, refuse_disagreement, time_all
+from ..files import write_whole
+from .judge import (
+    about,
+    check_places,
+    configure_pictures,
+    draw_plot,
+    judge_all,
+    open_all,
+    prepare,
+    refuse_disagreement,
+    time_all,
+)
 
 HELP = "judge and time all models of a list and write the table of docs/models.md"
 
@@ -33,6 +44,7 @@ def run(args: argparse.Namespace) -> None:
     document = _read(args.docs) if args.docs else None
     if document is not None:
         insert(document, "", args.docs)
+    check_places(plots=(args.plot,), files=(args.json, args.docs))
     bench = prepare(args)
     predictors = open_all([row.model for row in plan.rows], [row.name for row in plan.rows], bench.dataset)
     judgements = judge_all(predictors, bench)
@@ -46,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         report.write_json(args.json, judgements, about(args, bench))
     if document is not None:
-        args.docs.write_text(insert(document, table, args.docs), encoding="utf-8")
+        write_whole(args.docs, insert(document, table, args.docs).encode("utf-8"))
 
 
 def _read(path: Path) -> str:

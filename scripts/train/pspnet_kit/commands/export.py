@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import KitError
+from ..files import check_file
 
 if TYPE_CHECKING:
     from ..export.agreement import Inputs, Runner
@@ -40,16 +41,14 @@ def run(args: argparse.Namespace) -> None:
     from ..checkpoint import load_model
     from ..export.agreement import network_inputs, read_pictures
 
+    files = {form: args.output / (args.checkpoint.stem + FORMATS[form]) for form in args.to}
+    for path in files.values():
+        check_file(path)
     model, meta = load_model(args.checkpoint)
     height, width = int(meta["input"]["height"]), int(meta["input"]["width"])
     pictures = read_pictures(args.pictures) if args.pictures else generated(height, width)
     inputs = network_inputs(pictures, height, width)
-    try:
-        args.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise KitError(f"{args.output}: {error.strerror or error}") from error
-    for form in args.to:
-        path = args.output / (args.checkpoint.stem + FORMATS[form])
+    for form, path in files.items():
         print(f"{path}: {export(model, form, path, inputs, args.dynamic_batch)}")
 
 

@@ -7,6 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..files import check_file
 from ..judge.before_after import add_arguments, open_comparison
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def run(args: argparse.Namespace) -> None:
     from ..compress.lowrank import Rule, factorise
 
     rule = Rule(args.energy, args.ratio, args.saving, args.multiple, args.minimum_saving, args.smallest)
+    check_file(args.out)
     comparison = open_comparison(args, args.checkpoint)
     model, meta = checkpoint.load_model(args.checkpoint)
     size = (int(meta["input"]["height"]), int(meta["input"]["width"]))

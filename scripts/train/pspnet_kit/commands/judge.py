@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KitError
+from ..files import check_file
 
 if TYPE_CHECKING:
     from ..data import Dataset, Pair
@@ -74,10 +75,9 @@ def run(args: argparse.Namespace) -> None:
     named = [_split(text) for text in args.models]
     if args.plot and not args.speed:
         raise KitError("--plot needs --speed: it shows mIoU against latency")
-    for path in (args.gallery, args.reliability, args.plot, args.json):
-        _check_folder(path)
     if args.gallery_pictures < 1:
         raise KitError(f"--gallery-pictures {args.gallery_pictures}: expected at least 1")
+    check_places(plots=(args.reliability, args.plot), files=(args.gallery, args.json))
     bench = prepare(args)
     predictors = open_all([path for _, path in named], [name for name, _ in named], bench.dataset)
     judgements = judge_all(predictors, bench)
@@ -101,12 +101,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def prepare(args: argparse.Namespace) -> Bench:
-    """Opens data and daemon before any time is spent.
+    """Opens data and daemon and reads all pictures once, before the time for models is spent.
 
     Raises:
-        KitError: at the first that is missing.
+        KitError: at the first that is missing or broken.
     """
     from ..data import open_dataset
+    from ..data.check import require_sound
     from ..judge.daemon import Daemon
 
     if args.engine == "pspnetd" and args.pspnetd is None:
@@ -121,17 +122,19 @@ def prepare(args: argparse.Namespace) -> Bench:
             raise KitError(f"--limit {args.limit}: expected at least 1")
         step = max(len(pairs) / args.limit, 1.0)
         pairs = [pairs[int(index * step)] for index in range(min(args.limit, len(pairs)))]
+    require_sound(dataset, _bar("reading pictures", len(pairs))(pairs))
     return Bench(dataset, pairs, daemon)
 
 
 def open_all(paths: Sequence[Path], names: Sequence[str], dataset: Dataset) -> list[Predictor]:
     """Opens all models and checks their classes, so that the last can't fail after an hour of the others."""
+    from ..data.pictures import printable
     from ..judge.predictors import check_classes, default_name, open_predictor
 
-    names = [name or default_name(path) for name, path in zip(names, paths)]
+    names = [printable(name or default_name(path)) for name, path in zip(names, paths)]
     if len(set(names)) < len(names):
         # Files of one name in several folders.
-        names = [str(path) if names.count(name) > 1 else name for name, path in zip(names, paths)]
+        names = [printable(str(path)) if names.count(name) > 1 else name for name, path in zip(names, paths)]
     predictors = [open_predictor(path, name) for path, name in zip(paths, names)]
     for predictor in predictors:
         check_classes(predictor, dataset.classes, dataset.root)
@@ -213,9 +216,18 @@ def _split(text: str) -> tuple[str, Path]:
     return "", Path(text)
 
 
-def _check_folder(path: Path | None) -> None:
-    if path is not None and not path.parent.is_dir():
-        raise KitError(f"{path}: there is no folder {path.parent} to write it to")
+def check_places(plots: Iterable[Path | None], files: Iterable[Path | None]) -> None:
+    """Tries, before any time is spent, whether all that was asked for can be drawn and written.
+
+    Raises:
+        KitError: for the first that can't be.
+    """
+    from ..judge.plots import check_plot
+
+    for path in filter(None, plots):
+        check_plot(path)
+    for path in filter(None, files):
+        check_file(path)
 
 
 def _bar(what: str, total: int) -> Any:

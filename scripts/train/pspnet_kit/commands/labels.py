@@ -14,6 +14,7 @@ from ..data.check import Finding, Report, check
 from ..data.dataset import Dataset, Pair
 from ..data.layouts import LAYOUTS, open_dataset
 from ..errors import KitError
+from ..files import check_file, write_whole
 
 HELP = "check the pictures and labels of a data set"
 _SHOWN = 50
@@ -31,14 +32,14 @@ def run(args: argparse.Namespace) -> None:
     """Prints the report.
 
     Raises:
-        KitError: when the data set has errors.
+        KitError: when the data set has errors, or the JSON can't be written.
     """
-    if args.json is not None and not args.json.resolve().parent.is_dir():
-        raise KitError(f"{args.json}: its folder does not exist")
     dataset = open_dataset(args.dataset, args.layout)
+    if args.json is not None:
+        check_file(args.json)
     report = check(dataset, args.split, _progress)
     if args.json is not None:
-        args.json.write_text(json.dumps(as_json(dataset, report), indent=2) + "\n", encoding="utf-8")
+        write_whole(args.json, (json.dumps(as_json(dataset, report), indent=2) + "\n").encode("utf-8"))
     print(as_text(dataset, report))
     if report.errors:
         errors = "1 error" if len(report.errors) == 1 else f"{len(report.errors)} errors"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import KitError
+from ..files import check_file
 
 HELP = "write manifest.toml beside a .tflite, from its checkpoint"
 
@@ -32,11 +33,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Reads the checkpoint, writes the manifest."""
     from .. import checkpoint
-    from ..export.manifest import Manifest, Training, write_manifest
+    from ..export.manifest import Manifest, Training, manifest_of, write_manifest
 
     metrics = parse_metrics(args.metric)
     if args.model.suffix != ".tflite" or not args.model.is_file():
         raise KitError(f"{args.model}: no such .tflite file")
+    check_file(manifest_of(args.model))
     _, meta = checkpoint.load_model(args.checkpoint)
     classes = meta["classes"]
     check_outputs(args.model, len(classes), args.checkpoint)

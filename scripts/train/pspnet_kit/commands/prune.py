@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..files import check_file
 from ..judge.before_after import add_arguments, open_comparison
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> None:
         raise KitError(f"--ratio {args.ratio}: expected a share between 0 and 1")
     if args.macs is not None and not args.macs > 0:
         raise KitError(f"--macs {args.macs}: expected millions above 0")
+    check_file(args.out)
     comparison = open_comparison(args, args.checkpoint)
     model, meta = checkpoint.load_model(args.checkpoint)
     height, width = args.size or (meta["input"]["height"], meta["input"]["width"])
@@ -138,12 +139,13 @@ def _importance(args: argparse.Namespace, meta: dict[str, Any], size: tuple[int,
 
     from ..checkpoint import check_classes
     from ..data import class_frequencies, open_dataset
+    from ..quant.ptq import choose_pictures
     from ..training import losses
 
     dataset = open_dataset(args.data, args.layout)
     check_classes(args.checkpoint, meta, [c.name for c in dataset.classes])
     pairs = dataset.pairs(args.split, args.only, args.without)
-    pairs = pairs[:: math.ceil(len(pairs) / args.pictures)]
+    pairs = [pairs[i] for i in choose_pictures(len(pairs), args.pictures, force=True)]
     weights = losses.class_weights(torch.from_numpy(class_frequencies(dataset, pairs)), args.class_power)
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:

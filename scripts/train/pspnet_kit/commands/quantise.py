@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import KitError
+from ..files import check_file
 from ..judge.before_after import add_arguments, open_comparison
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the .tflite file to write")
     parser.add_argument(
         "--calibration", type=Path, nargs="+", default=[], metavar="DIR",
-        help="data sets or folders of pictures like those the model will see",
+        help="data sets, or else folders of pictures, like those the model will see",
     )  # fmt: skip
     parser.add_argument("--split", default="train", help="of the data sets (default: train)")
     parser.add_argument("--pictures", type=int, default=100, help="how many are taken, evenly spread (default: 100)")
@@ -57,12 +59,17 @@ def run(args: argparse.Namespace) -> None:
     from ..export.runner import TfliteRunner
     from ..export.tflite import export_tflite
     from ..quant.graph import trace
-    from ..quant.ptq import Settings, quantise
+    from ..quant.ptq import Settings, choose_pictures, quantise
     from ..quant.quantised import quantise_graph
     from ..quant.refine import Refinement
 
     if not 50 < args.percentile <= 100:
         raise KitError(f"--percentile {args.percentile}: expected more than 50 and at most 100")
+    if args.pictures < 1:
+        raise KitError(f"--pictures {args.pictures}: expected at least 1")
+    if args.out.suffix != ".tflite":
+        raise KitError(f"{args.out}: expected the name of a .tflite file")
+    check_file(args.out)
     comparison = open_comparison(args, args.checkpoint)
     model, meta = load_model(args.checkpoint)
     height, width = args.size or (meta["input"]["height"], meta["input"]["width"])
@@ -73,8 +80,6 @@ def run(args: argparse.Namespace) -> None:
         raise KitError(
             f"{args.checkpoint}: was not trained with quantisation, so it needs pictures to calibrate on: --calibration"
         )
-    if args.out.suffix != ".tflite" or not args.out.parent.is_dir():
-        raise KitError(f"{args.out}: expected the name of a .tflite file in a folder that exists")
     graph = trace(model, torch.zeros(1, 3, height, width))
     if trained:
         ir = quantise_graph(graph, trained)
@@ -84,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
     export_tflite(ir, args.out, f"PSPNet {model.architecture.backbone}, int8", args.input)
     print(f"{args.out}: {args.out.stat().st_size:,} bytes; the checkpoint {args.checkpoint.stat().st_size:,}")
     if pictures:
-        shown = np.stack(pictures[:: -(-len(pictures) // MEASURED)])
+        shown = np.stack([pictures[i] for i in choose_pictures(len(pictures), MEASURED, force=True)])
         float_file = args.out.with_name(args.out.name + ".float")
         try:
             export_tflite(graph, float_file, "float32, to compare with")
@@ -98,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
 def read_pictures(
     places: list[Path], split: str, wanted: int, size: tuple[int, int], force: bool
 ) -> list[NDArray[np.uint8]]:
-    """Up to `wanted` pictures, uint8 `[h, w, 3]` of `size`, evenly spread over all places.
+    """Up to `wanted` pictures, uint8 `[h, w, 3]` of `size`, evenly spread over all places. Says how many of which.
 
     Raises:
         KitError: where a place has no pictures, one cannot be read, or there is one alone and no `force`.
@@ -109,20 +114,31 @@ def read_pictures(
 
     if not places:
         return []
-    files = [file for place in places for file in list_pictures(place, split)]
+    found = [find_pictures(place, split) for place in dict.fromkeys(places)]
+    files = [(name, file) for name, pictures in found for file in pictures]
     chosen = [files[i] for i in choose_pictures(len(files), wanted, force)]
-    return [resize(read_image(file), *size) for file in chosen]
+    taken = Counter(name for name, _ in chosen)
+    told = (f"{taken[name]} of the {len(pictures)} pictures of {name}" for name, pictures in found)
+    print(f"calibration: {', '.join(told)}")
+    return [resize(read_image(file), *size) for _, file in chosen]
 
 
-def list_pictures(place: Path, split: str) -> list[Path]:
-    """The pictures of a plain folder, or of a data set's split."""
-    from ..data import open_dataset
-    from ..data.pictures import SUFFIXES
+def find_pictures(place: Path, split: str) -> tuple[str, list[Path]]:
+    """The pictures of a data set's split, or of a folder that is no data set, and in words which those are.
 
-    if not place.is_dir():
-        raise KitError(f"{place}: no such folder")
-    plain = sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-    return plain or [pair.image for pair in open_dataset(place).pairs(split)]
+    Raises:
+        KitError: where there are none.
+    """
+    from ..data.layouts import LAYOUTS
+    from ..data.pictures import SUFFIXES, list_pictures
+
+    plain = list_pictures(place)
+    for open_layout, _ in LAYOUTS.values():
+        if dataset := open_layout(place):
+            return f"{place} ({split})", [pair.image for pair in dataset.pairs(split)]
+    if not plain:
+        raise KitError(f"{place}: no data set that is known here, and no picture ({', '.join(SUFFIXES)})")
+    return str(place), plain
 
 
 def compare(reference: TfliteRunner, quantised: TfliteRunner, pictures: NDArray[np.uint8]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..files import check_file
+
 HELP = "move a trained network to another class weighting"
 
 
@@ -32,6 +34,7 @@ def run(args: argparse.Namespace) -> None:
     from ..training.device import Ranks
     from ..training.evaluate import mean_iou
 
+    check_file(args.out)
     model, meta = checkpoint.load_model(args.checkpoint)
     dataset = open_dataset(args.data, args.layout)
     checkpoint.check_classes(args.checkpoint, meta, [c.name for c in dataset.classes])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import KitError
 from ..model import PSPNet
@@ -30,9 +30,10 @@ def rebalance(model: PSPNet, frequencies: Tensor, before: float, after: float) -
         raise KitError("the labels hold nothing but void: no class frequencies to rebalance by")
     move = class_weights(frequencies, after).log() - class_weights(frequencies, before).log()
     move = move - move.mean()
-    bias = model.classifier.bias
-    assert bias is not None
-    bias += move.to(bias.device)
+    # A classifier that was factorised is a chain, and the bias is its last convolution's.
+    last = list(model.classifier.modules())[-1]
+    assert isinstance(last, nn.Conv2d) and last.bias is not None
+    last.bias += move.to(last.bias.device)
     return move
 
 

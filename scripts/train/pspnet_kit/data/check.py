@@ -82,16 +82,16 @@ def check(dataset: Dataset, splits: Sequence[str] = (), progress: Progress = lam
     if unknown := [name for name in names if name not in dataset.splits()]:
         raise KitError(f"{dataset.root}: there is no split {unknown[0]!r}; it has {', '.join(dataset.splits())}")
     copies: dict[bytes, list[tuple[str, Path]]] = defaultdict(list)
+    lost: dict[str, list[str]] = defaultdict(list)
     for name in names:
         try:
             pairs, problems = dataset.sources[name].find()
         except KitError as error:
-            pairs, problems = [], [f"split {name}: {error}"]
+            lost[str(error)].append(name)
+            continue
         # A split that is a part of another meets the same files, and so the same faults.
         faults = [Finding(dataset.root, problem) for problem in problems]
         report.errors += [fault for fault in faults if fault not in report.errors]
-        if not pairs:
-            continue
         classes = len(dataset.classes)
         count = SplitCount(len(pairs), np.zeros(classes, np.int64), 0, np.zeros(classes, np.int64))
         report.splits[name] = count
@@ -100,13 +100,14 @@ def check(dataset: Dataset, splits: Sequence[str] = (), progress: Progress = lam
             _check_label(dataset, pair, size, count, palettes, report)
             if size is not None:
                 copies[hashlib.sha256(pair.image.read_bytes()).digest()].append((name, pair.image))
+    report.errors += [Finding(dataset.root, f"split {' and '.join(those)}: {fault}") for fault, those in lost.items()]
     report.warnings += palettes.warnings()
     report.warnings += _copy_warnings(copies)
     report.warnings += _class_warnings(dataset, report.splits)
     return report
 
 
-def require_sound(dataset: Dataset, pairs: Sequence[Pair]) -> None:
+def require_sound(dataset: Dataset, pairs: Iterable[Pair]) -> None:
     """Reads every pair once, so that a bad file ends a run at its start and not in its third hour.
 
     Raises:

@@ -24,6 +24,30 @@ _ORIENTATION = 0x0112  # the EXIF tag
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
+def is_picture(path: Path) -> bool:
+    """Whether a file in a folder of pictures is one, by its name; hidden ones and folders are not."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """The pictures that lie in a folder, by name.
+
+    Raises:
+        KitError: when there is no such folder, or it can't be read.
+    """
+    if not folder.is_dir():
+        raise KitError(f"{folder}: no such folder of pictures")
+    try:
+        return sorted(filter(is_picture, folder.iterdir()))
+    except OSError as error:
+        raise KitError(f"{folder}: can't be read: {error.strerror or error}") from error
+
+
+def printable(name: str) -> str:
+    """A file name for tables and drawings: bytes that are not UTF-8 become \\udcXX."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 @contextmanager
 def open_picture(path: Path) -> Iterator[Image.Image]:
     """The opened, not yet decoded picture; decoding inside the `with` is covered too.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -10,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from ..errors import KitError
 from .dataset import Pair, Source
 from .labels import lossy
-from .pictures import SUFFIXES
+from .pictures import SUFFIXES, is_picture
 
 _LOSSY = (".jpg", ".jpeg", ".webp")
 _WILD = "*?[]"
@@ -104,9 +105,14 @@ class Part:
         pairs, problems = self.whole.find()
         if len(pairs) < 2:
             raise KitError(f"{pairs[0].image}: is the only picture; the split {self.split} can't take a part of one")
-        pairs.sort(key=lambda pair: (hashlib.sha256(f"{self.seed}:{pair.image.stem}".encode()).digest(), pair.image))
+        pairs.sort(key=lambda pair: (_place(self.seed, pair.image), pair.image))
         cut = min(max(1, round(self.fraction * len(pairs))), len(pairs) - 1)
         return (pairs[cut:] if self.rest else pairs[:cut]), problems
+
+
+def _place(seed: int, picture: Path) -> bytes:
+    # The name's own bytes: they need not be UTF-8.
+    return hashlib.sha256(os.fsencode(f"{seed}:{picture.stem}")).digest()
 
 
 def list_files(root: Path, pattern: str) -> dict[str, Path]:
@@ -123,7 +129,7 @@ def list_files(root: Path, pattern: str) -> dict[str, Path]:
     before, after = (places[0], len(open_part) - places[-1] - 1) if places else (0, 0)
     found: dict[str, Path] = {}
     for path in sorted(base.glob(wild)):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or path.is_dir():
+        if not is_picture(path):
             continue
         name = _without_ending(PurePosixPath(path.relative_to(base)))
         key = name[before : len(name) - after]

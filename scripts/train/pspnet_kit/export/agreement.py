@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..data.augment import resize_input
-from ..data.pictures import SUFFIXES, read_image
+from ..data.pictures import SUFFIXES, list_pictures, read_image
 from ..errors import KitError
 from ..model import PSPNet
 
@@ -68,9 +68,7 @@ def read_pictures(folder: Path, most: int = 8) -> list[NDArray[np.uint8]]:
     Raises:
         KitError: where there is no folder, no picture in it, or one that can't be read.
     """
-    if not folder.is_dir():
-        raise KitError(f"{folder}: no such folder of pictures")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    paths = list_pictures(folder)
     if not paths:
         raise KitError(f"{folder}: no picture in it ({', '.join(SUFFIXES)})")
     chosen = np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int))

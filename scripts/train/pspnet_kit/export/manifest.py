@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import KitError
+from ..files import write_whole
 
 MEAN, STD = 127, 128
 """Of the network's input, per channel: real = (pixel - mean) / std."""
@@ -59,16 +60,25 @@ def write_manifest(manifest: Manifest, model: Path) -> Path:
     """Writes `manifest.toml` beside `model` with the model's digest, and returns its path.
 
     Raises:
-        KitError: when the model can't be read, or pspnetd would refuse the manifest.
+        KitError: when the model can't be read, the manifest can't be written, or pspnetd would refuse it.
     """
-    path = model.with_name("manifest.toml")
+    path = manifest_of(model)
     check(manifest, path)
     try:
         digest = hashlib.sha256(model.read_bytes()).hexdigest()
-        path.write_text(as_toml(manifest, model.name, digest), encoding="utf-8")
     except OSError as error:
-        raise KitError(f"{error.filename or model}: {error.strerror or error}") from error
+        raise KitError(f"{model}: can't be read: {error.strerror or error}") from error
+    try:
+        text = as_toml(manifest, model.name, digest).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise KitError(f"{path}: a name in it is not UTF-8: {error.object[error.start : error.end]!r}") from error
+    write_whole(path, text)
     return path
+
+
+def manifest_of(model: Path) -> Path:
+    """Where the manifest of a model is written."""
+    return model.with_name("manifest.toml")
 
 
 def check(manifest: Manifest, path: Path) -> None:

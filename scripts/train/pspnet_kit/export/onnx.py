@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import io
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..errors import KitError
+from ..files import write_whole
 from ..model import PSPNet
 from ..model.blocks import resize
 from ..model.pspnet import PyramidPooling
@@ -42,7 +45,7 @@ def export_onnx(model: PSPNet, path: Path, height: int, width: int, dynamic_batc
     `[1, classes, height / s, width / s]`, s = the network's output stride. With `dynamic_batch` the 1 is free.
 
     Raises:
-        KitError: when the size does not suit the network.
+        KitError: when the size does not suit the network, torch lacks a package, or the file can't be written.
     """
     architecture = model.architecture
     architecture.check_size(height, width)
@@ -51,18 +54,28 @@ def export_onnx(model: PSPNet, path: Path, height: int, width: int, dynamic_batc
     network.add_module("pyramid", fixed)
     # Newer versions have a second exporter, the default there, that needs packages beside torch.
     chosen: dict[str, Any] = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
+    buffer = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network,
-            (example(height, width),),
-            str(path),
-            input_names=["image"],
-            output_names=["logits"],
-            opset_version=OPSET,
-            dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}} if dynamic_batch else None,
-            **chosen,
-        )
+        try:
+            torch.onnx.export(
+                network,
+                (example(height, width),),
+                buffer,
+                input_names=["image"],
+                output_names=["logits"],
+                opset_version=OPSET,
+                dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}} if dynamic_batch else None,
+                **chosen,
+            )
+        except (ImportError, RuntimeError) as error:
+            # Newer versions go through what they wrote with the onnx package.
+            missing = error if isinstance(error, ImportError) else error.__cause__
+            if not isinstance(missing, ImportError):
+                raise
+            name = missing.name or "onnx"
+            raise KitError(f"{path}: torch {torch.__version__} needs {name} to write it: pip install {name}") from error
+    write_whole(path, buffer.getvalue())
 
 
 def runner(path: Path) -> Runner | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ class TfliteRunner:
         if not path.is_file():
             raise KitError(f"{path}: no such file")
         try:
-            self.interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            # As bytes: the name need not be UTF-8.
+            self.interpreter = Interpreter(model_path=os.fsencode(path), num_threads=threads)
             self.interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise KitError(f"{path}: TFLite refuses it: {str(error).splitlines()[0]}") from error

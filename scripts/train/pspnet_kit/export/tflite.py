@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files import write_whole
 from ..quant.ops import Add, AveragePool, Concat, Conv, MaxPool, Node, OpGraph, Pad, Resize
 from ..quant.quantised import QuantisedGraph
 from ..quant.ranges import Affine
@@ -26,8 +27,11 @@ def export_tflite(ir: QuantisedGraph | OpGraph, path: Path, description: str, in
 
     Input `[1, h, w, 3]`: uint8 (a pixel as it is, one QUANTIZE in front) or int8 (pixel - 128), both scale 1/128; a
     float32 file takes (pixel - 127) / 128. Output `[1, h / s, w / s, classes]`, int8 or float32.
+
+    Raises:
+        KitError: when it can't be written.
     """
-    path.write_bytes(to_bytes(ir, description, input_type))
+    write_whole(path, to_bytes(ir, description, input_type))
 
 
 def to_bytes(ir: QuantisedGraph | OpGraph, description: str, input_type: InputType = "uint8") -> bytes:

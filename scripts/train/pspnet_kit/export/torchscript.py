@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import KitError
+from ..files import write_whole
 from ..model import PSPNet
 from .agreement import Inputs, Runner, deployable, example
 
@@ -19,20 +21,23 @@ def export_torchscript(model: PSPNet, path: Path, height: int, width: int) -> No
     """Writes a trace that `torch.jit.load` and libtorch read; input and output as ONNX's, any batch.
 
     Raises:
-        KitError: when the size does not suit the network.
+        KitError: when the size does not suit the network, or the file can't be written.
     """
     model.architecture.check_size(height, width)
+    # Into memory first: PyTorch ends the process when the file that it writes to fails.
+    buffer = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         # What check_trace would repeat is compared on pictures afterwards, by check_export.
-        torch.jit.trace(deployable(model), example(height, width), check_trace=False).save(str(path))
+        torch.jit.save(torch.jit.trace(deployable(model), example(height, width), check_trace=False), buffer)
+    write_whole(path, buffer.getvalue())
 
 
 def export_program(model: PSPNet, path: Path, height: int, width: int, dynamic_batch: bool = False) -> None:
     """Writes what `torch.export.load` reads (`.pt2`); input and output as ONNX's.
 
     Raises:
-        KitError: when this torch has no torch.export, or the size does not suit the network.
+        KitError: when this torch has no torch.export, the size does not suit the network, or the file can't be written.
     """
     model.architecture.check_size(height, width)
     export = _torch_export()
@@ -41,8 +46,10 @@ def export_program(model: PSPNet, path: Path, height: int, width: int, dynamic_b
     image = example(height, width).repeat(2 if dynamic_batch else 1, 1, 1, 1)
     if dynamic_batch:
         dimensions = ({0: export.Dim("batch", min=1, max=1024)},)
+    buffer = io.BytesIO()
     with torch.no_grad():
-        export.save(export.export(network, (image,), dynamic_shapes=dimensions), str(path))
+        export.save(export.export(network, (image,), dynamic_shapes=dimensions), buffer)
+    write_whole(path, buffer.getvalue())
 
 
 def torchscript_runner(path: Path) -> Runner:

@@ -49,11 +49,13 @@ def open_comparison(args: argparse.Namespace, before: Path | None) -> Comparison
         if importlib.util.find_spec(package) is None:
             raise KitError(f"--compare runs models in ai-edge-litert and needs {name}: pip install {name}")
     from ..data import open_dataset
+    from ..data.check import require_sound
     from .predictors import check_classes, open_predictor
 
     dataset = open_dataset(args.compare)
     pairs = dataset.pairs(args.compare_split, only=tuple(args.compare_only))
     check_classes(open_predictor(before), dataset.classes, dataset.root)
+    require_sound(dataset, pairs)
     return Comparison(before, dataset, pairs)
 
 
@@ -156,12 +158,12 @@ def _write(path: Path, file: Path, rounded: bool, dataset: Dataset, pairs: Seque
     import torch
 
     from ..checkpoint import load_model
+    from ..data.resize import resize
     from ..export.tflite import export_tflite
     from ..quant.graph import trace
-    from ..quant.ptq import Settings, quantise
+    from ..quant.ptq import Settings, choose_pictures, quantise
     from ..quant.quantised import QuantisedGraph, quantise_graph
     from ..quant.refine import Refinement
-    from ..data.resize import resize
 
     model, meta = load_model(path)
     size = (int(meta["input"]["height"]), int(meta["input"]["width"]))
@@ -170,8 +172,8 @@ def _write(path: Path, file: Path, rounded: bool, dataset: Dataset, pairs: Seque
     if rounded and (ranges := meta.get("ranges")):
         ir = quantise_graph(graph, ranges)
     elif rounded:
-        shown = pairs[:: -(-len(pairs) // CALIBRATION)]
-        pictures = [resize(dataset.read(pair)[0], *size) for pair in shown]
+        shown = choose_pictures(len(pairs), CALIBRATION, force=True)
+        pictures = [resize(dataset.read(pairs[i])[0], *size) for i in shown]
         ir = quantise(graph, pictures, Settings("minmax", refinement=Refinement(False, False)), force=True)
     export_tflite(ir or graph, file, "to be measured")
     return bool(meta.get("ranges"))

@@ -76,7 +76,7 @@ class Daemon:
     def _run(self, *arguments: object) -> str:
         command = [str(self.binary), *map(str, arguments)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         except OSError as error:
             raise KitError(f"{self.binary}: can't be run: {error}") from error
         if done.returncode:

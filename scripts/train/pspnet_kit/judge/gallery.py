@@ -6,6 +6,7 @@ kind of an error show.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..data import VOID, ClassInfo, Dataset, Pair
+from ..data.pictures import printable
 from ..errors import KitError
+from ..files import write_whole
 from .judgement import accuracy_of
 from .predictors import Predictor
 
@@ -53,7 +56,7 @@ def rows(dataset: Dataset, pairs: Sequence[Pair], predictors: Sequence[Predictor
     found = []
     for pair in pairs:
         image, label = dataset.read(pair)
-        found.append(Row(pair.image.stem, image, label, tuple(p.predict(image)[0] for p in predictors)))
+        found.append(Row(printable(pair.image.stem), image, label, tuple(p.predict(image)[0] for p in predictors)))
     return found
 
 
@@ -100,11 +103,14 @@ def draw(rows: Sequence[Row], models: Sequence[str], classes: Sequence[ClassInfo
 
 
 def save(sheet: Image.Image, path: Path) -> None:
-    """Writes the PNG."""
-    try:
-        sheet.save(path, format="PNG", optimize=True)
-    except OSError as error:
-        raise KitError(f"{path}: can't be written: {error}") from error
+    """Writes the PNG.
+
+    Raises:
+        KitError: when it can't be written.
+    """
+    buffer = io.BytesIO()
+    sheet.save(buffer, format="PNG", optimize=True)
+    write_whole(path, buffer.getvalue())
 
 
 def palette_of(classes: Sequence[ClassInfo]) -> np.ndarray:

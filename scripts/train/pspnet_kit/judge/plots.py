@@ -5,17 +5,20 @@ Drawn with Agg, so that no display is needed.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import KitError
+from ..files import check_file, write_whole
 from .calibration import Calibration
 from .published import Published
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
 DPI = 150
@@ -227,14 +230,31 @@ def _top(cluster: Sequence[int], wanted: Sequence[float], least: float) -> float
     return _bottom(cluster, wanted, least) + least * (len(cluster) - 1)
 
 
-def _figure(width: float, height: float, rows: tuple[int, ...] = (1,)) -> tuple[Figure, Axes]:
+def check_plot(path: Path) -> None:
+    """Tries whether a plot can be drawn and written to `path`.
+
+    Raises:
+        KitError: when matplotlib is missing, knows no such form of picture, or the file can't be written.
+    """
+    _, canvas = _matplotlib()
+    if _format(path) not in (known := canvas.get_supported_filetypes()):
+        raise KitError(f"{path}: plots can't be {path.suffix} files, expected .png (or {', '.join(sorted(known))})")
+    check_file(path)
+
+
+def _matplotlib() -> tuple[type[Figure], type[FigureCanvasAgg]]:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         raise KitError("plots need matplotlib: pip install matplotlib") from None
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    return Figure, FigureCanvasAgg
+
+
+def _figure(width: float, height: float, rows: tuple[int, ...] = (1,)) -> tuple[Figure, Axes]:
+    make, canvas = _matplotlib()
+    figure = make(figsize=(width, height), dpi=DPI, layout="constrained")
+    canvas(figure)
     axes = figure.subplots(len(rows), 1, squeeze=False, sharex=len(rows) > 1, height_ratios=rows)
     for one in axes[:, 0]:
         one.spines[["top", "right"]].set_visible(False)
@@ -254,7 +274,10 @@ def _plain_numbers(axes: Axes) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    try:
-        figure.savefig(path, dpi=DPI, facecolor="white")
-    except OSError as error:
-        raise KitError(f"{path}: can't be written: {error}") from error
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=_format(path), dpi=DPI, facecolor="white")
+    write_whole(path, buffer.getvalue())
+
+
+def _format(path: Path) -> str:
+    return path.suffix[1:].lower() or "png"

@@ -150,7 +150,7 @@ def manifest_beside(path: Path) -> dict[str, Any]:
     """What pspnetd reads beside a model: `<stem>.toml`, or a manifest.toml that does not name another file; else {}.
 
     Raises:
-        KitError: when it is no TOML.
+        KitError: when it is no TOML, or pspnetd would not take what it says of files, input and classes.
     """
     own, shared = path.with_suffix(".toml"), path.with_name("manifest.toml")
     for candidate in (own, shared):
@@ -158,11 +158,32 @@ def manifest_beside(path: Path) -> dict[str, Any]:
             continue
         try:
             manifest = tomllib.loads(candidate.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise KitError(f"{candidate}: can't be read: {error.strerror or error}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise KitError(f"{candidate}: {error}") from error
+        _check_manifest(candidate, manifest)
         other = manifest.get("file", {}).get("path", "")
         return manifest if candidate == own or other in ("", path.name) else {}
     return {}
+
+
+def _check_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    """Holds what is used of a manifest to the types that it must have."""
+    for key in ("file", "input"):
+        if not isinstance(manifest.get(key, {}), dict):
+            raise KitError(f"{path}: {key} is {manifest[key]!r}, expected a table [{key}]")
+    for key in ("mean", "std"):
+        values = manifest.get("input", {}).get(key, [1, 1, 1])
+        numbers = isinstance(values, list) and all(type(value) in (int, float) for value in values)
+        if not numbers or len(values) != 3 or (key == "std" and not all(value > 0 for value in values)):
+            raise KitError(f"{path}: input.{key} is {values!r}, expected three numbers{' above 0' * (key == 'std')}")
+    classes = manifest.get("classes", [])
+    if not isinstance(classes, list):
+        raise KitError(f"{path}: classes is {classes!r}, expected tables [[classes]]")
+    for index, entry in enumerate(classes):
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+            raise KitError(f"{path}: classes[{index}] has no name, expected a text")
 
 
 def default_name(path: Path) -> str:

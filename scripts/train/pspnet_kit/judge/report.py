@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import KitError
+from ..files import write_whole
 from .judgement import Judgement
 
 
@@ -65,12 +65,13 @@ def as_dict(judgement: Judgement) -> dict[str, Any]:
 
 
 def write_json(path: Path, judgements: Sequence[Judgement], about: dict[str, Any]) -> None:
-    """Writes `about` (what was asked) and one object per model."""
+    """Writes `about` (what was asked) and one object per model.
+
+    Raises:
+        KitError: when it can't be written.
+    """
     text = json.dumps({**about, "models": [as_dict(judgement) for judgement in judgements]}, indent=1)
-    try:
-        path.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise KitError(f"{path}: can't be written: {error.strerror}") from error
+    write_whole(path, (text + "\n").encode("utf-8"))
 
 
 def tables(judgements: Sequence[Judgement]) -> str:

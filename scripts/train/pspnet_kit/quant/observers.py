@@ -20,6 +20,7 @@ from .ranges import HIGH, LOW
 Method = Literal["minmax", "average", "percentile", "mse"]
 METHODS: tuple[Method, ...] = ("minmax", "average", "percentile", "mse")
 BINS = 2048
+INFINITY = float("inf")
 MOMENTUM = 0.1
 """Of a new picture in the moving average."""
 
@@ -28,19 +29,26 @@ MOMENTUM = 0.1
 class Observer:
     """Sees one tensor, or all tensors that share one range, picture by picture."""
 
-    low: float = float("inf")
-    high: float = float("-inf")
+    low: float = INFINITY
+    high: float = -INFINITY
+    picture: tuple[float, float] = (INFINITY, -INFINITY)
+    """Least and greatest of the tensors of one picture."""
     average: tuple[float, float] | None = None
     counts: NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
 
     def extremes(self, x: Tensor) -> None:
-        """First pass."""
+        """First pass: one of the tensors of a picture."""
         low, high = float(x.min()), float(x.max())
         if not np.isfinite([low, high]).all():
             raise KitError("the network computes infinities or NaN on the calibration pictures")
         self.low, self.high = min(self.low, low), max(self.high, high)
-        old = self.average or (low, high)
-        self.average = (old[0] + MOMENTUM * (low - old[0]), old[1] + MOMENTUM * (high - old[1]))
+        self.picture = min(self.picture[0], low), max(self.picture[1], high)
+
+    def end_picture(self) -> None:
+        """First pass: all tensors of a picture were seen, and the average moves by all of them together."""
+        (low, high), (old_low, old_high) = self.picture, self.average or self.picture
+        self.average = old_low + MOMENTUM * (low - old_low), old_high + MOMENTUM * (high - old_high)
+        self.picture = (INFINITY, -INFINITY)
 
     def histogram(self, x: Tensor) -> None:
         """Second pass."""

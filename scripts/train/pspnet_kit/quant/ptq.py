@@ -6,7 +6,7 @@ quantise alike (observers.py); then weights and biases are refined (refine.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -81,14 +81,22 @@ def quantise(
 
 
 def float_ranges(graph: OpGraph, inputs: Sequence[Tensor], settings: Settings) -> dict[str, tuple[float, float]]:
-    """Low and high of every range group but the input's, from the float network on `inputs`, `[n, 3, h, w]` each."""
+    """Low and high of every range group but the input's, from the float network on `inputs`, `[1, 3, h, w]` each."""
     groups = graph.range_groups()
     observers = {group: Observer() for group in groups.values() if group != groups[graph.input.name]}
-    histograms = settings.method in ("percentile", "mse")
+
+    def watched(x: Tensor) -> Iterator[tuple[Observer, Tensor]]:
+        for node, value in run(graph, x):
+            if groups[node.name] in observers:
+                yield observers[groups[node.name]], value
+
     with torch.no_grad():
-        for see in [Observer.extremes, Observer.histogram][: 1 + histograms]:
-            for x in inputs:
-                for node, value in run(graph, x):
-                    if groups[node.name] in observers:
-                        see(observers[groups[node.name]], value)
+        for x in inputs:
+            for observer, value in watched(x):
+                observer.extremes(value)
+            for observer in observers.values():
+                observer.end_picture()
+        for x in inputs if settings.method in ("percentile", "mse") else ():
+            for observer, value in watched(x):
+                observer.histogram(value)
     return {group: observer.choose(settings.method, settings.percentile) for group, observer in observers.items()}
