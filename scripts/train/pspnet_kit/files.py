@@ -37,7 +37,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Tries whether `path` can be written, without making or changing it. Its folder is made.
+    """Tries whether `path` can be written, without making or changing anything.
 
     Raises:
         KitError: when it can't be.
@@ -49,14 +49,14 @@ def check_file(path: Path) -> None:
 
 
 def check_folder(folder: Path, named: Path | None = None) -> None:
-    """Makes `folder` and tries whether files can be made in it. The message names `named`, or the folder.
+    """Tries whether files can be made in `folder`, or in the nearest that is there. The message names `named`, or the folder.
 
     Raises:
         KitError: when they can't be.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+        with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
         raise KitError(f"{named or folder}: can't be written: {error.strerror or error}") from error
