@@ -6,6 +6,7 @@ Drawn with Agg, so that no display is needed.
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 150
+NOTE_WIDTH = 130
+"""Characters of a note's line that fit below the latency plot."""
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, INK = (
     "#0072b2",
     "#e69f00",
@@ -111,13 +114,15 @@ def against_latency(
     axes.set_xlabel("milliseconds per picture, one thread, log scale")
     axes.set_ylabel(f"mIoU, points above {anchor.name}" if anchor else "mIoU, %")
     axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=INK)
-    figure.set_layout_engine("constrained", rect=(0, 0.035, 1, 0.965))
     note = f"Timed in: {where}."
     if published:
         note += " Dashed: published mIoU on CamVid's test drives"
         note += f", less the {anchor.published:g} of {anchor.name} there" if anchor else ""
         note += "; their latency was not measured here."
-    figure.text(0.01, 0.012, note, fontsize=7.5, color=QUIET)
+    lines = textwrap.wrap(note, NOTE_WIDTH)
+    room = 0.012 + 0.028 * len(lines)
+    figure.set_layout_engine("constrained", rect=(0, room, 1, 1 - room))
+    figure.text(0.01, 0.012, "\n".join(lines), fontsize=7.5, color=QUIET)
     _name(figure, axes, points, form)
     _save(figure, path)
 
