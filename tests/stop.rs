@@ -6,6 +6,7 @@ mod support;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use support::clips::HangingFolder;
 use support::{colours, model, records, replay, run, with, Finished, Running, Signal};
 
 /// From the signal to the process's end.
@@ -87,16 +88,16 @@ fn an_inference_that_takes_longer_is_left_behind() {
 #[test]
 fn a_stage_that_hangs_is_left_behind() {
     let start = || {
-        let folder = support::clips::hanging_folder();
-        let camera = format!("replay:{}", folder.path().display());
-        (Running::start(with(run(&colours(), &camera), ["camera.rate=max"])), folder)
+        let folder = HangingFolder::new();
+        (Running::start(with(run(&colours(), &folder.source()), [HangingFolder::RATE])), folder)
     };
     let mut times = Vec::new();
     for _ in 0..ATTEMPTS {
-        let (running, _folder) = start();
+        let (running, folder) = start();
         running.stdout.wait_for_count(1);
-        // Longer than any stage takes to look at the token.
-        assert!(!running.has_ended(Duration::from_millis(300)));
+        folder.hang();
+        // Longer than the second picture takes to be due, and any stage to look at the token.
+        assert!(!running.has_ended(Duration::from_secs(3)));
         let (finished, took) = running.stop(Signal::TERM);
         let finished = finished.expect(0).says(["the capture stage has not answered", "leaving without it"]);
         assert_eq!(finished.records().len(), 1, "what was published before is written");

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use support::clips::HangingFolder;
 use support::{colours, model, replay, run, with, Finished, Running, Signal, LIMIT};
 
 /// Stands in for systemd's end of `NOTIFY_SOCKET`.
@@ -156,10 +157,12 @@ fn no_watchdog_is_fed_that_nobody_asked_for() {
 
 #[test]
 fn the_watchdog_starves_when_a_stage_hangs() {
-    let folder = support::clips::hanging_folder();
-    let camera = format!("replay:{}", folder.path().display());
+    let folder = HangingFolder::new();
+    let command = with(run(&colours(), &folder.source()), [HangingFolder::RATE]);
     let mut manager = Manager::new();
-    let running = manager.start_watched(with(run(&colours(), &camera), ["camera.rate=max"]), Duration::from_secs(2));
+    let running = manager.start_watched(command, Duration::from_secs(2));
+    running.stdout.wait_for_count(1);
+    folder.hang();
     running.stderr.wait_for("the capture stage hangs; the watchdog will start the program again");
     while manager.hear(Duration::from_millis(1)).is_some() {}
     let later = manager.listen(Duration::from_secs(2));

@@ -27,8 +27,9 @@ impl Folder {
         let mut files = Vec::new();
         for entry in std::fs::read_dir(path).map_err(|error| io_error(path, &error))? {
             let file = entry.map_err(|error| io_error(path, &error))?.path();
-            // Follows links; what can't be looked at is left to be reported when its turn comes.
-            if is_picture_name(&file) && !file.is_dir() {
+            // Follows links; what can't be looked at is left to be reported when its turn comes. Opening a named pipe
+            // would wait for its writer and hold the capture thread.
+            if is_picture_name(&file) && file.metadata().map_or(true, |meta| meta.is_file()) {
                 files.push(file);
             }
         }
@@ -125,6 +126,8 @@ mod tests {
         write("notes.txt", b"no picture");
         write(".hidden.png", b"no picture");
         std::fs::create_dir(dir.path().join("d.png")).unwrap();
+        let pipe = dir.path().join("e.png");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         let mut camera = open(dir.path(), &MAX, Arc::new(ManualClock::default())).unwrap();
         assert!(camera.describe().contains("3 pictures"));
         assert_eq!(camera.format(), None);
