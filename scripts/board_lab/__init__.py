@@ -1,0 +1,1 @@
+"""Boots emulated boards with Debian's own kernel, runs a scenario on each, and returns its verdict."""

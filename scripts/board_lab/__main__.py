@@ -1,0 +1,113 @@
+"""The command: which scenarios, one after the other, and the table at the end. scripts/board-lab starts it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from .errors import LabError
+from .images import Images
+from .kernel import Kernel
+from .machine import Board
+from .packages import Packages
+from .scenario import Scenario, find
+from .verdict import Verdict
+
+# Filling the Debian disk takes two minutes on a quiet machine.
+_FIRST_LIMIT = 1200
+
+
+class Lab:
+    """The boards and what they boot, kept under `.board/`."""
+
+    def __init__(self, root: Path, quiet: bool) -> None:
+        self._folder = root / ".board"
+        self._quiet = quiet
+        packages = Packages(self._folder / "apt")
+        self._kernel = Kernel(packages, self._folder)
+        self._images = Images(self._folder, root, packages, self._kernel)
+
+    def run(self, scenario: Scenario) -> Verdict:
+        """Boots the scenario's board and judges what it prints. The console is kept in .board/runs/<name>/console."""
+        disk = self._disk() if scenario.root == "debian" else None
+        verdict = Verdict(scenario)
+        initrd = self._images.initrd(scenario)
+        board = Board(machine=scenario.machine, kernel=self._kernel, initrd=initrd, disk=disk)
+        with (initrd.parent / "console").open("w") as console:
+
+            def line_came(at: float, line: str) -> None:
+                console.write(f"{at:8.2f} {line}\n")
+                verdict.line(line)
+                if not self._quiet or line.startswith("@@ FAILED"):
+                    print(f"{at:8.2f} {line}", flush=True)
+
+            start = time.monotonic()
+            verdict.ended(board.run(scenario.limit, line_came), time.monotonic() - start)
+        initrd.unlink()
+        return verdict
+
+    def _disk(self) -> Path:
+        disk, debs = self._images.disk()
+        if disk.exists():
+            return disk
+        print("== filling the Debian disk, once", file=sys.stderr)
+        partial = self._images.empty_disk(disk.with_suffix(".partial"))
+        initrd = self._images.first_initrd(debs)
+        board = Board(machine="virt", kernel=self._kernel, initrd=initrd, disk=partial, keep_disk=True, memory_mb=2048)
+        lines: list[str] = []
+
+        def line_came(at: float, line: str) -> None:
+            lines.append(line)
+            if line.startswith("@@ say"):
+                print(f"{at:8.2f} {line}", file=sys.stderr, flush=True)
+
+        how = board.run(_FIRST_LIMIT, line_came)
+        if how != "off" or "@@ end 0" not in lines:
+            last = "\n".join(lines[-40:])
+            raise LabError(f"the Debian disk could not be filled ({how}):\n{last}")
+        initrd.unlink()
+        partial.rename(disk)
+        return disk
+
+
+def main() -> int:
+    """Runs what the command line asks for. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="scripts/board-lab", add_help=False)
+    parser.add_argument("--quiet", action="store_true")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("names", nargs="*")
+    arguments = parser.parse_args()
+    root = Path(__file__).resolve().parents[2]
+    scenarios = find(root / "tests/board", arguments.names or ["all"])
+    if arguments.list:
+        for scenario in scenarios:
+            print(f"{scenario.name:22} {scenario.machine:8} {'quick' if scenario.quick else '':6} {scenario.about}")
+        return 0
+    lab = Lab(root, arguments.quiet)
+    verdicts = []
+    for scenario in scenarios:
+        print(f"== {scenario.name} on {scenario.machine}: {scenario.about}", file=sys.stderr, flush=True)
+        verdicts.append(lab.run(scenario))
+        print(f"== {scenario.name}: {verdicts[-1].words()}", file=sys.stderr, flush=True)
+    print(f"\n{'scenario':22} {'board':8} {'result':8} {'checks':>7} {'booted':>8} {'in all':>8}")
+    for verdict in verdicts:
+        print(verdict.row())
+    figures = [line for verdict in verdicts for line in verdict.figures()]
+    if figures:
+        print("\nmeasured in the guests")
+        print("\n".join(figures))
+    failed = sum(not verdict.passed() for verdict in verdicts)
+    print(f"\n{len(verdicts) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except LabError as error:
+        print(f"board-lab: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,12 @@
+# shellcheck shell=dash
+#: about = "the unit under a real systemd"
+#: machine = "virt"
+#: root = "debian"
+#: limit = 300
+#: modules = ["vivid n_devs=1 node_types=0x1"]
+#: files = { "/models/colours" = "tests/models/colours" }
+. /lab/lib.sh
+systemctl --version
+systemctl --failed
+systemd-analyze blame | head
+check "it runs" true
