@@ -28,6 +28,9 @@ struct Arguments {
     /// Height.
     #[arg(long, default_value_t = 480)]
     height: usize,
+    /// Bytes per row to ask the driver for; 0 leaves it to the driver.
+    #[arg(long, default_value_t = 0)]
+    stride: usize,
     /// Frames per second.
     #[arg(long)]
     rate: Option<f64>,
@@ -66,6 +69,7 @@ impl Arguments {
             frame_rate: self.rate,
             silent_after: Duration::from_secs_f64(self.silent_after),
             wanted: None,
+            stride: self.stride,
         }
     }
 }

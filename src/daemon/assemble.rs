@@ -87,6 +87,7 @@ pub fn camera_maker(config: &config::Camera, wanted: Size, clock: &Arc<dyn Clock
             },
             silent_after: config.silent_after.0,
             wanted,
+            stride: 0,
         };
         v4l2::open(&options, clock)
     })

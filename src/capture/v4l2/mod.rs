@@ -60,6 +60,8 @@ pub struct V4l2Options {
     pub silent_after: Duration,
     /// Size of the model's input: JPEG pictures that are much larger are decoded at reduced scale.
     pub wanted: Option<Size>,
+    /// Bytes per row, for trying padded rows on drivers that take a wish. 0 leaves it to the driver.
+    pub stride: usize,
 }
 
 impl Default for V4l2Options {
@@ -71,6 +73,7 @@ impl Default for V4l2Options {
             frame_rate: None,
             silent_after: Duration::from_secs(5),
             wanted: None,
+            stride: 0,
         }
     }
 }
@@ -164,7 +167,7 @@ fn open_at(path: &Path, options: &V4l2Options, clock: Arc<dyn Clock>) -> Result<
             (reason, _) => reason.unwrap_or_default(),
         }));
     };
-    let set = node.set_format(choice.fourcc, choice.size).map_err(Fault::in_call("VIDIOC_S_FMT")).map_err(fault)?;
+    let set = node.set_format(choice.fourcc, choice.size, options.stride).map_err(Fault::in_call("VIDIOC_S_FMT")).map_err(fault)?;
     let interval = node.set_interval(choice.interval);
     let pixels = pixels(&set, options.wanted).map_err(refuse)?;
     report(path, &request, &choice, &set, interval);

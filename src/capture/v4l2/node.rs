@@ -174,16 +174,17 @@ impl Node {
         Rates::Discrete(discrete)
     }
 
-    /// Sets format and size. The answer is what the driver made of them: it may differ in everything.
-    pub(super) fn set_format(&self, fourcc: FourCc, size: Size) -> io::Result<PixelFormat> {
+    /// Sets format, size, and the bytes of a row (0: the driver's choice). The answer is what the driver made of them: it may
+    /// differ in everything.
+    pub(super) fn set_format(&self, fourcc: FourCc, size: Size, stride: usize) -> io::Result<PixelFormat> {
         let number = |value: usize| u32::try_from(value).map_err(|_| io::Error::from(Errno::INVAL));
-        // Stride and buffer size stay zero: the driver chooses them. A stride from earlier would be kept as padding.
+        // The buffer size stays zero: the driver chooses it. A stride from earlier would be kept as padding.
         let pix = sys::v4l2_pix_format {
             width: number(size.width)?,
             height: number(size.height)?,
             pixelformat: u32::from_le_bytes(fourcc.0),
             field: sys::v4l2_field_V4L2_FIELD_NONE,
-            bytesperline: 0,
+            bytesperline: number(stride)?,
             sizeimage: 0,
             colorspace: sys::v4l2_colorspace_V4L2_COLORSPACE_DEFAULT,
             priv_: sys::V4L2_PIX_FMT_PRIV_MAGIC,
