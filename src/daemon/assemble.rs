@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::frame::Size;
 use crate::infer::{Engine, EngineMaker, TfliteEngine};
 use crate::mailbox::Delivery;
+use crate::pause::Pause;
 use crate::pipeline::{CameraMaker, Parts, Settings};
 use crate::publish::jsonl::JsonlSink;
 use crate::publish::snapshot::SnapshotSink;
@@ -45,7 +46,21 @@ pub fn parts(config: &Config) -> Result<Parts, Failure> {
     let model_name = file.name();
     let make_engine: EngineMaker =
         Arc::new(move || TfliteEngine::new(&file, threads).map(|engine| Box::new(engine) as Box<dyn Engine>));
-    Ok(Parts { camera, open_camera, engine, make_engine, pixel_map, labels, model_name, sinks, gate, settings, clock })
+    let pause = Pause::default();
+    Ok(Parts {
+        camera,
+        open_camera,
+        engine,
+        make_engine,
+        pixel_map,
+        labels,
+        model_name,
+        sinks,
+        pause,
+        gate,
+        settings,
+        clock,
+    })
 }
 
 fn settings(config: &Config) -> Settings {

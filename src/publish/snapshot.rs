@@ -24,6 +24,11 @@ pub struct SnapshotGate {
 }
 
 impl SnapshotGate {
+    /// Asks for a picture of the next frame, whatever the interval. The interval counts from that picture on.
+    pub fn ask(&self) {
+        self.set(Instant::default());
+    }
+
     /// True when a frame that is converted now should carry its picture.
     pub fn is_due(&self, now: Instant) -> bool {
         now.as_nanos() >= self.due_nanos.load(Ordering::Relaxed)
@@ -224,6 +229,18 @@ mod tests {
             .collect();
         names.sort();
         assert_eq!(names, ["overlay-19700101T000020.000Z.png", "overlay-19700101T000030.000Z.png"]);
+    }
+
+    #[test]
+    fn a_picture_that_is_asked_for_does_not_wait_for_the_interval() {
+        let gate = SnapshotGate::default();
+        let now = Instant::from_nanos(1_000_000_000);
+        gate.set(now.after(Duration::from_secs(10)));
+        assert!(!gate.is_due(now));
+        gate.ask();
+        assert!(gate.is_due(now));
+        gate.set(now.after(Duration::from_secs(10)));
+        assert!(!gate.is_due(now.after(Duration::from_secs(9))));
     }
 
     #[test]
