@@ -122,7 +122,8 @@ mod tests {
 
     #[test]
     fn a_pin_has_one_function() {
-        let (key, reason) = contradiction("[gpio]\nheartbeat = 17\nalarm = 27\nalarm_class = 'a'\nbutton = 17").unwrap();
+        let (key, reason) =
+            contradiction("[gpio]\nheartbeat = 17\nalarm = 27\nalarm_class = 'a'\nbutton = 17").unwrap();
         assert_eq!(key, "gpio.button");
         assert!(reason.starts_with("pin 17 is gpio.heartbeat already"), "{reason}");
         let (key, _) = contradiction("[gpio]\nheartbeat = 17\nalarm = '17'\nalarm_class = 'a'").unwrap();
