@@ -53,7 +53,7 @@ impl Readings {
 
 /// Whether the heartbeat's light is on: half a second on, half a second off, while results come.
 pub(super) fn heartbeat(readings: &Readings, now: Instant) -> bool {
-    readings.is_fresh(now) && now.as_nanos() / (HALF_BEAT.as_nanos() as u64) % 2 == 0
+    readings.is_fresh(now) && (now.as_nanos() / HALF_BEAT.as_nanos() as u64).is_multiple_of(2)
 }
 
 /// The alarm: on while the newest result is above, and for `hold` after that.
