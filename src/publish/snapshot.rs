@@ -116,6 +116,7 @@ impl Sink for SnapshotSink {
         };
         if self.jobs.try_send(job).is_err() {
             self.dropped += 1;
+            log::warn!("snapshot: dropped: the one before is still being written");
         }
     }
 

@@ -96,7 +96,8 @@ fn advice(error: &Error) -> String {
     const NODES: &str = "read and write access to /dev/gpiomem (Raspberry Pi 5: /dev/gpiomem0) and /dev/gpiochip0";
     match error {
         Error::UnknownModel => {
-            "this is no Raspberry Pi that /proc/cpuinfo or /sys/firmware/devicetree/base would tell".to_owned()
+            "this is no known Raspberry Pi, by /proc/cpuinfo and /sys/firmware/devicetree/base; set the pins of [gpio] to off"
+                .to_owned()
         }
         Error::PermissionDenied(path) if path == "/dev/mem" => {
             "there is no /dev/gpiomem, and /dev/mem can't be used: that takes root and the kernel parameter \
@@ -121,7 +122,7 @@ mod tests {
         assert!(denied("/dev/gpiomem").starts_with("/dev/gpiomem: permission denied"), "{}", denied("/dev/gpiomem"));
         assert!(denied("/dev/gpiochip0").contains("group gpio"));
         assert!(denied("/dev/mem").contains("iomem=relaxed"));
-        assert!(advice(&Error::UnknownModel).contains("no Raspberry Pi"));
+        assert!(advice(&Error::UnknownModel).contains("no known Raspberry Pi"));
         let missing = advice(&Error::Io(std::io::Error::from_raw_os_error(2)));
         assert!(missing.starts_with("No such file") && missing.contains("/dev/gpiochip0"), "{missing}");
     }
