@@ -15,6 +15,7 @@ pub mod infer;
 pub mod logging;
 pub mod mailbox;
 pub mod model;
+pub mod pause;
 pub mod pipeline;
 pub mod preprocess;
 pub mod publish;

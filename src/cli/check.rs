@@ -13,6 +13,7 @@ use crate::daemon::{camera_maker, check_sinks};
 use crate::failure::{Failure, Kind};
 use crate::frame::Size;
 use crate::model::Manifest;
+use crate::publish::gpio::{self, Watch};
 use crate::shutdown::TICK;
 use crate::still::LoadedModel;
 
@@ -50,13 +51,17 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     print(config)?;
 
     let mut failures: Vec<Failure> = Vec::new();
-    let manifest = model(&config.model, &mut failures)?;
-    for (what, said) in manifest.iter().flat_map(licences).filter(|(_, said)| !said.is_empty()) {
+    let model = model(&config.model, &mut failures)?;
+    let manifest = model.as_ref().and_then(|model| model.file.manifest.as_ref());
+    for (what, said) in manifest.into_iter().flat_map(licences).filter(|(_, said)| !said.is_empty()) {
         print_line(&comment(what, said))?;
     }
     report("camera", camera(config, &mut failures))?;
     let sinks = check_sinks(&config.publish).map_err(|error| failures.push(error.into()));
     report("sinks", sinks.is_ok().then(|| "can be written".to_owned()))?;
+    if config.gpio.is_used() {
+        print_line(&comment("gpio", &gpio(config, model.as_ref(), &mut failures)))?;
+    }
     // The first is the one to mend first; all of them were printed.
     for failure in &failures {
         print_line(&format!("# problem: {failure}"))?;
@@ -81,14 +86,26 @@ fn comment(what: &str, text: &str) -> String {
     format!("# {what}: {}", text.trim().replace(char::is_control, " "))
 }
 
-fn model(config: &config::Model, failures: &mut Vec<Failure>) -> Result<Option<Manifest>, Failure> {
+fn model(config: &config::Model, failures: &mut Vec<Failure>) -> Result<Option<LoadedModel>, Failure> {
     let loaded = LoadedModel::new(config).map_err(|failure| failures.push(failure)).ok();
     let found = loaded.as_ref().map(|model| {
         let (size, classes) = (model.engine.io().input.size, model.labels.len());
         format!("{}, input {size}, {classes} classes, {}", model.engine.describe(), model.file.path.display())
     });
     report("model", found)?;
-    Ok(loaded.and_then(|model| model.file.manifest))
+    Ok(loaded)
+}
+
+/// The alarm's class must be one of the model's. Pins that can't be had are told, and no problem: `run` goes on without.
+fn gpio(config: &Config, model: Option<&LoadedModel>, failures: &mut Vec<Failure>) -> String {
+    if let Some(Err(error)) = model.map(|model| Watch::find(&config.gpio, &model.labels)) {
+        failures.push(error.into());
+        return "not usable, see below".to_owned();
+    }
+    match gpio::probe(&config.gpio) {
+        Ok(()) => "good: the pins can be used".to_owned(),
+        Err(reason) => format!("without lights and buttons: {reason}"),
+    }
 }
 
 /// What the model's user is bound to, as far as its manifest says.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::de::DeTable;
 
-use super::spans::{first_misplaced, key_at, leaf_keys, line_of, nearest, Fault};
+use super::spans::{first_misplaced, key_at, leaf_keys, line_of, nearest, position, Fault};
 use super::Config;
 
 /// Where the file is looked for when none is named.
@@ -105,9 +105,9 @@ pub fn load(
 
     let file = file.map(Path::to_path_buf).or_else(|| Some(PathBuf::from(INSTALLED)).filter(|path| path.exists()));
 
-    let mut table = match &file {
+    let (text, mut table) = match &file {
         Some(path) => read_file(path, &defaults, &known)?,
-        None => toml::Table::new(),
+        None => (String::new(), toml::Table::new()),
     };
     let mut config = deserialize(&table).unwrap_or_default();
     let mut warnings = Vec::new();
@@ -130,7 +130,21 @@ pub fn load(
         }
         config = apply(&mut table, setting)?;
     }
+    if let Some((key, reason)) = config.gpio.contradiction(&config.publish) {
+        let set_by = |origin: String| ConfigError::Setting { origin, key: key.to_owned(), reason: reason.clone() };
+        let setting = overrides.iter().rev().find(|setting| setting.key == key).map(|setting| setting.origin.clone());
+        let variable = || variables.iter().find(|(name, _)| *name == variable_name(key));
+        let origin = setting.or_else(|| variable().map(|(name, _)| format!("environment {name}")));
+        return Err(origin.map_or_else(|| in_file(file.as_deref(), &text, key, &reason), set_by));
+    }
     Ok(Loaded { config, file, warnings })
+}
+
+/// The error of a key of the file that is right by itself.
+fn in_file(file: Option<&Path>, text: &str, key: &str, reason: &str) -> ConfigError {
+    let at = DeTable::parse(text).ok().and_then(|table| position(table.get_ref(), key)).unwrap_or(0);
+    let path = file.unwrap_or(Path::new("")).to_path_buf();
+    ConfigError::File { path, line: line_of(text, at), key: key.to_owned(), reason: reason.to_owned() }
 }
 
 fn variable_name(key: &str) -> String {
@@ -150,7 +164,8 @@ fn did_you_mean(key: &str, known: &[String]) -> String {
         .map_or_else(|| "; `pspnetd check --keys` lists them all".to_owned(), |near| format!("; did you mean {near}?"))
 }
 
-fn read_file(path: &Path, defaults: &toml::Table, known: &[String]) -> Result<toml::Table, ConfigError> {
+/// The file's text, and what it says.
+fn read_file(path: &Path, defaults: &toml::Table, known: &[String]) -> Result<(String, toml::Table), ConfigError> {
     let unreadable = |reason: String| ConfigError::Read { path: path.to_path_buf(), reason };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
@@ -181,7 +196,7 @@ fn read_file(path: &Path, defaults: &toml::Table, known: &[String]) -> Result<to
     })?;
     let mut table = toml::from_str::<toml::Table>(&text).map_err(|error| from_toml(&error, String::new()))?;
     anchor_paths(&mut table, path.parent().unwrap_or(Path::new("")));
-    Ok(table)
+    Ok((text, table))
 }
 
 /// Makes the file's relative paths mean what they would mean in the file's own folder.
@@ -317,6 +332,18 @@ mod tests {
         );
         let error = load(None, env(&[("PSPNETD_CAMERA_LOOP", "maybe")]), &[]).unwrap_err().to_string();
         assert!(error.starts_with("environment PSPNETD_CAMERA_LOOP: camera.loop:"), "{error}");
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_name_the_place_of_one() {
+        let file = file("[gpio]\nheartbeat = 17\n\nbutton = 17\n");
+        let said = |env, set: &[Override]| load(Some(file.path()), env, set).unwrap_err().to_string();
+        assert!(said(env(&[]), &[]).contains(":4: gpio.button: pin 17 is gpio.heartbeat already"));
+        let variables = env(&[("PSPNETD_GPIO_BUTTON", "17")]);
+        assert!(said(variables, &[]).starts_with("environment PSPNETD_GPIO_BUTTON: gpio.button: pin 17"));
+        assert!(said(env(&[]), &[set("gpio.button", "17")]).starts_with("--set: gpio.button: pin 17"));
+        // What another layer mends is no contradiction.
+        assert!(load(Some(file.path()), env(&[]), &[set("gpio.button", "off")]).is_ok());
     }
 
     #[test]

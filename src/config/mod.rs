@@ -3,6 +3,7 @@
 //! [`load`] merges the layers (command line over environment over file over default) and reports what is wrong with
 //! file, line and key. What a key means at run time is left to the module that uses it.
 
+mod gpio;
 mod layers;
 mod spans;
 pub mod values;
@@ -11,7 +12,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use gpio::{ButtonAction, Gpio, Level, Pull};
 pub use layers::{load, ConfigError, Loaded, Override};
+pub(crate) use spans::nearest;
 use values::{Auto, Bytes, FourCc, MaskSize, Rate, Seconds, SizeText, Source, Threads};
 
 /// Everything that can be configured.
@@ -26,6 +29,8 @@ pub struct Config {
     pub segment: Segment,
     /// Where results go.
     pub publish: Publish,
+    /// Lights, relays and buttons on the board's pins.
+    pub gpio: Gpio,
     /// Latency figures.
     pub telemetry: Telemetry,
     /// The program's own log.

@@ -57,6 +57,17 @@ pub(super) fn key_at(table: &DeTable<'_>, at: usize) -> Option<String> {
     inner(table, at, "")
 }
 
+/// Where the key `path`, such as `camera.rate`, stands.
+pub(super) fn position(table: &DeTable<'_>, path: &str) -> Option<usize> {
+    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let (key, value) = table.iter().find(|(key, _)| key.get_ref().as_ref() == first)?;
+    match (rest, value.get_ref()) {
+        (None, _) => Some(key.span().start),
+        (Some(rest), DeValue::Table(inner)) => position(inner, rest),
+        _ => None,
+    }
+}
+
 fn covers(value: &Spanned<DeValue<'_>>, at: usize) -> bool {
     value.span().contains(&at)
 }
@@ -90,7 +101,7 @@ pub(super) fn leaf_keys(table: &toml::Table) -> Vec<String> {
 }
 
 /// The known key that `key` was most likely meant to be, if any is near enough.
-pub(super) fn nearest<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
     let score = |candidate: &str| {
         let whole = strsim::jaro_winkler(key, candidate);
         // A right name under a wrong table is as good a hint as a typing slip.
@@ -120,6 +131,14 @@ mod tests {
             assert_eq!((misplaced.path.as_str(), misplaced.fault), ("camera", Fault::NoSection), "{text}");
         }
         assert_eq!(line_of(text, unknown.at.start), 4);
+    }
+
+    #[test]
+    fn a_key_knows_its_place() {
+        let text = "[a.b]\nc = 12\nd = 'x'\n[e]\nd = 1";
+        let table = DeTable::parse(text).unwrap();
+        let line = |path| position(table.get_ref(), path).map(|at| line_of(text, at));
+        assert_eq!([line("a.b.d"), line("e.d"), line("e.c"), line("a.b.c.x")], [Some(3), Some(5), None, None]);
     }
 
     #[test]

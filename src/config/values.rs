@@ -307,6 +307,66 @@ impl fmt::Display for Bytes {
     }
 }
 
+/// A pin of the 40-pin header by its BCM number, 0 to 27, or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pin(Option<u8>);
+
+impl Pin {
+    /// No pin.
+    pub const OFF: Self = Self(None);
+    /// The last pin of the header.
+    const LAST: u8 = 27;
+
+    /// The BCM number; None for `off`.
+    pub const fn number(self) -> Option<u8> {
+        self.0
+    }
+}
+
+impl FromStr for Pin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::OFF);
+        }
+        let number = text.parse().ok().filter(|number| *number <= Self::LAST);
+        number
+            .map(|number| Self(Some(number)))
+            .ok_or_else(|| format!("pin {text:?}: expected a BCM number, 0 to {}, or off", Self::LAST))
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(number) => number.fmt(f),
+            None => f.write_str("off"),
+        }
+    }
+}
+
+/// A part of a whole: more than 0, at most 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fraction(pub f64);
+
+impl FromStr for Fraction {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.parse().ok().filter(|number| *number > 0.0 && *number <= 1.0);
+        number
+            .map(Self)
+            .ok_or_else(|| format!("fraction {text:?}: expected more than 0 and at most 1, such as 0.1 for a tenth"))
+    }
+}
+
+impl fmt::Display for Fraction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Accepts a TOML string or number and parses its text; writes itself as text.
 macro_rules! text_value {
     ($([$($p:ident)?] $type:ty),+ $(,)?) => {$(
@@ -323,7 +383,7 @@ macro_rules! text_value {
     )+};
 }
 
-text_value!([] Source, [] Rate, [T] Auto<T>, [] MaskSize, [] Seconds, [] Bytes);
+text_value!([] Source, [] Rate, [T] Auto<T>, [] MaskSize, [] Seconds, [] Bytes, [] Pin, [] Fraction);
 
 impl Serialize for FourCc {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -374,6 +434,22 @@ mod tests {
         assert_eq!("12.5".parse::<Rate>().unwrap(), Rate::Fps(12.5));
         for text in ["0", "-1", "nan", "fast", "1e9"] {
             assert!(text.parse::<Rate>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn pins_and_fractions_keep_to_their_range() {
+        for text in ["off", "0", "27"] {
+            assert_eq!(text.parse::<Pin>().unwrap().to_string(), text);
+        }
+        for text in ["28", "-1", "GPIO17", "", "2.5", "300"] {
+            assert!(text.parse::<Pin>().unwrap_err().contains("BCM number, 0 to 27, or off"), "{text}");
+        }
+        for text in ["1", "0.001"] {
+            assert_eq!(text.parse::<Fraction>().unwrap().to_string(), text);
+        }
+        for text in ["0", "1.01", "nan", "-0.5", "10%", "inf"] {
+            assert!(text.parse::<Fraction>().is_err(), "{text}");
         }
     }
 

@@ -12,7 +12,9 @@ use crate::failure::Failure;
 use crate::frame::Size;
 use crate::infer::{Engine, EngineMaker, TfliteEngine};
 use crate::mailbox::Delivery;
+use crate::pause::Pause;
 use crate::pipeline::{CameraMaker, Parts, Settings};
+use crate::publish::gpio::{self, Controls, Panel, Watch};
 use crate::publish::jsonl::JsonlSink;
 use crate::publish::snapshot::SnapshotSink;
 use crate::publish::{Sink, SinkError};
@@ -45,7 +47,33 @@ pub fn parts(config: &Config) -> Result<Parts, Failure> {
     let model_name = file.name();
     let make_engine: EngineMaker =
         Arc::new(move || TfliteEngine::new(&file, threads).map(|engine| Box::new(engine) as Box<dyn Engine>));
-    Ok(Parts { camera, open_camera, engine, make_engine, pixel_map, labels, model_name, sinks, gate, settings, clock })
+    let pause = Pause::default();
+    Ok(Parts {
+        camera,
+        open_camera,
+        engine,
+        make_engine,
+        pixel_map,
+        labels,
+        model_name,
+        sinks,
+        pause,
+        gate,
+        settings,
+        clock,
+    })
+}
+
+/// Takes the pins that `config` names, and adds their sink to `parts`. None where there is nothing to look after.
+///
+/// # Errors
+/// When the alarm is to watch a class that the model doesn't have. Pins that can't be had are no error: a warning says so.
+pub(super) fn panel(config: &Config, parts: &mut Parts) -> Result<Option<Panel>, Failure> {
+    let watch = Watch::find(&config.gpio, &parts.labels)?;
+    let controls = Controls { pause: parts.pause.clone(), gate: parts.gate.clone() };
+    let Some((panel, sink)) = gpio::open(&config.gpio, watch, controls, &parts.clock) else { return Ok(None) };
+    parts.sinks.extend(sink.map(|sink| Box::new(sink) as Box<dyn Sink>));
+    Ok(Some(panel))
 }
 
 fn settings(config: &Config) -> Settings {

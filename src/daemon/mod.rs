@@ -19,6 +19,7 @@ use crate::failure::{Failure, Kind};
 use crate::pipeline::{Ending, Pipeline, Shared};
 use crate::shutdown::{Shutdown, TICK};
 
+use assemble::panel;
 pub use assemble::{camera_maker, check_sinks, parts};
 use systemd::Supervisor;
 
@@ -36,9 +37,13 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let shutdown = Shutdown::default();
     let started = Arc::new(AtomicBool::new(false));
     watch_signals(&shutdown, Arc::clone(&started))?;
-    let pipeline = Pipeline::start(parts(config)?, &shutdown)
-        .map_err(|error| Failure::new(Kind::Software, format!("threads can't be started: {error}")))?;
+    let no_thread = |error| Failure::new(Kind::Software, format!("threads can't be started: {error}"));
+    let mut parts = parts(config)?;
+    let panel = panel(config, &mut parts)?;
+    let pipeline = Pipeline::start(parts, &shutdown).map_err(no_thread)?;
     started.store(true, Ordering::SeqCst);
+    // Held to the end of this function: however that comes, lights and relays go off.
+    let _attended = panel.map(|panel| panel.start(&shutdown)).transpose().map_err(no_thread)?;
     let mut supervisor = Supervisor::from_environment();
     let clock = SystemClock;
     while !pipeline.wait(TICK) {

@@ -9,6 +9,7 @@ use crate::clock::Instant;
 use crate::config::values::MaskSize;
 use crate::frame::{Frame, Picture, Size};
 use crate::mailbox::{Outlet, Put};
+use crate::pause::Pause;
 use crate::preprocess::{Fit, PixelMap, PreprocessError, Preprocessor, Rect};
 use crate::publish::snapshot::SnapshotGate;
 use crate::segment::Region;
@@ -22,6 +23,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Source {
     pub(super) camera: Option<Box<dyn Camera>>,
     pub(super) open: CameraMaker,
+    pub(super) pause: Pause,
 }
 
 /// What is made of a frame.
@@ -39,6 +41,7 @@ pub(super) struct CaptureStage {
     outlet: Outlet<TensorSlot>,
     slot: Option<TensorSlot>,
     back_off: BackOff,
+    resting: bool,
     said: String,
     corrupt_said: Option<Instant>,
     numbers: Numbers,
@@ -93,6 +96,7 @@ impl CaptureStage {
             outlet,
             slot: None,
             back_off,
+            resting: false,
             said: String::new(),
             corrupt_said: None,
             numbers: Numbers::default(),
@@ -106,6 +110,11 @@ impl CaptureStage {
         }
         while !self.stage.shutdown.is_pulled() {
             self.stage.shared.beats.capture(self.stage.now());
+            if self.source.pause.is_on() {
+                self.rest();
+                continue;
+            }
+            self.resume();
             match self.run_once() {
                 Ok(Step::GoOn) => {}
                 Ok(Step::Ended) => break,
@@ -130,6 +139,28 @@ impl CaptureStage {
         let step = self.poll(camera.as_mut())?;
         self.source.camera = Some(camera);
         Ok(step)
+    }
+
+    /// Gives the camera up, so that others can have it, and waits a little.
+    fn rest(&mut self) {
+        if !self.resting {
+            self.resting = true;
+            self.source.camera = None;
+            self.stage.shared.set_camera("camera: paused");
+            log::info!("camera: paused: it is closed until the pause ends");
+        }
+        self.stage.shutdown.sleep(TICK);
+    }
+
+    /// The camera is opened by the next turn of the loop; a camera that is not there then is said anew.
+    fn resume(&mut self) {
+        if self.resting {
+            self.resting = false;
+            self.said.clear();
+            self.back_off.reset();
+            self.stage.shared.set_camera("camera: opening");
+            log::info!("camera: the pause has ended");
+        }
     }
 
     fn opened(&mut self, camera: &dyn Camera) {

@@ -22,6 +22,7 @@ use crate::frame::{FrameMeta, Size};
 use crate::infer::{Engine, EngineMaker};
 use crate::mailbox::{mailbox, Delivery};
 use crate::model::LabelMap;
+use crate::pause::Pause;
 use crate::preprocess::{Fit, PixelMap};
 use crate::publish::snapshot::SnapshotGate;
 use crate::publish::Sink;
@@ -57,6 +58,8 @@ pub struct Parts {
     pub model_name: String,
     /// Where results go.
     pub sinks: Vec<Box<dyn Sink>>,
+    /// While it is on, the camera is closed.
+    pub pause: Pause,
     /// Says when a frame's picture is wanted.
     pub gate: Option<Arc<SnapshotGate>>,
     /// The rest.
@@ -122,7 +125,7 @@ impl Pipeline {
     /// When the system refuses a thread.
     pub fn start(parts: Parts, shutdown: &Shutdown) -> io::Result<Self> {
         let Parts { camera, open_camera, engine, make_engine, pixel_map, labels, model_name, sinks, gate, .. } = parts;
-        let Parts { settings, clock, .. } = parts;
+        let Parts { pause, settings, clock, .. } = parts;
         let io = engine.io().clone();
         let shared = Arc::new(Shared::new(clock.now()));
         let tensors = Pool::filled(|| TensorSlot { tensor: vec![0; io.input.bytes()], about: About::default() });
@@ -134,7 +137,7 @@ impl Pipeline {
         let stage = Stage { shared: Arc::clone(&shared), shutdown: shutdown.clone(), clock, settings };
         let capture = capture::CaptureStage::new(
             stage.clone(),
-            capture::Source { camera, open: open_camera },
+            capture::Source { camera, open: open_camera, pause },
             capture::Conversion { target: io.input.size, pixel_map, gate },
             tensors.clone(),
             to_infer,

@@ -3,6 +3,7 @@
 //! A sink never holds the pipeline. It hands work to a thread of its own, and what that thread can't take is dropped and
 //! counted.
 
+pub mod gpio;
 pub mod images;
 pub mod jsonl;
 pub mod snapshot;
@@ -80,7 +81,7 @@ pub trait Sink: Send {
 pub struct SinkError {
     /// The configuration key.
     pub key: &'static str,
-    /// The path.
+    /// The path, or another value.
     pub path: String,
     /// What is wrong and what to do.
     pub reason: String,
@@ -104,10 +105,16 @@ pub fn class_areas<'a>(labels: &'a LabelMap, summary: &'a Summary) -> impl Itera
 /// Fraction of the mask that the classes of each group cover together, to six digits.
 pub fn group_areas<'a>(labels: &'a LabelMap, summary: &'a Summary) -> impl Iterator<Item = (&'a str, f64)> {
     let pixels = summary.counts.iter().sum::<u64>();
-    labels.groups().iter().map(move |group| {
-        let count = group.classes.iter().map(|&class| summary.counts[usize::from(class)]).sum();
-        (group.name.as_str(), share(count, pixels))
-    })
+    labels.groups().iter().map(move |group| (group.name.as_str(), share(count(&group.classes, summary), pixels)))
+}
+
+/// Fraction of the mask that `classes` cover together, to six digits.
+pub fn area_of(classes: &[u8], summary: &Summary) -> f64 {
+    share(count(classes, summary), summary.counts.iter().sum())
+}
+
+fn count(classes: &[u8], summary: &Summary) -> u64 {
+    classes.iter().map(|&class| summary.counts[usize::from(class)]).sum()
 }
 
 fn share(count: u64, pixels: u64) -> f64 {

@@ -24,12 +24,18 @@ pub struct SnapshotGate {
 }
 
 impl SnapshotGate {
+    /// Asks for a picture of the next frame, whatever the interval. The interval counts from that picture on.
+    pub fn ask(&self) {
+        self.postpone(Instant::default());
+    }
+
     /// True when a frame that is converted now should carry its picture.
     pub fn is_due(&self, now: Instant) -> bool {
         now.as_nanos() >= self.due_nanos.load(Ordering::Relaxed)
     }
 
-    fn set(&self, due: Instant) {
+    /// The next picture is due at `due`.
+    pub(super) fn postpone(&self, due: Instant) {
         self.due_nanos.store(due.as_nanos(), Ordering::Relaxed);
     }
 }
@@ -99,7 +105,7 @@ impl Sink for SnapshotSink {
     fn publish(&mut self, result: &Published<'_>) {
         let now = self.clock.now();
         let Some(picture) = result.picture.filter(|_| self.gate.is_due(now)) else { return };
-        self.gate.set(now.after(self.interval));
+        self.gate.postpone(now.after(self.interval));
         let stamp = format!("{:.3}", result.time).replace([':', '-'], "");
         let job = Job {
             picture: picture.to_vec(),
@@ -110,6 +116,7 @@ impl Sink for SnapshotSink {
         };
         if self.jobs.try_send(job).is_err() {
             self.dropped += 1;
+            log::warn!("snapshot: dropped: the one before is still being written");
         }
     }
 
@@ -224,6 +231,18 @@ mod tests {
             .collect();
         names.sort();
         assert_eq!(names, ["overlay-19700101T000020.000Z.png", "overlay-19700101T000030.000Z.png"]);
+    }
+
+    #[test]
+    fn a_picture_that_is_asked_for_does_not_wait_for_the_interval() {
+        let gate = SnapshotGate::default();
+        let now = Instant::from_nanos(1_000_000_000);
+        gate.postpone(now.after(Duration::from_secs(10)));
+        assert!(!gate.is_due(now));
+        gate.ask();
+        assert!(gate.is_due(now));
+        gate.postpone(now.after(Duration::from_secs(10)));
+        assert!(!gate.is_due(now.after(Duration::from_secs(9))));
     }
 
     #[test]

@@ -107,6 +107,35 @@ pub fn finish(command: Command) -> Finished {
     Running::start(command).finish()
 }
 
+/// A folder with one file in it.
+pub fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    (folder, path)
+}
+
+/// `run` and `check` with the same arguments must end with `code` and the same last words, which are returned.
+#[track_caller]
+pub fn run_and_check(arguments: &[&str], environment: &[(&str, &str)], code: i32) -> String {
+    let last_words = |subcommand: &str| {
+        let mut command = pspnetd([subcommand]);
+        command.args(arguments).envs(environment.iter().copied());
+        let finished = finish(command).expect(code);
+        finished.stderr.lines().last().unwrap_or_default().to_owned()
+    };
+    let words = last_words("run");
+    assert_eq!(words, last_words("check"));
+    words
+}
+
+/// What a configuration file with `text` in it leads to.
+#[track_caller]
+pub fn configured(text: &str) -> (String, PathBuf) {
+    let (_folder, path) = file("pspnetd.toml", text.as_bytes());
+    (run_and_check(&["--config", path.to_str().unwrap()], &[], 78), path)
+}
+
 /// A program that has ended.
 #[derive(Debug)]
 pub struct Finished {
