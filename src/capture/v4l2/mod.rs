@@ -167,7 +167,10 @@ fn open_at(path: &Path, options: &V4l2Options, clock: Arc<dyn Clock>) -> Result<
             (reason, _) => reason.unwrap_or_default(),
         }));
     };
-    let set = node.set_format(choice.fourcc, choice.size, options.stride).map_err(Fault::in_call("VIDIOC_S_FMT")).map_err(fault)?;
+    let set = node
+        .set_format(choice.fourcc, choice.size, options.stride)
+        .map_err(Fault::in_call("VIDIOC_S_FMT"))
+        .map_err(fault)?;
     let interval = node.set_interval(choice.interval);
     let pixels = pixels(&set, options.wanted).map_err(refuse)?;
     report(path, &request, &choice, &set, interval);
