@@ -56,15 +56,15 @@ start() {
     PID=$!
 }
 
-# stop: ends it, and checks that it ended well and in time.
+# stop NAME: ends it, and checks that it ended well and in time.
 stop() {
     _asked=$(now)
     kill -TERM "$PID"
     wait "$PID"
-    check "${1:-it} ends with exit status 0" equal $? 0
+    check "$1 ends with exit status 0" equal $? 0
     _took=$(($(now) - _asked))
     # A second is promised; the emulator is some ten times slower than the board.
-    check "${1:-it} ends in time" at_most "$(seconds $_took)" 3
+    check "$1 ends in time" at_most "$(seconds $_took)" 3
 }
 
 masks() { wait_for "${1:-20}" more_than "${2:-0}" $MASKS; }
@@ -75,5 +75,5 @@ new_masks() { masks "$1" "$(lines $MASKS)"; }
 # last_count NAME: a count of the last `frames …` line. Each line counts its own interval.
 total() { sed -n "s/.* frames .*\b$1=\([0-9]*\).*/\1/p" $LOG | awk '{ sum += $1 } END { print sum + 0 }'; }
 
-descriptors() { find "/proc/${1:-$PID}/fd" -type l | wc -l; }
-mappings() { lines "/proc/${1:-$PID}/maps"; }
+descriptors() { find "/proc/$PID/fd" -type l | wc -l; }
+mappings() { lines "/proc/$PID/maps"; }
