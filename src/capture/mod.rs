@@ -4,11 +4,14 @@
 //! returns. It never keeps frames for later: of several that wait, it hands over the newest and counts the rest.
 
 pub mod jpeg;
+mod mjpeg;
 mod paced;
 pub mod pattern;
 pub mod picture;
 pub mod replay;
 pub mod v4l2;
+mod window;
+mod y4m;
 
 use std::fmt;
 use std::time::Duration;
