@@ -3,6 +3,7 @@
 //! A camera hands each frame to a callback, borrowed from its own buffer, and takes the buffer back when the callback
 //! returns. It never keeps frames for later: of several that wait, it hands over the newest and counts the rest.
 
+pub mod command;
 pub mod jpeg;
 mod mjpeg;
 mod paced;

@@ -243,7 +243,11 @@ mod tests {
             ("Cmono", Layout::Grey, 15),
         ] {
             let header = parse(&format!("YUV4MPEG2 W5 H3 {space}")).unwrap();
-            assert_eq!((header.format.layout, header.format.layout.bytes(header.format.size)), (layout, bytes), "{space}");
+            assert_eq!(
+                (header.format.layout, header.format.layout.bytes(header.format.size)),
+                (layout, bytes),
+                "{space}"
+            );
         }
     }
 
