@@ -181,9 +181,11 @@ impl CaptureStage {
 
     fn wait_after(&mut self, error: &CameraError) {
         let text = error.to_string();
-        let is_news = self.waits.is_news(&text, self.stage.now());
-        let level = if is_news { log::Level::Warn } else { log::Level::Debug };
-        log::log!(level, "camera: waiting: {text}");
+        if self.waits.is_news(&text, self.stage.now()) {
+            log::warn!("camera: waiting: {text}");
+        } else {
+            log::debug!("camera: still waiting: {text}");
+        }
         self.stage.shared.set_camera(&format!("camera: waiting: {text}"));
         self.stage.shutdown.sleep(self.back_off.pause());
     }

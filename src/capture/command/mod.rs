@@ -140,6 +140,7 @@ mod tests {
     use super::*;
     use crate::capture::{CameraErrorKind, Poll};
     use crate::clock::SystemClock;
+    use crate::frame::Frame;
     use std::time::Instant;
 
     /// More than a loaded machine needs.
@@ -254,6 +255,20 @@ mod tests {
         let Err(Ok(Poll::Corrupt(reason))) = &came[1] else { panic!("{came:?}") };
         assert!(reason.contains("after 3 of the frame's 4 bytes"), "{reason}");
         assert!(error(camera.as_mut()).reason.contains("exit status: 0"));
+    }
+
+    #[test]
+    fn the_time_of_a_frame_is_that_of_its_first_byte() {
+        let line = "sh -c 'printf 1111; sleep 0.3; printf 22; sleep 0.5; printf 22; exec sleep 60'";
+        let mut camera = start(&raw(line, b"GREY", Size::new(2, 2))).unwrap();
+        assert_eq!(next(camera.as_mut()).unwrap(), b"1");
+        let (start, mut took) = (Instant::now(), None);
+        while took.is_none() {
+            let mut take = |frame: &Frame<'_>| took = Some(frame.meta.dequeued.since(frame.meta.captured));
+            camera.poll(Duration::from_millis(100), &mut take).unwrap();
+            assert!(start.elapsed() < LIMIT);
+        }
+        assert!(took.unwrap() >= Duration::from_millis(450), "{took:?}");
     }
 
     #[test]
