@@ -83,6 +83,15 @@ impl Layout {
         }
     }
 
+    /// Bytes of a whole picture whose planes follow each other without padding.
+    pub fn bytes(self, size: Size) -> usize {
+        let plane = |plane| {
+            let (row, rows) = self.plane_extent(plane, size);
+            row * rows
+        };
+        (0..self.planes()).map(plane).sum()
+    }
+
     /// True for the layouts that carry luma and chroma rather than red, green and blue.
     pub const fn is_yuv(self) -> bool {
         !matches!(self, Self::Rgb | Self::Bgr)

@@ -38,6 +38,16 @@ fn config(source: Source, model: &Path, lines: &Path) -> Config {
     config
 }
 
+/// A program that writes a clip again and again; a Y4M clip's header only once.
+fn endless(clip: &str) -> Source {
+    let path = media(clip);
+    let header = std::fs::read(&path).unwrap().iter().position(|&byte| byte == b'\n').unwrap() + 2;
+    let start = if clip.ends_with(".y4m") { header } else { 1 };
+    let path = path.display();
+    let script = format!("cat '{path}'; while sleep 0.01; do tail -c +{start} '{path}'; done");
+    format!("command:sh -c \"{script}\"").parse().unwrap()
+}
+
 /// Allocations while the pipeline publishes [`COUNTED`] frames.
 fn allocations(config: &Config) -> u64 {
     let shutdown = Shutdown::default();
@@ -77,6 +87,8 @@ fn no_frame_costs_an_allocation_after_warm_up() {
         Source::Replay(media("colours.y4m")),
         Source::Replay(media("colours.mjpeg")),
         Source::Replay(media("walkway.mjpeg")),
+        endless("colours.y4m"),
+        endless("walkway.mjpeg"),
     ] {
         let name = source.to_string();
         let count = allocations(&config(source, &model, &lines));

@@ -3,12 +3,16 @@
 //! A camera hands each frame to a callback, borrowed from its own buffer, and takes the buffer back when the callback
 //! returns. It never keeps frames for later: of several that wait, it hands over the newest and counts the rest.
 
+pub mod command;
 pub mod jpeg;
+mod mjpeg;
 mod paced;
 pub mod pattern;
 pub mod picture;
 pub mod replay;
 pub mod v4l2;
+mod window;
+mod y4m;
 
 use std::fmt;
 use std::time::Duration;

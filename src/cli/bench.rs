@@ -86,7 +86,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             ("--threads", "model.threads", args.threads.map(|threads| threads.to_string())),
         ])?
         .config;
-    if matches!(config.camera.source, Source::Auto | Source::V4l2(_)) {
+    if matches!(config.camera.source, Source::Auto | Source::V4l2(_) | Source::Command(_)) {
         return Err(Failure::new(
             Kind::Config,
             "--camera: a bench needs a source without a pace of its own: pattern:WxH or replay:PATH",

@@ -17,8 +17,10 @@ use crate::publish::gpio::{self, Watch};
 use crate::shutdown::TICK;
 use crate::still::LoadedModel;
 
-/// The longest look for a first frame.
+/// The longest look for a first frame of a file.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
+/// The same of a program, which may have to start a camera first.
+const LONGEST_START: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -119,19 +121,22 @@ fn camera(config: &Config, failures: &mut Vec<Failure>) -> Option<String> {
     // Only JPEG decoding depends on the model's size, and nothing is decoded here.
     let wanted = Size::new(1, 1);
     let tried = camera_maker(&config.camera, wanted, &clock)().map_err(Failure::from).and_then(|mut camera| {
-        if matches!(config.camera.source, Source::Replay(_)) {
-            has_a_frame(camera.as_mut(), &config.camera.source)?;
+        let source = &config.camera.source;
+        match source {
+            Source::Replay(_) => has_a_frame(camera.as_mut(), source, LONGEST_LOOK, Kind::Data)?,
+            Source::Command(_) => has_a_frame(camera.as_mut(), source, LONGEST_START, Kind::Unavailable)?,
+            _ => {}
         }
         Ok(camera.describe())
     });
     tried.map_err(|failure| failures.push(failure)).ok()
 }
 
-/// A file that opens can still hold nothing that can be used: looks for one frame, for a while.
-fn has_a_frame(camera: &mut dyn Camera, source: &Source) -> Result<(), Failure> {
+/// What opens can still give nothing that can be used: looks for one frame, for a while.
+fn has_a_frame(camera: &mut dyn Camera, source: &Source, limit: Duration, otherwise: Kind) -> Result<(), Failure> {
     let start = Instant::now();
-    let mut reason = String::new();
-    while start.elapsed() < LONGEST_LOOK {
+    let mut reason = "nothing came".to_owned();
+    while start.elapsed() < limit {
         match camera.poll(TICK, &mut |_| {})? {
             Poll::Taken => return Ok(()),
             Poll::Corrupt(why) => reason = why,
@@ -139,5 +144,5 @@ fn has_a_frame(camera: &mut dyn Camera, source: &Source) -> Result<(), Failure> 
             Poll::End => break,
         }
     }
-    Err(Failure::new(Kind::Data, format!("{source}: no frame of it can be used: {reason}")))
+    Err(Failure::new(otherwise, format!("{source}: no frame of it can be used: {reason}")))
 }

@@ -12,7 +12,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
 
-    /// auto, v4l2:/dev/video0 (better a path under /dev/v4l/by-id), replay:PATH (pictures, Y4M or MJPEG), pattern:WxH
+    /// auto, v4l2:/dev/video0 (better a path under /dev/v4l/by-id), command:PROGRAM ARGUMENTS (it writes MJPEG, Y4M or raw
+    /// frames to its standard output), replay:PATH (pictures, Y4M or MJPEG), pattern:WxH
     #[arg(long, value_name = "URI")]
     camera: Option<String>,
 

@@ -3,6 +3,7 @@
 //! [`load`] merges the layers (command line over environment over file over default) and reports what is wrong with
 //! file, line and key. What a key means at run time is left to the module that uses it.
 
+mod command_line;
 mod gpio;
 mod layers;
 mod spans;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use command_line::CommandLine;
 pub use gpio::{ButtonAction, Gpio, Level, Pull};
 pub use layers::{load, ConfigError, Loaded, Override};
 pub(crate) use spans::nearest;
@@ -41,19 +43,22 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Camera {
-    /// `auto` (the first usable V4L2 camera), `v4l2:/dev/v4l/by-id/…`, `replay:PATH` or `pattern:WxH`.
+    /// `auto` (the first usable V4L2 camera), `v4l2:/dev/v4l/by-id/…`, `command:PROGRAM ARGUMENTS`, `replay:PATH` or
+    /// `pattern:WxH`.
     pub source: Source,
-    /// Picture size asked of a V4L2 camera, `WxH`; the nearest it has is taken. `auto` asks for 640x480.
+    /// Picture size asked of a V4L2 camera, `WxH`; the nearest it has is taken. `auto` asks for 640x480. The size of a
+    /// command's raw frames.
     pub size: Auto<SizeText>,
-    /// Pixel format asked of a V4L2 camera, such as `YUYV` or `MJPG`. `auto` takes what costs least.
+    /// Pixel format asked of a V4L2 camera, such as `YUYV` or `MJPG`. `auto` takes what costs least. What a command sends;
+    /// `auto` tells MJPEG and Y4M by their first bytes.
     pub format: Auto<FourCc>,
     /// `native`, frames per second, or `max`. A V4L2 camera is asked for it; a replayed source is paced by it, and with
-    /// `max` goes as fast as the pipeline without losing a frame.
+    /// `max` goes as fast as the pipeline without losing a frame. Without effect on a command, which has its own pace.
     pub rate: Rate,
     /// Start a replayed source again at its end.
     #[serde(rename = "loop")]
     pub repeat: bool,
-    /// A V4L2 camera that sends nothing for so long is closed and opened again.
+    /// A V4L2 camera or a command that sends nothing for so long is closed and opened again.
     pub silent_after: Seconds,
 }
 

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use serde::{de, Deserialize, Deserializer, Serialize, Serializer};
 
+use super::CommandLine;
 use crate::frame::Size;
 
-/// Where frames come from: `auto`, `v4l2:/dev/video0`, `replay:PATH` or `pattern:WxH`.
+/// Where frames come from: `auto`, `v4l2:/dev/video0`, `command:PROGRAM ARGUMENTS`, `replay:PATH` or `pattern:WxH`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Source {
     /// The first usable V4L2 camera.
@@ -17,6 +18,8 @@ pub enum Source {
     Auto,
     /// A V4L2 device by path, best one under `/dev/v4l/by-id/`.
     V4l2(PathBuf),
+    /// A program that writes frames to its standard output.
+    Command(CommandLine),
     /// A folder of pictures, a Y4M file, an MJPEG file or one picture.
     Replay(PathBuf),
     /// A moving test picture.
@@ -27,13 +30,14 @@ impl FromStr for Source {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const EXPECTED: &str = "expected auto, v4l2:/dev/videoN, replay:PATH or pattern:WxH";
+        const EXPECTED: &str = "expected auto, v4l2:/dev/videoN, command:PROGRAM ARGUMENTS, replay:PATH or pattern:WxH";
         if text == "auto" {
             return Ok(Self::Auto);
         }
         match text.split_once(':') {
             Some((_, "")) => Err(format!("camera source {text:?} has nothing after the colon; {EXPECTED}")),
             Some(("v4l2", path)) => Ok(Self::V4l2(path.into())),
+            Some(("command", line)) => line.parse().map(Self::Command),
             Some(("replay", path)) => Ok(Self::Replay(path.into())),
             Some(("pattern", size)) => Ok(Self::Pattern(parse_size(size)?)),
             _ if text.starts_with("/dev/") => Ok(Self::V4l2(text.into())),
@@ -47,6 +51,7 @@ impl fmt::Display for Source {
         match self {
             Self::Auto => f.write_str("auto"),
             Self::V4l2(path) => write!(f, "v4l2:{}", path.display()),
+            Self::Command(line) => write!(f, "command:{line}"),
             Self::Replay(path) => write!(f, "replay:{}", path.display()),
             Self::Pattern(size) => write!(f, "pattern:{size}"),
         }
@@ -419,11 +424,13 @@ mod tests {
 
     #[test]
     fn sources_parse_and_print_the_same() {
-        for text in ["auto", "v4l2:/dev/video0", "replay:/tmp/a:b.mjpeg", "pattern:640x480"] {
+        for text in ["auto", "v4l2:/dev/video0", "command:cam -o 'a b' -", "replay:/tmp/a:b.mjpeg", "pattern:640x480"] {
             assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
         }
         assert_eq!("/dev/video3".parse::<Source>().unwrap(), Source::V4l2("/dev/video3".into()));
-        for text in ["", "rtsp://x", "replay:", "pattern:640", "pattern:0x480"] {
+        for text in
+            ["", "rtsp://x", "replay:", "command:", "command: ", "command:cam '", "pattern:640", "pattern:0x480"]
+        {
             assert!(text.parse::<Source>().is_err(), "{text}");
         }
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::capture::command::{self, CommandOptions, LogLimit};
 use crate::capture::v4l2::{self, Selector, V4l2Options};
 use crate::capture::{pattern, replay, CameraErrorKind};
 use crate::clock::{Clock, SystemClock};
@@ -92,6 +93,10 @@ fn settings(config: &Config) -> Settings {
 pub fn camera_maker(config: &config::Camera, wanted: Size, clock: &Arc<dyn Clock>) -> CameraMaker {
     let (config, clock) = (config.clone(), Arc::clone(clock));
     let wanted = Some(wanted);
+    if matches!(config.source, Source::Command(_)) && config.rate != Rate::Native {
+        log::warn!("camera.rate has no effect on a command: its own arguments say how many frames it sends");
+    }
+    let limit = LogLimit::default();
     Arc::new(move || {
         let clock = Arc::clone(&clock);
         let device = match &config.source {
@@ -99,6 +104,16 @@ pub fn camera_maker(config: &config::Camera, wanted: Size, clock: &Arc<dyn Clock
             Source::Replay(path) => {
                 let options = replay::ReplayOptions { rate: config.rate, repeat: config.repeat, wanted };
                 return replay::open(path, &options, clock);
+            }
+            Source::Command(line) => {
+                let options = CommandOptions {
+                    line: line.clone(),
+                    format: config.format.as_set().copied(),
+                    size: config.size.as_set().map(|size| size.0),
+                    silent_after: config.silent_after.0,
+                    wanted,
+                };
+                return command::open(&options, &limit, &clock);
             }
             Source::Auto => Selector::Auto,
             Source::V4l2(path) => Selector::Path(path.clone()),

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::capture::command;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::failure::{Failure, Kind};
@@ -60,7 +61,14 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     }
     let (stage, silence) = pipeline.shared().beats.slowest(clock.now());
     log::warn!("the {stage} stage has not answered for {:.1} s; leaving without it", silence.as_secs_f64());
+    command::kill_all();
     verdict(pipeline.shared())
+}
+
+/// Ends the process without waiting for its threads, and the camera program with it.
+fn leave(code: i32) -> ! {
+    command::kill_all();
+    std::process::exit(code)
 }
 
 fn verdict(shared: &Shared) -> Result<(), Failure> {
@@ -89,13 +97,13 @@ fn watch_signals(shutdown: &Shutdown, started: Arc<AtomicBool>) -> Result<(), Fa
         for signal in signals.forever() {
             match first {
                 Some(first) if first.elapsed() < ONE_SIGNAL => continue,
-                Some(_) => std::process::exit(128 + signal),
+                Some(_) => leave(128 + signal),
                 None => first = Some(Instant::now()),
             }
             log::info!("stopping: {}", if signal == SIGTERM { "SIGTERM" } else { "SIGINT" });
             shutdown.pull();
             if !started.load(Ordering::SeqCst) {
-                std::process::exit(0);
+                leave(0);
             }
         }
     };

@@ -19,6 +19,12 @@ use crate::telemetry::Counters;
 /// The longest pause before a camera is tried again. Frames come within 2 s of a camera's return.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// Different reasons to wait that are said as they come. A reason that is never twice the same, with the time in it, is
+/// said every [`SAID_EVERY`] from then on.
+const SAID_AT_ONCE: u32 = 5;
+/// Time between two of them.
+const SAID_EVERY: Duration = Duration::from_secs(60);
+
 /// Where frames come from.
 pub(super) struct Source {
     pub(super) camera: Option<Box<dyn Camera>>,
@@ -42,7 +48,9 @@ pub(super) struct CaptureStage {
     slot: Option<TensorSlot>,
     back_off: BackOff,
     resting: bool,
-    said: String,
+    waits: Waits,
+    /// What was opened last, while no frame has come of it.
+    fruitless: String,
     corrupt_said: Option<Instant>,
     numbers: Numbers,
 }
@@ -63,6 +71,33 @@ impl Numbers {
         let number = self.base + sequence;
         self.next = number + 1;
         number
+    }
+}
+
+/// What was said of the camera's absence since the last frame.
+#[derive(Debug, Default)]
+struct Waits {
+    said: String,
+    count: u32,
+    last: Option<Instant>,
+}
+
+impl Waits {
+    /// Whether `text` is to be said: it is another than the last, and there were not too many others.
+    fn is_news(&mut self, text: &str, now: Instant) -> bool {
+        let is_soon = self.last.is_some_and(|last| now.since(last) < SAID_EVERY);
+        if text == self.said || self.count >= SAID_AT_ONCE && is_soon {
+            return false;
+        }
+        text.clone_into(&mut self.said);
+        self.count += 1;
+        self.last = Some(now);
+        true
+    }
+
+    fn forget(&mut self) {
+        self.said.clear();
+        self.count = 0;
     }
 }
 
@@ -97,7 +132,8 @@ impl CaptureStage {
             slot: None,
             back_off,
             resting: false,
-            said: String::new(),
+            waits: Waits::default(),
+            fruitless: String::new(),
             corrupt_said: None,
             numbers: Numbers::default(),
         }
@@ -156,7 +192,8 @@ impl CaptureStage {
     fn resume(&mut self) {
         if self.resting {
             self.resting = false;
-            self.said.clear();
+            self.waits.forget();
+            self.fruitless.clear();
             self.back_off.reset();
             self.stage.shared.set_camera("camera: opening");
             log::info!("camera: the pause has ended");
@@ -165,22 +202,23 @@ impl CaptureStage {
 
     fn opened(&mut self, camera: &dyn Camera) {
         let words = format!("camera: {}", camera.describe());
-        log::info!("{words}");
+        // A camera that opens and gives nothing, again and again, is told once, as one that doesn't open is.
+        let level = if words == self.fruitless { log::Level::Debug } else { log::Level::Info };
+        log::log!(level, "{words}");
         self.stage.shared.set_camera(&words);
-        self.said.clear();
+        self.fruitless = words;
         self.numbers.reopened();
         Counters::count(&self.stage.shared.counters.camera_opens);
     }
 
     fn wait_after(&mut self, error: &CameraError) {
         let text = error.to_string();
-        if text == self.said {
-            log::debug!("camera: still waiting: {text}");
-        } else {
+        if self.waits.is_news(&text, self.stage.now()) {
             log::warn!("camera: waiting: {text}");
-            self.stage.shared.set_camera(&format!("camera: waiting: {text}"));
-            self.said = text;
+        } else {
+            log::debug!("camera: still waiting: {text}");
         }
+        self.stage.shared.set_camera(&format!("camera: waiting: {text}"));
         self.stage.shutdown.sleep(self.back_off.pause());
     }
 
@@ -208,6 +246,8 @@ impl CaptureStage {
         match polled {
             Poll::Taken => {
                 self.back_off.reset();
+                self.waits.forget();
+                self.fruitless.clear();
                 match outcome {
                     Ok(()) => {
                         slot.about.meta.sequence = self.numbers.number(slot.about.meta.sequence);
@@ -313,6 +353,18 @@ mod tests {
         assert_eq!([0, 1, 4].map(|sequence| numbers.number(sequence)), [0, 1, 4]);
         numbers.reopened();
         assert_eq!([0, 1].map(|sequence| numbers.number(sequence)), [5, 6]);
+    }
+
+    #[test]
+    fn a_reason_is_said_once_and_ever_new_ones_not_for_ever() {
+        let at = |seconds: u64| Instant::from_nanos(seconds * 1_000_000_000);
+        let mut waits = Waits::default();
+        assert_eq!([0, 1, 2].map(|time| waits.is_news("busy", at(time))), [true, false, false]);
+        let said = (0..100).filter(|time| waits.is_news(&format!("at {time}"), at(*time))).count();
+        // The first four at once, then one after a minute.
+        assert_eq!(said, 5);
+        waits.forget();
+        assert!(waits.is_news("at 99", at(100)));
     }
 
     #[test]

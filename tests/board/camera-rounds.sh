@@ -44,4 +44,4 @@ stop "the daemon"
 
 v4l2_probe /dev/video0 --rounds 50 --rate 60 --width 320 --height 180 2>/dev/null | tee /tmp/rounds
 # shellcheck disable=SC2016  # awk's fields
-check "50 openings in one process leave nothing" awk '/^rounds 50/ { exit !($4 == $6 && $8 == $10) }' /tmp/rounds
+check "50 openings in one process leave nothing" awk '/^rounds 50/ { exit !($4 + 0 == $6 + 0 && $8 == $10) }' /tmp/rounds

@@ -52,11 +52,11 @@ pub fn open(path: &Path, options: &ReplayOptions, clock: Arc<dyn Clock>) -> Resu
     file.take(10).read_to_end(&mut magic).map_err(|error| io_error(path, &error))?;
     let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     match extension.as_str() {
-        _ if magic.starts_with(y4m::MAGIC) => paced(y4m::Y4m::open(path)?, options, clock),
+        _ if magic.starts_with(super::y4m::MAGIC) => paced(y4m::Y4m::open(path)?, options, clock),
         "y4m" => Err(CameraError::config(name(path), "a Y4M file starts with YUV4MPEG2, this one doesn't", "")),
         "mjpeg" | "mjpg" => paced(mjpeg::Mjpeg::open(path, options.wanted)?, options, clock),
         other if picture::EXTENSIONS.contains(&other) => paced(folder::Folder::single(path)?, options, clock),
-        _ if magic.starts_with(&[0xFF, 0xD8, 0xFF]) => paced(mjpeg::Mjpeg::open(path, options.wanted)?, options, clock),
+        _ if magic.starts_with(super::mjpeg::MAGIC) => paced(mjpeg::Mjpeg::open(path, options.wanted)?, options, clock),
         _ => Err(CameraError::config(name(path), "not a kind of file that can be replayed", KINDS)),
     }
 }

@@ -34,7 +34,7 @@ impl FourCc {
     }
 
     /// How the bytes lie, for the formats that need no decoder.
-    pub(super) fn layout(self) -> Option<Layout> {
+    pub(in crate::capture) fn layout(self) -> Option<Layout> {
         match &self.0 {
             b"YUYV" => Some(Layout::Yuyv),
             b"UYVY" => Some(Layout::Uyvy),
