@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -65,7 +66,9 @@ class Images:
         image.file(f"{home}/lab/scenario", scenario.script)
         image.file(f"{home}/lab/lib.sh", GUEST / "lib.sh")
         image.file(f"{home}/lab/run", GUEST / "run")
-        if not scenario.package:
+        if scenario.package:
+            image.file(f"{home}/lab/pspnetd.deb", self._package())
+        else:
             for target, source in _PROGRAM.items():
                 image.file(home + target, self._stripped(self._root / source))
         for target, source in scenario.files.items():
@@ -83,6 +86,15 @@ class Images:
             image.file(target, source)
         else:
             raise LabError(f"{scenario.script}: {source} is not there (scripts/board-lab builds the program and the package)")
+
+    def _package(self) -> Path:
+        """The newest arm64 package, uncompressed for the emulated processor."""
+        built = sorted((self._root / "target/debian").glob("pspnetd_*_arm64.deb"), key=lambda deb: deb.stat().st_mtime)
+        if not built:
+            raise LabError("there is no arm64 package in target/debian: run scripts/build-deb arm64")
+        folder = self._folder / "package"
+        shutil.rmtree(folder, ignore_errors=True)
+        return uncompressed(built[-1], folder)
 
     def _stripped(self, program: Path) -> Path:
         """`program` without its debug information, half of an initramfs otherwise."""

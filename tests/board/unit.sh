@@ -1,13 +1,88 @@
 # shellcheck shell=dash
-#: about = "the unit under a real systemd"
+#: about = "the package's unit under a real systemd: READY, SIGKILL, watchdog, journal levels, stop"
 #: machine = "virt"
 #: root = "debian"
-#: limit = 300
+#: package = true
+#: quick = true
+#: limit = 480
 #: modules = ["vivid n_devs=1 node_types=0x1"]
-#: files = { "/models/colours" = "tests/models/colours" }
 # shellcheck source=scripts/board_lab/guest/lib.sh
 . /lab/lib.sh
-systemctl --version
-systemctl --failed
-systemd-analyze blame | head
-check "it runs" true
+
+readonly RESULTS=/var/lib/pspnetd/masks.jsonl UNIT=pspnetd.service
+
+property() { systemctl show --timestamp=us --property="$1" --value $UNIT; }
+is_state() { equal "$(property ActiveState)/$(property SubState)" "$1"; }
+results() { lines $RESULTS 2>/dev/null || echo 0; }
+more_results() { [ "$(results)" -gt "$1" ]; }
+journal() { journalctl --unit=$UNIT --output=cat --no-pager >/tmp/journal; }
+in_journal() { journal && has "$1" /tmp/journal; }
+# A date as systemd or the results print it, in seconds.
+epoch() { date --date="$(echo "$1" | tr TZ '  ') UTC" +%s.%N; }
+
+check "the package installs" dpkg --install /lab/pspnetd.deb
+installed=$(now)
+check "the service becomes active by itself" wait_for 90 is_state active/running
+measured install-to-active "$(seconds $(($(now) - installed))) s"
+journal
+check "READY comes after the first mask" at_most "$(epoch "$(head -n 1 $RESULTS | cut -d '"' -f 4)")" \
+    "$(epoch "$(property ActiveEnterTimestamp | sed 's/^[A-Za-z]* //; s/ UTC$//')")"
+check "the status tells what it does" equal "$(property StatusText | grep -c 'fps.*camera: /dev/')" 1
+systemctl status --no-pager $UNIT
+
+# killed HOW: from the loss of the process to the next result.
+results_again() {
+    _before=$(results)
+    _start=$(now)
+    wait_for "$2" more_results "$_before" || fail "$1: results again"
+    measured "$1" "$(seconds $(($(now) - _start))) s to the next result"
+}
+
+restarts=$(property NRestarts)
+systemctl kill --signal=KILL $UNIT
+results_again SIGKILL 30
+check "a killed process is started again" equal "$(property NRestarts)" $((restarts + 1))
+check "and is active again" wait_for 10 is_state active/running
+
+# All of it stopped: systemd misses the watchdog's message.
+main=$(property MainPID)
+kill -STOP "$main"
+results_again SIGSTOP 90
+check "a stopped process is replaced by the watchdog" in_journal "Watchdog timeout"
+check "by a new one" [ "$(property MainPID)" != "$main" ]
+check "and is active again" wait_for 10 is_state active/running
+
+# One stage hangs, everything else goes on: each futex call of the infer thread takes ten minutes from now on.
+main=$(property MainPID)
+thread=$(grep -l '^infer' /proc/"$main"/task/*/comm | cut -d / -f 5)
+check "there is an infer thread" [ -n "$thread" ]
+strace -qq -o /dev/null -p "$thread" -e trace=futex -e inject=futex:delay_enter=600s &
+tracer=$!
+sleep 2
+results_again hanging-stage 90
+check "a hanging stage is ended by the watchdog" equal "$(journal; grep -c 'Watchdog timeout' /tmp/journal)" 2
+check "the log names the stage before" in_journal "infer stage has not answered"
+kill $tracer 2>/dev/null
+
+# Priorities: as the program meant them, without the prefix that carries them.
+journalctl --unit=$UNIT --output=json --no-pager >/tmp/json
+check "information is level 6" equal "$(grep -c '"PRIORITY":"6".*"MESSAGE":"latency stage\|"MESSAGE":"latency stage.*"PRIORITY":"6"' /tmp/json)" \
+    "$(grep -c '"MESSAGE":"latency stage' /tmp/json)"
+v4l2-ctl -d /dev/video0 --set-ctrl disconnect=1
+check "a camera that leaves is a warning, level 4" wait_for 10 eval \
+    'journalctl --unit=pspnetd --priority=warning --output=cat | grep "camera: waiting"'
+check "no prefix is left in a message" has_not '"MESSAGE":"<[0-7]>' /tmp/json
+
+check "the unit in place is rated at most 1.7" eval 'systemd-analyze security --threshold=17 --no-pager pspnetd.service | tail -n 1'
+systemd-analyze security --no-pager $UNIT | tail -n 1
+
+asked=$(now)
+check "it stops" systemctl stop $UNIT
+check "in time" at_most "$(seconds $(($(now) - asked)))" 4
+check "and well" equal "$(property Result)" success
+
+echo 'nonsense = 1' >>/etc/pspnetd/pspnetd.toml
+systemctl start --no-block $UNIT
+check "a wrong configuration is not tried again" wait_for 20 is_state failed/failed
+check "its exit status is 78" equal "$(property ExecMainStatus)" 78
+check "the journal names file, line and key" in_journal "/etc/pspnetd/pspnetd.toml.*nonsense"

@@ -1,0 +1,69 @@
+# shellcheck shell=dash
+#: about = "the arm64 package under systemd: no camera, a camera that comes, upgrade, remove, purge"
+#: machine = "virt"
+#: root = "debian"
+#: package = true
+#: limit = 480
+#: modules = []
+# shellcheck source=scripts/board_lab/guest/lib.sh
+. /lab/lib.sh
+
+readonly UNIT=pspnetd.service RESULTS=/var/lib/pspnetd/masks.jsonl
+property() { systemctl show --property="$1" --value $UNIT; }
+is_state() { equal "$(property ActiveState)/$(property SubState)" "$1"; }
+files() { find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /lab -o -path /var/log \) -prune -o -print | sort; }
+
+files >/tmp/before
+begin=$(now)
+check "it installs where there is no camera, and does not wait for one" dpkg --install /lab/pspnetd.deb
+measured install "$(seconds $(($(now) - begin))) s"
+check "nothing that it depends on is missing" eval '! ldd /usr/bin/pspnetd | grep "not found"'
+check "the account is there" id pspnetd
+for group in video plugdev gpio apex; do
+    check "it is in the group $group" eval "id -nG pspnetd | tr ' ' '\n' | grep -x $group"
+done
+sleep 15
+check "without a camera the service waits" is_state activating/start
+check "and is not started again and again" equal "$(property NRestarts)" 0
+journalctl --unit=$UNIT --output=cat --no-pager | tee /tmp/journal
+check "the journal says what it waits for" has "camera: waiting: .*no usable camera\|camera: waiting: no " /tmp/journal
+check "and says it once" equal "$(grep -c 'camera: waiting' /tmp/journal)" 1
+check "its status says so too" eval "property StatusText | grep 'camera: waiting'"
+
+modprobe vivid n_devs=1 node_types=0x1
+came=$(now)
+check "a camera that comes makes it active" wait_for 60 is_state active/running
+measured camera-to-active "$(seconds $(($(now) - came))) s"
+check "results are written" wait_for 20 more_than 1 $RESULTS
+check "by its own account" equal "$(stat -c %U:%G $RESULTS)" pspnetd:pspnetd
+
+# A higher version, with a changed configuration on the machine.
+mkdir /var/new
+dpkg-deb -R /lab/pspnetd.deb /var/new
+sed -i 's/^Version: .*/&+board1/' /var/new/DEBIAN/control
+echo '# A new default.' >>/var/new/etc/pspnetd/pspnetd.toml
+(cd /var/new && sed -i "s,^[0-9a-f]*  etc/pspnetd/pspnetd.toml,$(md5sum etc/pspnetd/pspnetd.toml)," DEBIAN/md5sums)
+dpkg-deb -Znone -b /var/new /var/new.deb >/dev/null
+rm -r /var/new
+echo '# edited here' >>/etc/pspnetd/pspnetd.toml
+main=$(property MainPID)
+check "it is upgraded without a question" eval 'DEBIAN_FRONTEND=noninteractive dpkg --force-confold --install /var/new.deb </dev/null'
+rm /var/new.deb
+check "an upgrade keeps an edited configuration" has 'edited here' /etc/pspnetd/pspnetd.toml
+check "and starts the new program" wait_for 60 is_state active/running
+check "in a new process" [ "$(property MainPID)" != "$main" ]
+
+check "it is removed" dpkg --remove pspnetd
+check "the service is gone" eval '! systemctl is-active pspnetd.service'
+check "no process is left" eval '! pidof pspnetd'
+check "the configuration stays" [ -f /etc/pspnetd/pspnetd.toml ]
+check "the results stay" [ -s $RESULTS ]
+check "it is purged" dpkg --purge pspnetd
+check "then the configuration is gone" [ ! -e /etc/pspnetd ]
+check "and the results" [ ! -e /var/lib/pspnetd ]
+files >/tmp/after
+diff /tmp/before /tmp/after
+check "little is left: the accounts' files and what systemd and dpkg note for themselves" \
+    eval "! diff /tmp/before /tmp/after | grep '^>' | grep -v '/etc/\(passwd\|group\|shadow\|gshadow\|subuid\|subgid\)-\?$\|/var/lib/systemd\|/var/lib/dpkg\|/var/cache\|/etc/systemd/system/\|__pycache__\|/var/new'"
+check "it installs again" dpkg --install /lab/pspnetd.deb
+check "and runs" wait_for 60 is_state active/running
