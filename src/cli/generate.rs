@@ -58,6 +58,14 @@ pub(super) fn man(args: &ManArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The day of the pages: today, or that of SOURCE_DATE_EPOCH, so that a package can be built again bit by bit.
+fn date() -> String {
+    let given = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.parse().ok());
+    let time =
+        given.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()).unwrap_or_else(jiff::Timestamp::now);
+    time.strftime("%Y-%m-%d").to_string()
+}
+
 /// File names and text: the program's page first, then one per subcommand.
 fn pages(command: &clap::Command) -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut pages = Vec::new();
@@ -65,6 +73,7 @@ fn pages(command: &clap::Command) -> io::Result<Vec<(String, Vec<u8>)>> {
         let name = command.get_display_name().unwrap_or("pspnetd");
         let man = clap_mangen::Man::new(command.clone())
             .title(name)
+            .date(date())
             .source(concat!("pspnetd ", env!("CARGO_PKG_VERSION")))
             .manual("pspnetd");
         let mut page = Vec::new();
