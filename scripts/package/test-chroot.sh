@@ -5,6 +5,9 @@
 
 readonly BASE=$WORK/debian12-$arch.tar
 readonly ARCHIVES=$WORK/archives
+# The environment of whatever runs in there.
+readonly CLEAN=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 HOME=/root
+    DEBIAN_FRONTEND=noninteractive)
 readonly PICTURE=tests/media/colours/5_double.jpg
 
 # A bare Debian 12 in $GUEST, with /proc (XNNPACK reads cpuinfo), the network's names, and packages kept between runs.
@@ -26,8 +29,7 @@ new_guest() {
     inside apt-get update -qq
 }
 
-inside() { chroot "$GUEST" /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 \
-    DEBIAN_FRONTEND=noninteractive HOME=/root "$@"; }
+inside() { chroot "$GUEST" env -i "${CLEAN[@]}" "$@"; }
 
 as_pspnetd() { inside setpriv --reuid=pspnetd --regid=pspnetd --init-groups -- "$@"; }
 
@@ -199,7 +201,8 @@ remove_leaves_configuration_and_results() {
     [ -s "$GUEST/var/lib/pspnetd/masks.jsonl" ]
     equal "status" "$(inside dpkg-query -W -f '${db:Status-Status}' pspnetd)" config-files
     # Beside these two, what deb-systemd-helper needs to enable the service again.
-    equal "files" "$(paths | comm -13 "$WORK/before" - | grep -vE '^(etc|var/lib)/pspnetd|deb-systemd-helper|/pspnetd.service$')" ""
+    equal "files" "$(paths | comm -13 "$WORK/before" - |
+        grep -vE '^(etc|var/lib)/pspnetd|deb-systemd-helper|/pspnetd.service$')" ""
 }
 
 # purge after remove, and what a purge leaves is what was there before the first installation.

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Part of scripts/test-deb: the package under a real systemd, in a container made of the Debian that test-chroot.sh leaves. There
-# is no camera in it: the service waits for one, or takes the test picture.
+# Part of scripts/test-deb: the package under a real systemd, in a container made of the Debian that test-chroot.sh leaves.
+# There is no camera in it: the service waits for one, or takes the test picture.
 
 readonly CONFIGURATION=$GUEST/etc/pspnetd/pspnetd.toml
 leader=
@@ -25,8 +25,7 @@ within() {
     done
 }
 
-booted() { nsenter -t "$leader" -m -u -i -n -p -- /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive HOME=/root timeout 60 "$@"; }
+booted() { nsenter -t "$leader" -m -u -i -n -p -- env -i "${CLEAN[@]}" timeout 60 "$@"; }
 
 apt_booted() { booted apt-get -y -q -o Dpkg::Use-Pty=0 "$@"; }
 
