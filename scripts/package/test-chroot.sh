@@ -10,17 +10,20 @@ readonly CLEAN=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
     DEBIAN_FRONTEND=noninteractive)
 readonly PICTURE=tests/media/colours/5_double.jpg
 
-# A bare Debian 12 in $GUEST, with /proc (XNNPACK reads cpuinfo), the network's names, and packages kept between runs.
+# A bare Debian 12 in $GUEST, with /proc (XNNPACK reads cpuinfo), /sys (for udevadm), the network's names, and the packages
+# that earlier runs fetched.
 new_guest() {
     if [ ! -f "$BASE" ]; then
         say "fetching a bare Debian 12 from $MIRROR, once"
-        mmdebstrap --quiet --mode=root --variant=minbase --format=tar --architectures="$arch" bookworm "$BASE.partial" "$MIRROR"
+        mmdebstrap --quiet --mode=root --variant=minbase --format=tar --architectures="$arch" \
+            bookworm "$BASE.partial" "$MIRROR"
         mv "$BASE.partial" "$BASE"
     fi
     rm -rf --one-file-system "$GUEST"
     mkdir -p "$GUEST" "$ARCHIVES/partial"
     tar -C "$GUEST" -xf "$BASE"
     mount -t proc proc "$GUEST/proc"
+    mount -t sysfs -o ro sysfs "$GUEST/sys"
     mount --bind "$ARCHIVES" "$GUEST/var/cache/apt/archives"
     cp /etc/resolv.conf "$GUEST/etc/resolv.conf"
     cp "$DEB" "$GUEST/root/pspnetd.deb"
@@ -37,9 +40,9 @@ apt_inside() { inside apt-get -y -q -o Dpkg::Use-Pty=0 "$@"; }
 
 # Every path, but not what a package manager or an account database changes in passing.
 paths() {
-    find "$GUEST" -xdev \( -path "$GUEST/proc" -o -path "$GUEST/var/cache" -o -path "$GUEST/var/lib/apt" \
-        -o -path "$GUEST/var/lib/dpkg" -o -path "$GUEST/var/log" -o -path "$GUEST/tmp" -o -path "$GUEST/root" \) -prune \
-        -o ! -path "$GUEST/etc/*-" ! -name .pwd.lock -printf '%P\n' | sort
+    find "$GUEST" -xdev \( -path "$GUEST/proc" -o -path "$GUEST/sys" -o -path "$GUEST/var/cache" -o -path "$GUEST/root" \
+        -o -path "$GUEST/var/lib/apt" -o -path "$GUEST/var/lib/dpkg" -o -path "$GUEST/var/log" -o -path "$GUEST/tmp" \) \
+        -prune -o ! -path "$GUEST/etc/*-" ! -name .pwd.lock -printf '%P\n' | sort
 }
 
 install_dependencies() {
@@ -58,7 +61,8 @@ installs() {
 
 files_are_in_their_places() {
     local file
-    for file in 755:/usr/bin/pspnetd 644:/usr/lib/pspnetd/libtensorflowlite_c.so 644:/usr/lib/systemd/system/pspnetd.service \
+    for file in 755:/usr/bin/pspnetd 644:/usr/lib/pspnetd/libtensorflowlite_c.so \
+        644:/usr/lib/systemd/system/pspnetd.service \
         644:/usr/lib/udev/rules.d/60-pspnetd.rules 644:/usr/lib/sysusers.d/pspnetd.conf 644:/etc/pspnetd/pspnetd.toml \
         755:/etc/pspnetd 644:/usr/share/man/man1/pspnetd.1.gz 644:/usr/share/man/man1/pspnetd-run.1.gz \
         644:/usr/share/bash-completion/completions/pspnetd 644:/usr/share/zsh/vendor-completions/_pspnetd \
@@ -92,6 +96,12 @@ account_and_groups_are_there() {
     equal "account" "$(inside getent passwd pspnetd | cut -d: -f1,6,7)" "pspnetd:/var/lib/pspnetd:/usr/sbin/nologin"
     [ "$(inside id -u pspnetd)" -lt 1000 ]
     equal "groups" "$(inside id -Gn pspnetd | tr ' ' '\n' | sort | paste -sd' ')" "apex gpio plugdev pspnetd video"
+}
+
+udev_reads_the_rules() {
+    inside udevadm test --action=add /sys/class/mem/null >"$WORK/udev" 2>&1
+    grep -q 'Reading rules file: /usr/lib/udev/rules.d/60-pspnetd.rules' "$WORK/udev"
+    not grep '60-pspnetd.rules:' "$WORK/udev"
 }
 
 is_enabled() { [ -L "$GUEST/etc/systemd/system/multi-user.target.wants/pspnetd.service" ]; }
@@ -231,6 +241,7 @@ check "files have their places, owners and modes" files_are_in_their_places
 check "no file is open to others' writing, and no checkpoint came along" nothing_is_too_open_or_too_large
 check "models and library are byte for byte the tested ones" models_and_library_are_the_tested_ones
 check "account and groups are there" account_and_groups_are_there
+check "udev reads the rules without complaint" udev_reads_the_rules
 check "the service is enabled" is_enabled
 check "pspnetd --version is the package's" tells_its_version
 check "the program loads the library in /usr/lib/pspnetd" loads_the_librarys_own_copy
