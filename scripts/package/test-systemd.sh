@@ -3,7 +3,7 @@
 # There is no camera in it: the service waits for one, or takes the test picture.
 
 readonly CONFIGURATION=$GUEST/etc/pspnetd/pspnetd.toml
-leader=
+leader= # scripts/test-deb ends it
 
 # The container's first process, as numbered here.
 find_leader() {
