@@ -15,7 +15,9 @@ readonly ROOT \
 # shellcheck disable=SC2034
 readonly BUILD_PACKAGES=(gcc libc6-dev make cmake nasm pkg-config libssl-dev libclang-dev) \
     AARCH64_PACKAGES=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross libstdc++6-arm64-cross qemu-user-static) \
-    BOARD_PACKAGES=(qemu-system-arm python3 kmod)
+    BOARD_PACKAGES=(qemu-system-arm python3 kmod) \
+    DEB_PACKAGES=(binutils dpkg-dev python3) \
+    DEB_TEST_PACKAGES=(bsdextrautils groff-base lintian mandoc mmdebstrap systemd-container)
 
 # What cargo needs to know about the C side of an aarch64 build, as NAME=VALUE lines.
 aarch64_environment() {

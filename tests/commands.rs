@@ -217,6 +217,29 @@ fn the_man_page_covers_every_command() {
 }
 
 #[test]
+fn every_page_that_the_man_page_refers_to_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("new/man1");
+    let mut command = pspnetd(["man", "--output", pages.to_str().unwrap()]);
+    command.env("SOURCE_DATE_EPOCH", "86400");
+    finish(command).expect(0);
+    let main = std::fs::read_to_string(pages.join("pspnetd.1")).unwrap();
+    let named: Vec<_> = main.lines().filter_map(|line| line.strip_suffix("(1)")).collect();
+    assert_eq!(named.len(), 8, "{named:?}");
+    for name in named {
+        let name = name.replace("\\-", "-");
+        let page = std::fs::read_to_string(pages.join(format!("{name}.1"))).unwrap();
+        assert!(page.contains(&format!("\n.TH {name} 1 1970-01-02 ")), "{name}: {page}");
+    }
+    assert_eq!(std::fs::read_dir(&pages).unwrap().count(), 9);
+
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let refused = finish(pspnetd(["man", "--output", file.to_str().unwrap()])).expect(74);
+    assert!(refused.stderr.contains("file:"), "{}", refused.stderr);
+}
+
+#[test]
 fn the_help_of_every_command_mentions_its_flags() {
     let general = finish(pspnetd(["--help"])).expect(0).stdout;
     for (command, flags) in [

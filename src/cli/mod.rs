@@ -51,8 +51,8 @@ enum Command {
     Bench(bench::Args),
     /// Print a completion script for a shell
     Completions(generate::CompletionArgs),
-    /// Print the man page
-    Man,
+    /// Print the man page, or write one per command
+    Man(generate::ManArgs),
 }
 
 impl Cli {
@@ -69,7 +69,7 @@ impl Cli {
             Command::Eval(args) => eval::run(&args),
             Command::Bench(args) => bench::run(&args),
             Command::Completions(args) => generate::completions(&args),
-            Command::Man => generate::man(),
+            Command::Man(args) => generate::man(&args),
         }
     }
 }

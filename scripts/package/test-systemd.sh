@@ -1,0 +1,185 @@
+# shellcheck shell=bash
+# Part of scripts/test-deb: the package under a real systemd, in a container made of the Debian that test-chroot.sh leaves.
+# There is no camera in it: the service waits for one, or takes the test picture.
+
+readonly CONFIGURATION=$GUEST/etc/pspnetd/pspnetd.toml
+leader= # scripts/test-deb ends it
+
+# The container's first process, as numbered here.
+find_leader() {
+    leader=$(awk '$1 == "NSpid:" && NF == 3 && $3 == 1 { split(FILENAME, part, "/"); print part[3] }' /proc/[0-9]*/status \
+        2>/dev/null | head -n 1)
+    [ -n "$leader" ]
+}
+
+# within SECONDS COMMAND…: tries it until it succeeds.
+within() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ $SECONDS -lt $end ] || {
+            echo "in vain: $*"
+            return 1
+        }
+        sleep 0.2
+    done
+}
+
+booted() { nsenter -t "$leader" -m -u -i -n -p -- env -i "${CLEAN[@]}" timeout 60 "$@"; }
+
+apt_booted() { booted apt-get -y -q -o Dpkg::Use-Pty=0 "$@"; }
+
+boot() {
+    systemd-nspawn --quiet --directory "$GUEST" --boot --private-network --register=no --keep-unit --machine=pspnetd-test \
+        --console=read-only >"$WORK/boot.log" 2>&1 </dev/null &
+    within 30 find_leader
+}
+
+service_is() { [ "$(booted systemctl show -P ActiveState pspnetd)" = "$1" ]; }
+property() { booted systemctl show -P "$1" pspnetd; }
+has_restarted_from() {
+    local now
+    now=$(property MainPID)
+    [ "$now" != 0 ] && [ "$now" != "$1" ]
+}
+
+boot_does_not_wait_for_a_camera() {
+    within 60 booted systemctl --quiet is-active multi-user.target
+    service_is activating
+    within 20 grep_status 'camera'
+}
+
+grep_status() { property StatusText | tee "$WORK/status" | grep "$1" >/dev/null; }
+
+installation_does_not_wait_for_a_camera() {
+    apt_booted purge pspnetd
+    apt_booted install /root/pspnetd.deb
+    service_is activating
+    equal "enabled" "$(booted systemctl is-enabled pspnetd)" enabled
+    has_restarted_from 0
+}
+
+use_the_test_picture() {
+    sed -i 's/^#source = "auto"/source = "pattern:640x480"/' "$CONFIGURATION"
+    grep -q '^source = "pattern' "$CONFIGURATION"
+    booted systemctl restart pspnetd
+    service_is active
+    within 10 test -s "$GUEST/var/lib/pspnetd/masks.jsonl"
+    equal "results" "$(booted stat -c '%U:%G %a' /var/lib/pspnetd /var/lib/pspnetd/masks.jsonl)" \
+        "$(printf 'pspnetd:pspnetd 750\npspnetd:pspnetd 640')"
+}
+
+the_sandbox_is_on() {
+    local status
+    status=$(booted cat "/proc/$(property MainPID)/status")
+    grep -q '^NoNewPrivs:[[:space:]]*1' <<<"$status"
+    grep -q '^Seccomp:[[:space:]]*2' <<<"$status"
+    grep -q '^CapEff:[[:space:]]*0000000000000000' <<<"$status"
+    grep -q '^CapBnd:[[:space:]]*0000000000000000' <<<"$status"
+    local group
+    for group in video gpio plugdev apex; do
+        grep '^Groups:' <<<"$status" | grep -qw "$(booted getent group $group | cut -d: -f3)"
+    done
+}
+
+upgrade_restarts() {
+    local before
+    before=$(property MainPID)
+    cp "$(repack "$VERSION+test3")" "$GUEST/root/next.deb"
+    apt_booted install /root/next.deb
+    within 20 has_restarted_from "$before"
+    within 20 service_is active
+    grep -q '^source = "pattern' "$CONFIGURATION"
+}
+
+a_crash_is_restarted() {
+    local before
+    before=$(property MainPID)
+    booted sh -c "kill -ABRT $before"
+    within 20 has_restarted_from "$before"
+    within 20 service_is active
+}
+
+wrong_configuration_is_not_restarted() {
+    local good status=0
+    good=$(cat "$CONFIGURATION")
+    echo 'nonsense = 1' >>"$CONFIGURATION"
+    booted systemctl restart pspnetd || status=1
+    equal "start fails" $status 1
+    service_is failed
+    equal "exit status" "$(property ExecMainStatus)" 78
+    # Longer than the pause before a restart.
+    sleep 4
+    service_is failed
+    equal "restarts" "$(property NRestarts)" 0
+    # Neither an upgrade nor a removal stumbles over it.
+    apt_booted install --reinstall /root/next.deb
+    within 10 service_is failed
+    printf '%s\n' "$good" >"$CONFIGURATION"
+    booted systemctl restart pspnetd
+    service_is active
+}
+
+disabled_stays_disabled() {
+    local before
+    booted systemctl disable --quiet --now pspnetd
+    apt_booted install --reinstall /root/next.deb
+    sleep 1
+    service_is inactive
+    equal "enabled" "$(booted systemctl is-enabled pspnetd || true)" disabled
+    # Disabled and all the same running: it is the new program that must run.
+    booted systemctl start pspnetd
+    before=$(property MainPID)
+    apt_booted install --reinstall /root/next.deb
+    within 20 has_restarted_from "$before"
+    within 20 service_is active
+    booted systemctl enable --quiet pspnetd
+}
+
+policy_is_obeyed() {
+    local before
+    before=$(property MainPID)
+    printf '#!/bin/sh\nexit 101\n' >"$GUEST/usr/sbin/policy-rc.d"
+    chmod 755 "$GUEST/usr/sbin/policy-rc.d"
+    apt_booted install --reinstall /root/next.deb
+    rm "$GUEST/usr/sbin/policy-rc.d"
+    sleep 1
+    equal "process" "$(property MainPID)" "$before"
+}
+
+remove_stops() {
+    apt_booted remove pspnetd
+    not booted pgrep -x pspnetd
+    [ ! -e "$GUEST/run/pspnetd" ]
+    equal "unit" "$(property LoadState)" masked
+    [ -s "$GUEST/var/lib/pspnetd/masks.jsonl" ] && [ -s "$CONFIGURATION" ]
+}
+
+purge_forgets() {
+    apt_booted purge pspnetd
+    equal "unit" "$(property LoadState)" not-found
+    equal "failed units" "$(booted systemctl --failed --no-legend | grep -c pspnetd)" 0
+    [ ! -e "$GUEST/etc/pspnetd" ] && [ ! -e "$GUEST/var/lib/pspnetd" ]
+}
+
+if ! systemd-nspawn --version >/dev/null 2>&1 || ! [ -w /sys/fs/cgroup ]; then
+    echo "skipped: the checks under systemd (this machine can't run a container)"
+else
+    installs >/dev/null 2>&1 || true
+    umount_guest
+    check "a container with the package installed starts" boot
+    find_leader || true
+    if [ -n "$leader" ]; then
+        check "a boot without a camera gets through, and the service waits" boot_does_not_wait_for_a_camera
+        check "an installation without a camera does not wait, and the service does" installation_does_not_wait_for_a_camera
+        check "with a source of frames it is active and writes" use_the_test_picture
+        check "the sandbox is on and the groups are there" the_sandbox_is_on
+        check "an upgrade starts the new program" upgrade_restarts
+        check "a crash is followed by a restart" a_crash_is_restarted
+        check "a wrong configuration is not restarted, and an upgrade gets past it" wrong_configuration_is_not_restarted
+        check "what the administrator disabled stays disabled" disabled_stays_disabled
+        check "policy-rc.d is obeyed" policy_is_obeyed
+        check "remove stops the service" remove_stops
+        check "purge leaves no trace in systemd" purge_forgets
+    fi
+fi
