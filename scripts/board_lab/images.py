@@ -49,7 +49,7 @@ class Images:
         """The initramfs of `scenario`: the common part, its modules, its files, its script."""
         image = Initramfs()
         self._add_common(image)
-        names = [shlex.split(line)[0] for line in scenario.modules]
+        names = [shlex.split(line)[0] for line in scenario.modules] + list(scenario.carried)
         if scenario.machine == "raspi3b":
             # Without the watchdog's driver the Pi can't power off.
             names.append("bcm2835_wdt")

@@ -32,6 +32,8 @@ class Scenario:
     quick: bool = False
     # Kernel modules with their options, loaded in this order.
     modules: tuple[str, ...] = ()
+    # Modules that come along for the script to load.
+    carried: tuple[str, ...] = ()
     # Path in the guest -> path in the repository, file or folder.
     files: dict[str, str] = field(default_factory=dict)
     # Regular expressions that some line of the console must match, and that none may.
@@ -54,7 +56,7 @@ class Scenario:
 
 def _checked(script: Path, values: dict[str, object]) -> dict[str, object]:
     kinds = {
-        "about": str, "machine": str, "root": str, "limit": int, "quick": bool, "modules": list, "files": dict,
+        "about": str, "machine": str, "root": str, "limit": int, "quick": bool, "modules": list, "carried": list, "files": dict,
         "expect": list, "never": list, "package": bool,
     }
     for key, value in values.items():

@@ -14,6 +14,9 @@ use crate::clock::Instant;
 const HIGHEST_US: u64 = 3_600_000_000;
 const DIGITS: u8 = 3;
 
+/// While nothing comes at all, one line so often is enough: a service that waits for a camera must not fill the journal.
+const IDLE_EVERY: Duration = Duration::from_secs(3600);
+
 /// Histograms of every stage, for the running interval and since the start.
 #[derive(Debug)]
 pub struct Recorder {
@@ -23,6 +26,7 @@ pub struct Recorder {
     started: Instant,
     interval_started: Instant,
     interval_counts: Counts,
+    idle_said: Option<Instant>,
 }
 
 /// A histogram with bounds that this file's constants don't allow.
@@ -43,6 +47,7 @@ impl Recorder {
             started: now,
             interval_started: now,
             interval_counts: Counts::default(),
+            idle_said: None,
         })
     }
 
@@ -61,15 +66,24 @@ impl Recorder {
         Duration::from_micros(histogram.value_at_quantile(0.5))
     }
 
-    /// The interval's lines once it is over; the next interval begins. None before.
+    /// The interval's lines once it is over; the next interval begins. None before. An interval in which nothing was counted
+    /// has the line of counts alone, and those that follow it have none for an hour.
     pub fn interval_lines(&mut self, now: Instant, counts: &Counts) -> Option<Vec<String>> {
         let elapsed = now.since(self.interval_started);
         if self.every.is_zero() || elapsed < self.every {
             return None;
         }
         let added = counts.since(&self.interval_counts);
-        let mut lines = vec![frames_line(&added, elapsed)];
-        lines.extend(self.interval.lines());
+        let is_idle = added == Counts::default();
+        let is_repeated = is_idle && self.idle_said.is_some_and(|said| now.since(said) < IDLE_EVERY);
+        let mut lines = Vec::new();
+        if !is_repeated {
+            lines.push(frames_line(&added, elapsed));
+            self.idle_said = is_idle.then_some(now);
+        }
+        if !is_idle {
+            lines.extend(self.interval.lines());
+        }
         self.interval.clear();
         self.interval_started = now;
         self.interval_counts = *counts;
@@ -180,9 +194,36 @@ mod tests {
         let infer = lines.iter().find(|line| line.contains("stage=infer")).unwrap();
         assert!(infer.starts_with("latency stage=infer n=100 p50_ms=50.0"), "{infer}");
         assert!(infer.ends_with("max_ms=100.03"), "{infer}");
-        let later = recorder.interval_lines(now.after(Duration::from_secs(10)), &counts).unwrap();
-        assert!(later[0].starts_with("frames in=0 "), "{}", later[0]);
-        assert_eq!(later[4], "latency stage=infer n=0");
+    }
+
+    #[test]
+    fn a_stage_without_frames_has_no_figures() {
+        let start = Instant::from_nanos(0);
+        let mut recorder = Recorder::new(Duration::from_secs(10), start).unwrap();
+        let counts = Counts { frames_in: 1, ..Counts::default() };
+        let lines = recorder.interval_lines(start.after(Duration::from_secs(10)), &counts).unwrap();
+        assert_eq!(lines[4], "latency stage=infer n=0");
+    }
+
+    #[test]
+    fn while_nothing_comes_one_line_an_hour_is_enough() {
+        let mut now = Instant::from_nanos(0);
+        let mut recorder = Recorder::new(Duration::from_secs(10), now).unwrap();
+        let mut lines_after = |counts: &Counts, seconds| {
+            now = now.after(Duration::from_secs(seconds));
+            recorder.interval_lines(now, counts).unwrap()
+        };
+        let mut counts = Counts::default();
+        let first = lines_after(&counts, 10);
+        assert_eq!(first.len(), 1, "{first:?}");
+        assert!(first[0].starts_with("frames in=0 "), "{first:?}");
+        assert!(lines_after(&counts, 10).is_empty());
+        assert_eq!(lines_after(&counts, 3590).len(), 1);
+        assert!(lines_after(&counts, 10).is_empty());
+        // Whatever comes ends the silence, and its end is said again.
+        counts.corrupt = 1;
+        assert!(lines_after(&counts, 10).len() > 1);
+        assert_eq!(lines_after(&counts, 10).len(), 1);
     }
 
     #[test]
