@@ -35,7 +35,7 @@ class Lab:
         verdict = Verdict(scenario)
         initrd = self._images.initrd(scenario)
         board = Board(machine=scenario.machine, kernel=self._kernel, initrd=initrd, disk=disk)
-        with (initrd.parent / "console").open("w") as console:
+        with (initrd.parent / "console").open("w", buffering=1) as console:
 
             def line_came(at: float, line: str) -> None:
                 console.write(f"{at:8.2f} {line}\n")

@@ -19,8 +19,10 @@ GUEST = Path(__file__).parent / "guest"
 _BUSYBOX_PACKAGES = ["busybox-static", "libc6", "libgcc-s1", "libstdc++6", "v4l-utils"]
 # On the disk: what every Debian has, the service manager, and the same tool.
 _DEBIAN_PACKAGES = [
-    "?essential", "e2fsprogs", "systemd-sysv", "udev", "dbus", "kmod", "procps", "busybox-static", "libgcc-s1", "libstdc++6", "v4l-utils",
-    "adduser", "strace",
+    # Without apt, and without perl, which usrmerge would bring: thousands of files for an emulated processor to unpack.
+    "?essential?not(?name(^apt$))", "usr-is-merged",
+    "busybox-static", "dbus", "e2fsprogs", "kmod", "libgcc-s1", "libstdc++6", "procps", "strace", "systemd-sysv", "udev",
+    "v4l-utils",
 ]
 _BUILT = "target/aarch64-debian/aarch64-unknown-linux-gnu/release"
 # In every guest, unless it gets them from the package.
