@@ -22,7 +22,7 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 
@@ -90,7 +90,7 @@ fn main() -> ExitCode {
     match camera.run(&receiver) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            println!("usb_camera: {error}");
+            say(&error.to_string());
             ExitCode::FAILURE
         }
     }
@@ -132,9 +132,9 @@ impl Camera {
             (_, Some(mode)) => {
                 self.mode = mode;
                 self.lasts = words.next().and_then(|count| count.parse().ok());
-                println!("frames: {}", line.trim());
+                say(&format!("frames: {}", line.trim()));
             }
-            _ => println!("unknown command: {line}"),
+            _ => say(&format!("unknown command: {line}")),
         }
         Ok(())
     }
@@ -153,6 +153,7 @@ impl Camera {
             }
             thread::sleep(Duration::from_millis(10));
         }
+        say("plugged in");
         self.plugs += 1;
         let (plug, mut from, events) = (self.plugs, host.try_clone()?, self.events.clone());
         thread::spawn(move || loop {
@@ -163,7 +164,6 @@ impl Camera {
             }
         });
         self.plugged = Some(Plugged { host, control: Control::new(&self.serial), stream: Stream::default() });
-        println!("plugged in");
         Ok(())
     }
 
@@ -171,14 +171,14 @@ impl Camera {
         if let Some(plugged) = self.plugged.take() {
             // The reading thread has a copy of the descriptor: only this ends the connection.
             let _ = plugged.host.shutdown(Shutdown::Both);
-            println!("unplugged");
+            say("unplugged");
         }
     }
 
     /// The host ended the connection, or broke the protocol.
     fn gone(&mut self, error: &io::Error) {
         if self.plugged.is_some() {
-            println!("the host has gone: {error}");
+            say(&format!("the host has gone: {error}"));
             self.unplug();
         }
     }
@@ -192,10 +192,10 @@ impl Camera {
                     Answer::Stall => (wire::STALLED, Vec::new()),
                 };
                 wire::answer(host, transfer.number, status, transfer.data.len(), &answer)?;
-                if stream.choose(control.streaming(), Instant::now()) {
+                if stream.choose(control.streaming(), Instant::now())? {
                     match control.streaming() {
-                        Some(choice) => println!("streams {choice}"),
-                        None => println!("streams no more"),
+                        Some(choice) => say(&format!("streams {choice}")),
+                        None => say("streams no more"),
                     }
                 }
                 Ok(())
@@ -219,4 +219,10 @@ impl Camera {
         }
         plugged.stream.send(&mut plugged.host)
     }
+}
+
+/// Prints a line with the time of day in seconds since 1970, to be compared with other programs' time stamps.
+fn say(what: &str) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    println!("{:.3} {what}", now.as_secs_f64());
 }

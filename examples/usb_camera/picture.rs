@@ -1,5 +1,7 @@
 //! What the camera sees, and what it makes of it where it is told to misbehave.
 
+use std::io;
+
 use turbojpeg::{Image, PixelFormat, Subsamp};
 
 use super::descriptors::Format;
@@ -50,19 +52,19 @@ impl Mode {
     }
 }
 
-/// The frame's bytes; nothing where libjpeg-turbo can't make them.
-pub(crate) fn frame(format: Format, (width, height): (u16, u16)) -> Option<Vec<u8>> {
+/// The frame's bytes. Fails where libjpeg-turbo does.
+pub(crate) fn frame(format: Format, (width, height): (u16, u16)) -> io::Result<Vec<u8>> {
     let (width, height) = (usize::from(width), usize::from(height));
     match format {
         Format::Mjpeg => {
             let row: Vec<u8> = (0..width).flat_map(|x| colour(x, width)).collect();
             let pixels = row.repeat(height);
             let image = Image { pixels: &pixels[..], width, pitch: width * 3, height, format: PixelFormat::RGB };
-            Some(turbojpeg::compress(image, QUALITY, Subsamp::Sub2x1).ok()?.to_vec())
+            Ok(turbojpeg::compress(image, QUALITY, Subsamp::Sub2x1).map_err(io::Error::other)?.to_vec())
         }
         Format::Yuyv => {
             let row: Vec<u8> = (0..width / 2).flat_map(|pair| yuyv(colour(pair * 2, width))).collect();
-            Some(row.repeat(height))
+            Ok(row.repeat(height))
         }
     }
 }

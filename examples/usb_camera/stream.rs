@@ -33,16 +33,19 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Streams as `choice` says, or not at all. Tells whether that is news.
-    pub(crate) fn choose(&mut self, choice: Option<Choice>, now: Instant) -> bool {
+    /// Streams as `choice` says, or not at all. Tells whether that is news; fails where there is no such picture.
+    pub(crate) fn choose(&mut self, choice: Option<Choice>, now: Instant) -> io::Result<bool> {
         if choice == self.choice {
-            return false;
+            return Ok(false);
         }
         self.choice = choice;
         self.packets.clear();
         self.due = choice.is_some().then_some(now);
-        self.picture = choice.and_then(|choice| frame(choice.format, choice.size)).unwrap_or_default();
-        true
+        self.picture = match choice {
+            Some(choice) => frame(choice.format, choice.size)?,
+            None => Vec::new(),
+        };
+        Ok(true)
     }
 
     /// When [`Stream::begin`] has something to do.

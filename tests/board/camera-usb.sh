@@ -12,6 +12,8 @@
 # The gadget drivers would not do: usb_f_uvc sends isochronous packets only, and dummy_hcd fails each of them.
 . /lab/lib.sh
 
+# The emulated board has more cores than its host has free: threads that wait for each other would spin.
+readonly MODEL="--model /models/colours/model.tflite --set model.threads=1"
 readonly ID=/dev/v4l/by-id/usb-pspnetd_Board_lab_camera
 mkdir -p /dev/v4l/by-id
 mkfifo /tmp/usb /tmp/usb-2
@@ -31,25 +33,48 @@ node() {
 }
 no_node() { ! node "$1"; }
 
-# plug_in [SERIAL FIFO]: and makes the link that udev would make. Sets NODE, and BACK, when the node was there.
+# plug_in SERIAL FIFO: and makes the link that udev would make. Sets NODE.
 plug_in() {
-    echo plug >"${2:-/tmp/usb}"
-    wait_for 20 node "${1:-0001}" || fail "the kernel makes a node for camera ${1:-0001}"
-    BACK=$(now)
-    NODE=$(node "${1:-0001}")
-    ln -sfn "../../${NODE#/dev/}" "${ID}_${1:-0001}-video-index0"
+    echo plug >"$2"
+    sleep 0.3
+    wait_for 20 node "$1" || fail "the kernel makes a node for camera $1"
+    NODE=$(node "$1")
+    ln -sfn "../../${NODE#/dev/}" "${ID}_$1-video-index0"
 }
 
-# unplug [SERIAL FIFO]
+plug() { plug_in 0001 /tmp/usb; }
+
 unplug() {
-    echo unplug >"${2:-/tmp/usb}"
-    wait_for 20 no_node "${1:-0001}" || fail "the kernel removes the node of camera ${1:-0001}"
-    rm -f "${ID}_${1:-0001}-video-index0"
+    echo unplug >/tmp/usb
+    wait_for 20 no_node 0001 || fail "the kernel removes the camera's node"
+    rm -f "${ID}_0001-video-index0"
 }
+
+# since_plugged: seconds from the camera's return to the first result of a picture that was taken after it, both by the clock
+# of who wrote it: this shell may take half a second to look. Fails while there is none. $BEFORE lines are older for sure.
+since_plugged() {
+    _plugged=$(sed -n 's/ plugged in$//p' /tmp/camera.log | tail -n 1)
+    tail -n "+$((BEFORE + 1))" $MASKS |
+        sed -n 's/.*"time":"[^T]*T\(..\):\(..\):\([0-9.]*\)Z.*"end_to_end":\([0-9.]*\).*/\1 \2 \3 \4/p' |
+        awk -v plugged="$_plugged" '
+            { taken = ($1 * 60 + $2) * 60 + $3 - plugged % 86400 }
+            taken > 0 { printf "%.2f\n", taken + $4 / 1000; found = 1; exit }
+            END { exit !found }'
+}
+
+# unplug_and_plug: while the daemon runs.
+unplug_and_plug() {
+    unplug
+    BEFORE=$(lines $MASKS)
+    plug
+}
+# Looking is not cheap on an emulated board, and would slow down what it looks for.
+back() { sleep 1 && wait_for 20 since_plugged; }
 
 # right_area CLASS SHARE: in the newest mask, within a hundredth.
 right_area() {
-    _found=$(tail -n 1 $MASKS | sed "s/.*\"$1\":\([0-9.]*\).*/\1/")
+    # The last line may be in the making.
+    _found=$(tail -n 2 $MASKS | head -n 1 | sed "s/.*\"$1\":\([0-9.]*\).*/\1/")
     echo "$1: $_found, expected $2"
     awk "BEGIN { off = $_found - $2; exit !(off < 0.01 && off > -0.01) }"
 }
@@ -90,12 +115,12 @@ spoil() {
     check "after frames that are $1 others come" new_masks 20
 }
 
-plug_in
+plug
 check "the kernel takes the camera for /dev/video0" equal "$NODE" /dev/video0
 pspnetd devices >/tmp/devices
 check "the camera is listed by its stable name" has usb-pspnetd_Board_lab_camera_0001-video-index0 /tmp/devices
 
-start --model /models/colours/model.tflite --camera auto
+start $MODEL --camera auto
 check "YUYV: frames come" masks
 check "auto takes YUYV at 640x480" has "YUYV 640x480 at 30 fps" $LOG
 rate yuyv-640x480 1
@@ -107,16 +132,17 @@ check "YUYV: half pictures count as skipped" at_least "$SKIPPED" 5
 right_picture "YUYV after half pictures"
 stop "the daemon with YUYV"
 
-start --model /models/colours/model.tflite --camera auto --set camera.size=1280x720
+start $MODEL --camera auto --set camera.size=1280x720
 check "MJPEG at 1280x720: frames come" masks
 check "auto takes MJPG at 1280x720" has "MJPG 1280x720 at 30 fps" $LOG
 rate mjpeg-1280x720 2
 right_picture "MJPEG 1280x720"
 stop "the daemon with MJPEG at 1280x720"
 
-start --model /models/colours/model.tflite --camera v4l2:/dev/video0 --set camera.format=MJPG --set camera.silent_after=2s
+start $MODEL --camera v4l2:/dev/video0 --set camera.format=MJPG --set camera.rate=15 \
+    --set camera.silent_after=2s
 check "MJPEG at 640x480: frames come" masks
-check "MJPG is what was asked for" has "MJPG 640x480 at 30 fps" $LOG
+check "MJPG and 15 fps are what was asked for" has "MJPG 640x480 at 15 fps" $LOG
 rate mjpeg-640x480 3
 right_picture "MJPEG 640x480"
 check "no frame is corrupt" equal "$(total corrupt)" 0
@@ -145,10 +171,11 @@ echo silent >/tmp/usb
 wait_for 30 waits_more 1
 check "a silent camera is opened again and again" at_least "$(waits)" 2
 check "the reason is logged" has "camera: waiting: .* silent: no frame for 2" $LOG
-before=$(lines $MASKS) back=$(now)
+before=$(lines $MASKS)
+again=$(now)
 echo good >/tmp/usb
 check "frames come when it sends again" masks 20 "$before"
-measured usb-after-silence "$(seconds $(($(now) - back))) s"
+measured usb-after-silence "$(seconds $(($(now) - again))) s"
 
 files=$(descriptors)
 maps=$(mappings)
@@ -159,24 +186,23 @@ check "unplugging is noticed" wait_for 10 waits_more "$waits"
 measured usb-unplug-noticed "$(seconds $(($(now) - gone))) s"
 check "the reason is logged" has "camera: waiting: .*(the camera was unplugged)" $LOG
 check "while it is away the reason is logged" wait_for 10 has "camera: waiting: .*no such device: plug the camera in" $LOG
-before=$(lines $MASKS)
-plug_in
-check "frames come when it is back" masks 20 "$before"
+BEFORE=$(lines $MASKS)
+plug
+check "frames come when it is back" back
 
 : >/tmp/reopen
 for round in $(seq 20); do
-    unplug
-    before=$(lines $MASKS)
-    plug_in
-    masks 20 "$before" || fail "frames come in round $round"
-    echo $(($(now) - BACK)) >>/tmp/reopen
+    unplug_and_plug
+    back || fail "frames come in round $round"
+    since_plugged >>/tmp/reopen
 done
 sort -n /tmp/reopen >/tmp/sorted
-median=$(seconds "$(sed -n 10p /tmp/sorted)")
-slowest=$(seconds "$(sed -n 20p /tmp/sorted)")
+cat /tmp/sorted
+median=$(sed -n 10p /tmp/sorted)
+slowest=$(sed -n 20p /tmp/sorted)
 measured usb-reopen-median "$median s"
 measured usb-reopen-slowest "$slowest s"
-# Two seconds are promised. The slowest has more, because a loaded host stops the emulator for whole seconds.
+# Two seconds are promised. The slowest has more: the emulator of a busy host is slower by the factor of the moment.
 check "masks are back within 2 s of the camera's return" at_most "$median" 2
 check "and even the slowest time is no longer than 6 s" at_most "$slowest" 6
 check "20 rounds leak no descriptor" equal "$(descriptors)" "$files"
@@ -184,14 +210,12 @@ check "20 rounds leak no mapping" equal "$(mappings)" "$maps"
 right_picture "MJPEG after 20 rounds"
 
 # A program that holds the node open keeps its number from the camera's return.
-sleep 600 <"$NODE" &
+tail -f /dev/null 3<"$NODE" &
 holder=$!
-unplug
-before=$(lines $MASKS)
-plug_in
+unplug_and_plug
 check "the camera comes back under another number" equal "$NODE" /dev/video1
-check "frames come under another number" masks 20 "$before"
-measured usb-reopen-other-number "$(seconds $(($(now) - BACK))) s"
+check "frames come under another number" back
+measured usb-reopen-other-number "$(since_plugged) s"
 check "it is found by its stable name" has "camera: .*by-id/usb-pspnetd_Board_lab_camera_0001-video-index0 .* is stable" $LOG
 kill $holder
 
@@ -201,11 +225,10 @@ ln -sfn ../../video0 "${ID}_0002-video-index0"
 plug_in 0002 /tmp/usb-2
 check "another camera gets the number" equal "$NODE" /dev/video0
 check "the log says that it is another" wait_for 10 has "camera: waiting: .*is gone, and this is another device now" $LOG
-before=$(lines $MASKS)
+BEFORE=$(lines $MASKS)
 sleep 3
-check "no frame is taken from it" equal "$(lines $MASKS)" "$before"
-plug_in
-check "the right camera is taken when it is back" masks 20 "$before"
-measured usb-reopen-beside-another "$(seconds $(($(now) - BACK))) s"
+check "no frame is taken from it" equal "$(lines $MASKS)" "$BEFORE"
+plug
+check "the right camera is taken when it is back" back
+measured usb-reopen-beside-another "$(since_plugged) s"
 stop "the daemon with MJPEG"
-cat /tmp/camera.log | tail -n 3
