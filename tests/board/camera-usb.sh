@@ -209,15 +209,14 @@ check "20 rounds leak no descriptor" equal "$(descriptors)" "$files"
 check "20 rounds leak no mapping" equal "$(mappings)" "$maps"
 right_picture "MJPEG after 20 rounds"
 
-# A program that holds the node open keeps its number from the camera's return.
-tail -f /dev/null 3<"$NODE" &
-holder=$!
+# Who holds the node open keeps its number from the camera's return.
+exec 3<"$NODE"
 unplug_and_plug
 check "the camera comes back under another number" equal "$NODE" /dev/video1
 check "frames come under another number" back
 measured usb-reopen-other-number "$(since_plugged) s"
 check "it is found by its stable name" has "camera: .*by-id/usb-pspnetd_Board_lab_camera_0001-video-index0 .* is stable" $LOG
-kill $holder
+exec 3<&-
 
 # Another camera gets the number. Its link is made beforehand: without any link the number is all there is.
 unplug
