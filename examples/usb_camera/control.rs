@@ -1,5 +1,5 @@
-//! Answers the host's control requests: descriptors, the alternate setting that starts and stops the stream, and the negotiation
-//! of format, size and rate. "USB Device Class Definition for Video Devices" 1.1, chapter 4.
+//! Answers the host's control requests: descriptors, the alternate setting that starts and stops the stream, and the
+//! negotiation of format, size and rate. "USB Device Class Definition for Video Devices" 1.1, chapter 4.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! A USB camera without hardware: a UVC device that speaks USB/IP with the kernel's virtual host controller, module `vhci_hcd`.
+//! A USB camera without hardware: a UVC device that speaks USB/IP with the kernel's virtual host controller, `vhci_hcd`.
 //! The kernel's own uvcvideo drives it like any other camera, it can be unplugged, and it misbehaves when told to.
 //!
 //! For the board lab (docs/board-lab.md). Needs root and `modprobe vhci_hcd`. The kernel's gadget drivers would not do:

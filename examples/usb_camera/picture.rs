@@ -6,8 +6,8 @@ use turbojpeg::{Image, PixelFormat, Subsamp};
 
 use super::descriptors::Format;
 
-/// Stripes from the left: how many sixths of the width, and the colour. The shares differ, so that classes that were mixed up
-/// are seen, and so are swapped chroma planes, which would exchange red and blue.
+/// Stripes from the left: how many sixths of the width, and the colour. The shares differ, so that classes that were mixed
+/// up are seen, and so are swapped chroma planes, which would exchange red and blue.
 const STRIPES: [(usize, [u8; 3]); 3] = [(3, [255, 0, 0]), (2, [0, 255, 0]), (1, [0, 0, 255])];
 
 const HUFFMAN_TABLES: u8 = 0xc4;

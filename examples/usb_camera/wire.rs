@@ -1,5 +1,5 @@
-//! The USB/IP protocol between the kernel's virtual host controller and a device: requests read, answers written. All numbers
-//! are big-endian. Documentation/usb/usbip_protocol.rst.
+//! The USB/IP protocol between the kernel's virtual host controller and a device: requests read, answers written. All
+//! numbers are big-endian. Documentation/usb/usbip_protocol.rst.
 
 use std::io::{self, Read, Write};
 
@@ -72,8 +72,8 @@ pub(crate) fn read(host: &mut impl Read) -> io::Result<Request> {
     }
 }
 
-/// Answers a control transfer: with `data` for the host, or with nothing but `status`. `taken` is how much of the host's data
-/// was used.
+/// Answers a control transfer: with `data` for the host, or with nothing but `status`. `taken` is how much of the host's
+/// data was used.
 pub(crate) fn answer(host: &mut impl Write, number: u32, status: i32, taken: usize, data: &[u8]) -> io::Result<()> {
     let length = taken.max(data.len()) as u32;
     let mut out = header(RET_SUBMIT, number, &[status as u32, length, 0, 0, 0]);

@@ -140,7 +140,7 @@ right_picture "MJPEG 1280x720"
 stop "the daemon with MJPEG at 1280x720"
 
 start $MODEL --camera v4l2:/dev/video0 --set camera.format=MJPG --set camera.rate=15 \
-    --set camera.silent_after=2s
+    --set camera.silent_after=4s
 check "MJPEG at 640x480: frames come" masks
 check "MJPG and 15 fps are what was asked for" has "MJPG 640x480 at 15 fps" $LOG
 rate mjpeg-640x480 3
@@ -159,18 +159,18 @@ check "the reason is logged" has "camera: frame skipped: Premature end of JPEG f
 spoil noise 20
 check "frames that are no JPEG count as corrupt" at_least "$CORRUPT" 3
 check "the reason is logged" has "camera: frame skipped: a frame of .* bytes that is no JPEG" $LOG
-# uvcvideo keeps these to itself too.
-spoil faulty 20
-check "frames marked as faulty count as skipped" at_least "$SKIPPED" 10
-spoil empty 20
-check "frames without a byte count as skipped" at_least "$SKIPPED" 10
+# uvcvideo keeps these to itself too. Few, or the camera would seem silent.
+spoil faulty 10
+check "frames marked as faulty count as skipped" at_least "$SKIPPED" 5
+spoil empty 10
+check "frames without a byte count as skipped" at_least "$SKIPPED" 5
 check "the camera is still the one that was opened" has_not "camera: waiting" $LOG
 right_picture "MJPEG after all that"
 
 echo silent >/tmp/usb
 wait_for 30 waits_more 1
 check "a silent camera is opened again and again" at_least "$(waits)" 2
-check "the reason is logged" has "camera: waiting: .* silent: no frame for 2" $LOG
+check "the reason is logged" has "camera: waiting: .* silent: no frame for 4" $LOG
 before=$(lines $MASKS)
 again=$(now)
 echo good >/tmp/usb
