@@ -85,7 +85,7 @@ class Images:
         if source.is_dir():
             image.tree(target, source)
         elif source.is_file():
-            image.file(target, source)
+            image.file(target, self._stripped(source) if source.is_relative_to(self._root / _BUILT) else source)
         else:
             raise LabError(f"{scenario.script}: {source} is not there (scripts/board-lab builds the program and the package)")
 
