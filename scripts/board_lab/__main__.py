@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import sys
 import time
 from pathlib import Path
@@ -24,7 +25,14 @@ class Lab:
 
     def __init__(self, root: Path, quiet: bool) -> None:
         self._folder = root / ".board"
+        self._folder.mkdir(exist_ok=True)
         self._quiet = quiet
+        # Held until the program ends: two runs would take each other's files away.
+        self._lock = (self._folder / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LabError(f"another run is under way in {self._folder}: wait for its end") from None
         packages = Packages(self._folder / "apt")
         self._kernel = Kernel(packages, self._folder)
         self._images = Images(self._folder, root, packages, self._kernel)

@@ -8,6 +8,7 @@
 #: "/models/colours" = "tests/models/colours"
 #: "/usr/bin/usb_camera" = "target/aarch64-debian/aarch64-unknown-linux-gnu/release/examples/usb_camera"
 # The camera is that of camera-usb.sh. Here udev makes its links.
+# shellcheck source=scripts/board_lab/guest/lib.sh
 . /lab/lib.sh
 
 readonly LINK=/dev/v4l/by-id/usb-pspnetd_Board_lab_camera_0001-video-index0
@@ -52,4 +53,4 @@ for round in $(seq 6); do
 done
 right() { tail -n 2 $MASKS | head -n 1 | grep -E '"red":0\.(49|5)[0-9]*,"green":0\.33[0-9]*,"blue":0\.1[67]'; }
 check "the stripes are where the camera drew them" right
-stop
+stop "the daemon"

@@ -1,4 +1,5 @@
 # shellcheck shell=dash
+# shellcheck disable=SC2086
 #: about = "a USB camera: MJPEG and YUYV, unplugged and plugged in, misbehaving"
 #: machine = "raspi3b"
 #: limit = 600
@@ -10,6 +11,7 @@
 # The camera is examples/usb_camera at the kernel's virtual USB host controller: uvcvideo, the USB core and V4L2 are those that
 # drive a real one. Its data crosses the emulated machine several times, so that YUYV comes slower than from a real port.
 # The gadget drivers would not do: usb_f_uvc sends isochronous packets only, and dummy_hcd fails each of them.
+# shellcheck source=scripts/board_lab/guest/lib.sh
 . /lab/lib.sh
 
 # The emulated board has more cores than its host has free: threads that wait for each other would spin.

@@ -128,6 +128,10 @@ pub fn open(options: &V4l2Options, clock: Arc<dyn Clock>) -> Result<Box<dyn Came
                 format!("the camera is away: {} is gone, and this is another device now", link.display()),
                 "plug the camera in again; to take the other device, restart pspnetd",
             )),
+            Place::Unnamed => {
+                let reason = "a device has just come, and udev has not named it yet";
+                Err(CameraError::retry(path.display().to_string(), reason, ""))
+            }
         },
     }
 }

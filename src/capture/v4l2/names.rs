@@ -8,10 +8,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 const LINKS: &str = "/dev/v4l";
 /// By the camera's own serial number first, then by the port it is plugged into.
 const KINDS: [&str; 2] = ["by-id", "by-path"];
+
+/// How long udev may take to link a new node.
+const UDEV_TAKES: Duration = Duration::from_secs(1);
 
 static REMEMBERED: Mutex<BTreeMap<PathBuf, PathBuf>> = Mutex::new(BTreeMap::new());
 
@@ -49,21 +53,31 @@ pub(super) enum Place {
     Here(PathBuf),
     /// Nowhere: `path` is another device by now, and the one that was meant, by this link, is away.
     Away(PathBuf),
+    /// Nowhere yet: a device has just come as `path`, and udev has not said which one it is.
+    Unnamed,
 }
 
 /// Finds the device that `path` meant when it was first opened.
 pub(super) fn locate(path: &Path) -> Place {
     let remembered = REMEMBERED.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
-    place(Path::new(LINKS), path, remembered)
+    place(Path::new(LINKS), path, remembered, SystemTime::now())
 }
 
-fn place(root: &Path, path: &Path, remembered: Option<PathBuf>) -> Place {
+fn place(root: &Path, path: &Path, remembered: Option<PathBuf>, now: SystemTime) -> Place {
     match remembered {
         Some(link) if link.exists() => Place::Here(link),
-        // No link at all: udev is not done with it yet, or is not there. The number is all there is.
         Some(link) if path.exists() && !links_to(root, path).is_empty() => Place::Away(link),
+        Some(_) if is_new(path, now) => Place::Unnamed,
+        // No link at all, and udev had its time: the number is all there is.
         _ => Place::Here(path.to_owned()),
     }
+}
+
+/// Whether the node is younger than what udev may take to make its links.
+fn is_new(path: &Path, now: SystemTime) -> bool {
+    let changed = path.metadata().and_then(|node| node.modified());
+    // A clock that was set meanwhile makes it old: then the number decides, as without udev.
+    changed.is_ok_and(|changed| now.duration_since(changed).is_ok_and(|age| age < UDEV_TAKES))
 }
 
 /// Remembers that `path` means the device with the link `name`.
@@ -121,9 +135,10 @@ mod tests {
         fs::remove_file(&link).unwrap();
         fs::remove_file(&path).unwrap();
         // Away, and nothing in its place: the path itself tells that.
-        assert_eq!(place(&links, &path, Some(link.clone())), Place::Here(path.clone()));
+        let now = SystemTime::now();
+        assert_eq!(place(&links, &path, Some(link.clone()), now), Place::Here(path.clone()));
         symlink("../../video2", &link).unwrap();
-        assert_eq!(place(&links, &path, Some(link.clone())), Place::Here(link));
+        assert_eq!(place(&links, &path, Some(link.clone()), now), Place::Here(link));
     }
 
     #[test]
@@ -131,10 +146,14 @@ mod tests {
         let (dir, links) = dev();
         let path = dir.path().join("video1");
         let link = links.join("by-id/usb-Maker_Gone-video-index0");
-        assert_eq!(place(&links, &path, Some(link.clone())), Place::Away(link.clone()));
-        // Without links nothing tells cameras apart, so the number decides.
+        let now = SystemTime::now();
+        assert_eq!(place(&links, &path, Some(link.clone()), now), Place::Away(link.clone()));
+        // A node without a link may still get one, and be another camera.
         let path = dir.path().join("video2");
-        assert_eq!(place(&links, &path, Some(link)), Place::Here(path));
+        assert_eq!(place(&links, &path, Some(link.clone()), now), Place::Unnamed);
+        // Without links nothing tells cameras apart, so the number decides.
+        let later = now + Duration::from_secs(2);
+        assert_eq!(place(&links, &path, Some(link), later), Place::Here(path));
     }
 
     #[test]
