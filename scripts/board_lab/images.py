@@ -87,7 +87,7 @@ class Images:
         elif source.is_file():
             image.file(target, self._stripped(source) if source.is_relative_to(self._root / _BUILT) else source)
         else:
-            raise LabError(f"{scenario.script}: {source} is not there (scripts/board-lab builds the program and the package)")
+            raise LabError(f"{scenario.script}: {source} is not there (programs are built unless --no-build is given)")
 
     def _package(self) -> Path:
         """The newest arm64 package, uncompressed for the emulated processor."""

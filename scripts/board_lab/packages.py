@@ -16,8 +16,8 @@ from pathlib import Path
 
 from .errors import LabError
 
-# The boards run this release, whatever the machine runs. The backports have the kernel of Raspberry Pi OS's age; it is also the
-# first whose vivid offers 30 frames per second at 640x480.
+# The boards run this release, whatever the machine runs. The backports have the kernel of Raspberry Pi OS's age; it is also
+# the first whose vivid offers 30 frames per second at 640x480.
 RELEASE = "bookworm"
 _BACKPORTS = f"{RELEASE}-backports"
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"

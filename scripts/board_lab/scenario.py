@@ -56,8 +56,8 @@ class Scenario:
 
 def _checked(script: Path, values: dict[str, object]) -> dict[str, object]:
     kinds = {
-        "about": str, "machine": str, "root": str, "limit": int, "quick": bool, "modules": list, "carried": list, "files": dict,
-        "expect": list, "never": list, "package": bool,
+        "about": str, "machine": str, "root": str, "limit": int, "quick": bool,
+        "modules": list, "carried": list, "files": dict, "expect": list, "never": list, "package": bool,
     }
     for key, value in values.items():
         if key not in kinds:

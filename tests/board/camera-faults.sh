@@ -11,7 +11,9 @@
 inject() { v4l2-ctl -d /dev/video0 --set-ctrl "$1"; }
 
 # stamps: the times of lines on standard input, in seconds of the day.
-stamps() { sed -n 's/.*T\([0-9][0-9]\):\([0-9][0-9]\):\([0-9.]*\)Z.*/\1 \2 \3/p' | awk '{ print $1 * 3600 + $2 * 60 + $3 }'; }
+stamps() {
+    sed -n 's/.*T\([0-9][0-9]\):\([0-9][0-9]\):\([0-9.]*\)Z.*/\1 \2 \3/p' | awk '{ print $1 * 3600 + $2 * 60 + $3 }'
+}
 
 # recovers FAULT NAME: from the last failure that the log tells to the next mask it takes less than 2 s.
 recovers() {

@@ -20,8 +20,8 @@ rate_is_right() {
     awk '/^frames/ { print; exit !($3 >= 28.5 && $3 <= 31.5 && $6 + 0 <= 4 && $8 + 0 == 0) }' /tmp/probe
 }
 
-# rate ARGUMENT…: right in one of three tries. The emulator shares its processors: other work makes vivid late, and that is no
-# fault of the program.
+# rate ARGUMENT…: right in one of three tries. The emulator shares its processors: other work makes vivid late, and that is
+# no fault of the program.
 rate() {
     for _ in 1 2 3; do
         probe --frames 75 "$@"
@@ -34,7 +34,8 @@ rate() {
 colours_are() {
     sed -n 's/^colours//p' /tmp/probe | sed "s/[],[]//g" | awk -v expected="$1" '
         { print; seen = NF; split(expected, want, " ")
-          for (i = 1; i <= 24; i++) if ($i < want[i] - 4 || $i > want[i] + 4) { print "value", i, "should be", want[i]; bad = 1 } }
+          for (i = 1; i <= 24; i++)
+              if ($i < want[i] - 4 || $i > want[i] + 4) { print "value", i, "should be", want[i]; bad = 1 } }
         END { exit bad || seen != 24 }'
 }
 

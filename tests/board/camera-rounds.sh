@@ -36,7 +36,8 @@ done
 check "50 rounds" equal $round 51
 check "each was over within 2 s" at_most "$(seconds $slowest)" 2
 measured slowest-of-50-reopens "$(seconds $slowest) s from disconnect to the next mask"
-echo "descriptors $descriptors_before -> $(descriptors), mappings $mappings_before -> $(mappings), resident $resident_before -> $(resident_kb) kB"
+echo "descriptors $descriptors_before -> $(descriptors), mappings $mappings_before -> $(mappings)," \
+    "resident $resident_before -> $(resident_kb) kB"
 check "no descriptor is left behind" equal "$(descriptors)" "$descriptors_before"
 check "no mapping is left behind" at_most "$(mappings)" $((mappings_before + 2))
 check "no memory is left behind" at_most "$(resident_kb)" $((resident_before + 1024))

@@ -57,7 +57,8 @@ echo outside >/tmp/outside
 install -m 4755 /usr/bin/id /usr/local/bin/id-as-root
 # The unit itself, with another program in it.
 unit=$(systemctl show --property=FragmentPath --value pspnetd.service)
-sed 's,^Type=.*,Type=oneshot,; s,^ExecStart=.*,ExecStart=/bin/sh /usr/local/bin/attempts,; /^Watchdog/d; /^Restart/d; /^NotifyAccess/d
+sed 's,^Type=.*,Type=oneshot,; s,^ExecStart=.*,ExecStart=/bin/sh /usr/local/bin/attempts,
+    /^Watchdog/d; /^Restart/d; /^NotifyAccess/d
     s,^SystemCallErrorNumber=.*,&\nStandardOutput=file:/run/attempts.out,' "$unit" >/etc/systemd/system/attempts.service
 systemctl daemon-reload
 check "the attempts run in the sandbox" systemctl start attempts.service
