@@ -327,6 +327,18 @@ const STUBBORN: &str = "trap '' TERM; (while :; do sleep 600; done) & echo $$ $!
     cat \"$media/colours.mjpeg\"; while :; do sleep 600; done";
 
 #[test]
+fn a_program_that_is_told_to_stop_as_well_is_no_failure() {
+    let script = Script::new("echo $$ > \"$here/pids\"; while :; do cat \"$media/colours.mjpeg\"; sleep 0.1; done");
+    let running = script.start([]);
+    running.stdout.wait_for_count(1);
+    let program = rustix::process::Pid::from_raw(script.pids(1)[0].parse().unwrap()).unwrap();
+    running.signal(Signal::TERM);
+    rustix::process::kill_process(program, Signal::TERM).unwrap();
+    let finished = running.finish().expect(0).says(["stopping: SIGTERM"]);
+    assert!(!finished.stderr.contains("camera: waiting"), "{}", finished.stderr);
+}
+
+#[test]
 fn the_stop_takes_less_than_a_second_in_every_state_and_leaves_nothing() {
     let slow = model("colours_320x240_int8_slow");
     let frames = "while :; do cat \"$media/colours.mjpeg\"; sleep 0.02; done";

@@ -48,11 +48,8 @@ fn both_signals_stop_a_running_pipeline() {
 
 #[test]
 fn a_terminal_that_goes_stops_it_in_order_as_well() {
-    let finished = stops_in_time(
-        Signal::HUP,
-        || Running::start(endless()),
-        |running| running.stdout.wait_for_count(50),
-    );
+    let finished =
+        stops_in_time(Signal::HUP, || Running::start(endless()), |running| running.stdout.wait_for_count(50));
     finished.says(["stopping: SIGHUP", "frames in="]);
 }
 

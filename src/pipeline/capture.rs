@@ -164,6 +164,8 @@ impl CaptureStage {
                     self.stage.shared.end(Ending::SourceFailed(error.to_string()));
                     break;
                 }
+                // Who stops us may have told a camera program as well; that it ended then is no failure.
+                Err(_) if self.stage.shutdown.is_pulled() => {}
                 Err(error) => self.wait_after(&error),
             }
         }
