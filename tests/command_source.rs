@@ -356,6 +356,8 @@ fn the_stop_takes_less_than_a_second_in_every_state_and_leaves_nothing() {
             let script = Script::new(&format!("echo $$ >> \"$here/pids\"; {text}"));
             let running = Running::start(run(&model, &script.source()));
             running.stderr.wait_for(ready);
+            // The program may be said to be there before its shell has come to its first command.
+            script.pids(1);
             let (finished, took) = running.stop(Signal::TERM);
             finished.expect(0).says(["stopping: SIGTERM"]);
             expect_gone(&script.pids(1));
