@@ -175,6 +175,31 @@ fn a_program_that_fails_again_and_again_is_told_once() {
 }
 
 #[test]
+fn a_program_that_takes_one_picture_and_ends_does_not_fill_the_log() {
+    let script = Script::new("echo run >> \"$here/runs\"; cat \"$here/0\"; sleep 0.1");
+    std::fs::write(script.file("0"), &jpegs()[0]).unwrap();
+    let running = script.start([]);
+    running.stdout.wait_for_count(6);
+    let finished = running.stop(Signal::TERM).0.expect(0);
+    for words in ["camera: waiting", "camera: command sh, MJPEG or Y4M", "camera: command sh, MJPEG 96x64"] {
+        assert_eq!(finished.stderr.matches(words).count(), 1, "{words}: {}", finished.stderr);
+    }
+}
+
+#[test]
+fn a_program_that_recovers_after_failures_that_were_not_said_is_said_again() {
+    let script = Script::new(
+        "echo run >> \"$here/runs\"; cat \"$here/0\"; [ $(wc -l < \"$here/runs\") -gt 3 ] || exit 1
+         while :; do sleep 0.1; cat \"$here/0\"; done",
+    );
+    std::fs::write(script.file("0"), &jpegs()[0]).unwrap();
+    let running = script.start([]);
+    let good = |line: &String| line.contains("INFO") && line.contains("camera: command sh, MJPEG 96x64");
+    running.stderr.wait_until("word of its recovery", |lines| lines.iter().filter(|line| good(line)).count() == 2);
+    running.stop(Signal::TERM).0.expect(0);
+}
+
+#[test]
 fn a_silent_program_is_killed_and_started_again() {
     let script = Script::new("echo $$ >> \"$here/pids\"; cat \"$media/colours.mjpeg\"; exec sleep 600");
     let running = script.start(["camera.silent_after=500ms"]);
@@ -302,6 +327,18 @@ const STUBBORN: &str = "trap '' TERM; (while :; do sleep 600; done) & echo $$ $!
     cat \"$media/colours.mjpeg\"; while :; do sleep 600; done";
 
 #[test]
+fn a_program_that_is_told_to_stop_as_well_is_no_failure() {
+    let script = Script::new("echo $$ > \"$here/pids\"; while :; do cat \"$media/colours.mjpeg\"; sleep 0.1; done");
+    let running = script.start([]);
+    running.stdout.wait_for_count(1);
+    let program = rustix::process::Pid::from_raw(script.pids(1)[0].parse().unwrap()).unwrap();
+    running.signal(Signal::TERM);
+    rustix::process::kill_process(program, Signal::TERM).unwrap();
+    let finished = running.finish().expect(0).says(["stopping: SIGTERM"]);
+    assert!(!finished.stderr.contains("camera: waiting"), "{}", finished.stderr);
+}
+
+#[test]
 fn the_stop_takes_less_than_a_second_in_every_state_and_leaves_nothing() {
     let slow = model("colours_320x240_int8_slow");
     let frames = "while :; do cat \"$media/colours.mjpeg\"; sleep 0.02; done";
@@ -319,6 +356,8 @@ fn the_stop_takes_less_than_a_second_in_every_state_and_leaves_nothing() {
             let script = Script::new(&format!("echo $$ >> \"$here/pids\"; {text}"));
             let running = Running::start(run(&model, &script.source()));
             running.stderr.wait_for(ready);
+            // The program may be said to be there before its shell has come to its first command.
+            script.pids(1);
             let (finished, took) = running.stop(Signal::TERM);
             finished.expect(0).says(["stopping: SIGTERM"]);
             expect_gone(&script.pids(1));

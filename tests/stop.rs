@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT end the program within 1 s from any state, with exit code 0 and nothing lost that was written.
+//! SIGTERM, SIGINT and SIGHUP end the program within 1 s from any state, with exit code 0 and nothing lost that was written.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
@@ -44,6 +44,31 @@ fn both_signals_stop_a_running_pipeline() {
         assert!(finished.records().len() >= 50);
         finished.says(["stage              n     p50 ms", "end_to_end", "frames in="]);
     }
+}
+
+#[test]
+fn a_terminal_that_goes_stops_it_in_order_as_well() {
+    let finished =
+        stops_in_time(Signal::HUP, || Running::start(endless()), |running| running.stdout.wait_for_count(50));
+    finished.says(["stopping: SIGHUP", "frames in="]);
+}
+
+#[test]
+fn under_nohup_it_goes_on_without_a_terminal() {
+    let inner = endless();
+    let mut command = Command::new("nohup");
+    command.arg(inner.get_program()).args(inner.get_args()).stdin(Stdio::null());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let running = Running::start(command);
+    running.stdout.wait_for_count(1);
+    running.signal(Signal::HUP);
+    assert!(!running.has_ended(Duration::from_millis(700)));
+    running.stop(Signal::TERM).0.expect(0).says(["stopping: SIGTERM"]);
 }
 
 #[test]

@@ -58,7 +58,7 @@ class Board:
                 self.command(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
             )
         except FileNotFoundError:
-            raise LabError(f"there is no {EMULATOR}: scripts/setup --with board installs it") from None
+            raise LabError(f"there is no {EMULATOR}: scripts/board-lab installs the package qemu-system-arm") from None
         try:
             ended = _stream(emulator, start, limit, line_came)
             if not ended:

@@ -39,6 +39,12 @@ pub trait Camera: Send {
     /// Frames that were there but were not handed over since the last call: dropped by the kernel (gaps in its sequence
     /// numbers) or skipped in favour of a newer one.
     fn take_skipped(&mut self) -> u64;
+
+    /// How long after its opening a frame shows that the source is well. What happens to it before that is no news when it
+    /// happens again, and is not said each time.
+    fn proven_after(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// How a [`Camera::poll`] ended.

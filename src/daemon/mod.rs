@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::capture::command;
@@ -86,11 +86,16 @@ fn verdict(shared: &Shared) -> Result<(), Failure> {
     }
 }
 
-/// SIGTERM and SIGINT pull the token; a second one, not sent together with the first, leaves at once. Before the pipeline has `started` there is nothing to
-/// finish, and loading a large model would take longer than the promised second, so the first one leaves at once too.
+/// SIGTERM, SIGINT and SIGHUP (the terminal is gone) pull the token; a second one, not sent together with the first, leaves
+/// at once. Before the pipeline has `started` there is nothing to finish, and loading a large model would take longer than
+/// the promised second, so the first one leaves at once too.
 fn watch_signals(shutdown: &Shutdown, started: Arc<AtomicBool>) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::new(Kind::Software, format!("signals can't be watched: {error}"));
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failed)?;
+    // nohup(1) starts programs that ignore it, and so they shall.
+    if !is_ignored(SIGHUP) {
+        signals.add_signal(SIGHUP).map_err(failed)?;
+    }
     let shutdown = shutdown.clone();
     let watch = move || {
         let mut first: Option<Instant> = None;
@@ -100,7 +105,7 @@ fn watch_signals(shutdown: &Shutdown, started: Arc<AtomicBool>) -> Result<(), Fa
                 Some(_) => leave(128 + signal),
                 None => first = Some(Instant::now()),
             }
-            log::info!("stopping: {}", if signal == SIGTERM { "SIGTERM" } else { "SIGINT" });
+            log::info!("stopping: {}", signal_hook::low_level::signal_name(signal).unwrap_or("a signal"));
             shutdown.pull();
             if !started.load(Ordering::SeqCst) {
                 leave(0);
@@ -109,4 +114,11 @@ fn watch_signals(shutdown: &Shutdown, started: Arc<AtomicBool>) -> Result<(), Fa
     };
     thread::Builder::new().name("signals".to_owned()).spawn(watch).map_err(failed)?;
     Ok(())
+}
+
+/// Whether this process was started with `signal` ignored.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }

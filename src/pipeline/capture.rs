@@ -49,8 +49,11 @@ pub(super) struct CaptureStage {
     back_off: BackOff,
     resting: bool,
     waits: Waits,
-    /// What was opened last, while no frame has come of it.
+    /// What was opened last, while it has not shown that it is well.
     fruitless: String,
+    opened_at: Instant,
+    /// That it was opened was not said, and is said when it has shown that it is well.
+    unsaid: bool,
     corrupt_said: Option<Instant>,
     numbers: Numbers,
 }
@@ -134,6 +137,8 @@ impl CaptureStage {
             resting: false,
             waits: Waits::default(),
             fruitless: String::new(),
+            opened_at: Instant::default(),
+            unsaid: false,
             corrupt_said: None,
             numbers: Numbers::default(),
         }
@@ -159,6 +164,8 @@ impl CaptureStage {
                     self.stage.shared.end(Ending::SourceFailed(error.to_string()));
                     break;
                 }
+                // Who stops us may have told a camera program as well; that it ended then is no failure.
+                Err(_) if self.stage.shutdown.is_pulled() => {}
                 Err(error) => self.wait_after(&error),
             }
         }
@@ -203,12 +210,23 @@ impl CaptureStage {
     fn opened(&mut self, camera: &dyn Camera) {
         let words = format!("camera: {}", camera.describe());
         // A camera that opens and gives nothing, again and again, is told once, as one that doesn't open is.
-        let level = if words == self.fruitless { log::Level::Debug } else { log::Level::Info };
-        log::log!(level, "{words}");
+        let is_news = words != self.fruitless;
+        log::log!(if is_news { log::Level::Info } else { log::Level::Debug }, "{words}");
+        self.opened_at = self.stage.now();
+        self.unsaid = !is_news && !camera.proven_after().is_zero();
         self.stage.shared.set_camera(&words);
         self.fruitless = words;
         self.numbers.reopened();
         Counters::count(&self.stage.shared.counters.camera_opens);
+    }
+
+    /// Frames come: the next failure is news again.
+    fn is_well(&mut self, camera: &dyn Camera) {
+        self.waits.forget();
+        self.fruitless.clear();
+        if std::mem::take(&mut self.unsaid) {
+            log::info!("camera: {}", camera.describe());
+        }
     }
 
     fn wait_after(&mut self, error: &CameraError) {
@@ -246,8 +264,9 @@ impl CaptureStage {
         match polled {
             Poll::Taken => {
                 self.back_off.reset();
-                self.waits.forget();
-                self.fruitless.clear();
+                if self.stage.now().since(self.opened_at) >= camera.proven_after() {
+                    self.is_well(camera);
+                }
                 match outcome {
                     Ok(()) => {
                         slot.about.meta.sequence = self.numbers.number(slot.about.meta.sequence);

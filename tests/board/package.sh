@@ -52,8 +52,10 @@ main=$(property MainPID)
 check "it is upgraded" dpkg --force-confold --install /var/new.deb
 rm /var/new.deb
 check "an upgrade keeps an edited configuration" has 'edited here' /etc/pspnetd/pspnetd.toml
-check "and starts the new program" wait_for 60 is_state active/running
-check "in a new process" [ "$(property MainPID)" != "$main" ]
+# The restart is only ordered when dpkg returns.
+is_new() { _now=$(property MainPID) && [ "$_now" != 0 ] && [ "$_now" != "$main" ]; }
+check "and starts the new program in a new process" wait_for 60 is_new
+check "which becomes active" wait_for 60 is_state active/running
 
 check "it is removed" dpkg --remove pspnetd
 check "the service is gone" eval '! systemctl is-active pspnetd.service'

@@ -72,8 +72,13 @@ masks() { wait_for "${1:-20}" more_than "${2:-0}" $MASKS; }
 # new_masks SECONDS: a mask that was not there when this was called.
 new_masks() { masks "$1" "$(lines $MASKS)"; }
 
-# last_count NAME: a count of the last `frames …` line. Each line counts its own interval.
-total() { sed -n "s/.* frames .*\b$1=\([0-9]*\).*/\1/p" $LOG | awk '{ sum += $1 } END { print sum + 0 }'; }
+# total NAME: a count of the `frames …` lines, of which each has its own interval. The table at the end, under a line that
+# begins with "stage", has the whole run once more.
+total() {
+    awk -v "name=$1=" '/ stage +n +p50 ms/ { sum = 0 }
+        / frames in=/ { for (i = 1; i <= NF; i++) if (index($i, name) == 1) sum += substr($i, length(name) + 1) }
+        END { print sum + 0 }' $LOG
+}
 
 descriptors() { find "/proc/$PID/fd" -type l | wc -l; }
 mappings() { lines "/proc/$PID/maps"; }

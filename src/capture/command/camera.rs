@@ -2,7 +2,7 @@
 
 use std::io;
 use std::process::{ChildStderr, ChildStdout};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,6 +18,23 @@ use crate::frame::{Frame, FrameMeta, Picture, PictureFormat, Size};
 
 /// How long a program whose output has ended may take to end as well.
 const LAST_MOMENTS: Duration = Duration::from_millis(100);
+/// A program that lives shorter than this, one that takes a single picture for example, would fill the log with its starts and
+/// ends. Longer than the 5 s after which rpicam-vid ends by itself where nobody says `-t 0`.
+const PROVEN_AFTER: Duration = Duration::from_secs(10);
+
+/// What was said last of the frames. One for all runs of a program.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Said(Arc<Mutex<String>>);
+
+impl Said {
+    fn is_news(&self, words: &str) -> bool {
+        // A text is whole at any time.
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = *said != words;
+        words.clone_into(&mut said);
+        is_news
+    }
+}
 
 /// A program that runs.
 pub(super) struct CommandCamera {
@@ -30,7 +47,7 @@ pub(super) struct CommandCamera {
     /// Format and full size of the last frame.
     last: Option<(PictureFormat, Size)>,
     /// What the log says of it.
-    said: String,
+    said: Said,
     last_sign: Instant,
     clock: Arc<dyn Clock>,
     silent_after: Duration,
@@ -45,6 +62,7 @@ impl CommandCamera {
         process: Process,
         expected: Expected,
         decoder: JpegDecoder,
+        said: Said,
         clock: &Arc<dyn Clock>,
     ) -> Self {
         let name = options.line.name().to_owned();
@@ -56,7 +74,7 @@ impl CommandCamera {
             expected,
             found: None,
             last: None,
-            said: describe(&name, None, expected, None),
+            said,
             last_sign: clock.now(),
             clock: Arc::clone(clock),
             silent_after: options.silent_after,
@@ -144,9 +162,8 @@ impl CommandCamera {
                 if last != self.last {
                     self.last = last;
                     let words = describe(&self.name, self.found, self.expected, self.last);
-                    if words != self.said {
+                    if words != describe(&self.name, None, self.expected, None) && self.said.is_news(&words) {
                         log::info!("camera: {words}");
-                        self.said = words;
                     }
                 }
                 take(&Frame { picture, meta });
@@ -194,6 +211,10 @@ impl Camera for CommandCamera {
 
     fn take_skipped(&mut self) -> u64 {
         self.meeting.take_skipped()
+    }
+
+    fn proven_after(&self) -> Duration {
+        PROVEN_AFTER
     }
 }
 

@@ -83,6 +83,14 @@ impl<R: Read> Cutter<R> {
     pub(super) fn open(input: R, expected: Expected) -> Result<Option<Self>, Refusal> {
         let mut window = Window::new(input);
         if let Expected::Raw(format) = expected {
+            // What came first is enough to look at: a small frame may be all there is for a while.
+            if !window.fill(1)? {
+                return Ok(None);
+            }
+            if window.bytes().starts_with(y4m::MAGIC) {
+                let hint = "leave camera.format at \"auto\": Y4M says itself what it holds";
+                return Err(Refusal::new("camera.format says raw frames, and this is Y4M", hint));
+            }
             return Ok(Some(Self::Raw { window, format }));
         }
         if !window.fill(y4m::MAGIC.len())? && window.bytes().is_empty() {
@@ -227,7 +235,15 @@ mod tests {
     }
 
     #[test]
+    fn y4m_that_was_called_raw_is_no_picture() {
+        let y4m = b"YUV4MPEG2 W2 H2 F25:1 Cmono\nFRAME\nabcd";
+        let refusal = cut(y4m, Expected::Raw(grey(2, 2))).unwrap_err();
+        assert!(refusal.reason.contains("this is Y4M") && refusal.hint.contains("auto"), "{refusal:?}");
+    }
+
+    #[test]
     fn raw_frames_are_cut_by_their_length() {
+        assert_eq!(cut(b"", Expected::Raw(grey(2, 2))), Ok(Vec::new()));
         let found = cut(b"abcdefghi", Expected::Raw(grey(2, 2))).unwrap();
         assert_eq!(found[..2], [Ok(b"abcd".to_vec()), Ok(b"efgh".to_vec())]);
         assert!(found[2].as_ref().is_err_and(|reason| reason.contains("1 of the frame's 4 bytes")));

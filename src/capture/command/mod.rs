@@ -15,7 +15,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use self::camera::CommandCamera;
+use self::camera::{CommandCamera, Said};
 use self::frames::Expected;
 use self::process::Process;
 use self::words::{Limit, Words};
@@ -78,10 +78,13 @@ impl CommandOptions {
     }
 }
 
-/// How much of what a program says still goes into the log. One for all runs of it, so that a program that fails again and
+/// How much of what a program says, and of what is said of it, still goes into the log. One for all runs of it, so that a program that fails again and
 /// again doesn't fill the log.
 #[derive(Clone, Debug, Default)]
-pub struct LogLimit(Arc<Mutex<Limit>>);
+pub struct LogLimit {
+    words: Arc<Mutex<Limit>>,
+    said: Said,
+}
 
 /// Starts the program. Frames are waited for by [`Camera::poll`].
 ///
@@ -101,8 +104,8 @@ pub fn open(
     decoder.set_wanted(options.wanted);
     let started = Process::start(&options.line);
     let (process, stdout, stderr) = started.map_err(|error| not_started(&source, &options.line, &error))?;
-    let mut camera = CommandCamera::new(options, process, expected, decoder, clock);
-    let words = Words::new(options.line.name(), Arc::clone(&limit.0));
+    let mut camera = CommandCamera::new(options, process, expected, decoder, limit.said.clone(), clock);
+    let words = Words::new(options.line.name(), Arc::clone(&limit.words));
     // Dropped where a thread can't be started, the camera ends the program and the other thread.
     let no_thread = |error: io::Error| CameraError::retry(&source, error.to_string(), "");
     camera.read(stdout, stderr, words).map_err(no_thread)?;
@@ -126,7 +129,8 @@ fn not_started(source: &str, line: &CommandLine, error: &io::Error) -> CameraErr
         io::ErrorKind::PermissionDenied => CameraError::config(
             source,
             reason,
-            "it must be a program that the user of this service may run (chmod a+rx)",
+            "it must be a program that the user of this service may run (chmod a+rx), and lie outside /home, which the \
+             installed service can't read",
         ),
         io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput | io::ErrorKind::ArgumentListTooLong => {
             CameraError::config(source, reason, "")
