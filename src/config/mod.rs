@@ -58,7 +58,7 @@ pub struct Camera {
     /// Start a replayed source again at its end.
     #[serde(rename = "loop")]
     pub repeat: bool,
-    /// A V4L2 camera or a command that sends nothing for so long is closed and opened again.
+    /// A V4L2 camera or a command that sends nothing for so long is closed and opened again; 0 never.
     pub silent_after: Seconds,
 }
 

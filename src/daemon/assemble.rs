@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::capture::command::{self, CommandOptions, LogLimit};
 use crate::capture::v4l2::{self, Selector, V4l2Options};
@@ -110,7 +111,7 @@ pub fn camera_maker(config: &config::Camera, wanted: Size, clock: &Arc<dyn Clock
                     line: line.clone(),
                     format: config.format.as_set().copied(),
                     size: config.size.as_set().map(|size| size.0),
-                    silent_after: config.silent_after.0,
+                    silent_after: patience(config.silent_after.0),
                     wanted,
                 };
                 return command::open(&options, &limit, &clock);
@@ -128,12 +129,20 @@ pub fn camera_maker(config: &config::Camera, wanted: Size, clock: &Arc<dyn Clock
                 // The fastest that the driver has.
                 Rate::Max => Some(1000.0),
             },
-            silent_after: config.silent_after.0,
+            silent_after: patience(config.silent_after.0),
             wanted,
             stride: 0,
         };
         v4l2::open(&options, clock)
     })
+}
+
+/// How long a camera may be silent. As with other times of the configuration, zero turns it off.
+fn patience(configured: Duration) -> Duration {
+    if configured.is_zero() {
+        return Duration::MAX;
+    }
+    configured
 }
 
 /// Says whether the sinks could be opened, without making or changing a file.
@@ -173,4 +182,15 @@ pub fn check_sinks(config: &config::Publish) -> Result<(), SinkError> {
         })?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_camera_may_be_silent_for_ever_where_the_limit_is_zero() {
+        assert_eq!(patience(Duration::ZERO), Duration::MAX);
+        assert_eq!(patience(Duration::from_secs(5)), Duration::from_secs(5));
+    }
 }

@@ -71,7 +71,7 @@ pub fn open(
     if !config.is_used() {
         return None;
     }
-    let board = PiBoard::open()
+    let board = PiBoard::open_at_start()
         .map_err(|reason| log::warn!("gpio: no lights and buttons: {reason}; everything else goes on"))
         .ok()?;
     let panel = Panel::new(config, controls, Box::new(board), Arc::clone(clock));

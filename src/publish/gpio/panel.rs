@@ -121,7 +121,8 @@ impl Panel {
             if paused {
                 alarm.clear();
             }
-            let is_on = alarm.is_on(&self.readings, now);
+            // A result may still come between the two looks at the readings.
+            let is_on = alarm.is_on(&self.readings, now) && !paused;
             if is_on && !output.is_on {
                 log::warn!("gpio: alarm on: the class covers {:.3} of the picture", self.readings.share());
             } else if output.is_on && !is_on {

@@ -2,14 +2,22 @@
 //!
 //! Registers know no owner, so the kernel is asked first whether somebody else has the pin.
 
+use std::thread;
+use std::time::Duration;
+
 use gpiocdev::Chip;
 use rppal::gpio::{Error, Gpio, InputPin, Level, Mode, OutputPin, Pin};
+use rustix::time::{clock_gettime, ClockId};
 
 use super::board::Board;
 use crate::config::Pull;
 
 /// Labels of the chips that have the header's pins: Raspberry Pi 1 to 3, 4, and 5.
 const HEADER_CHIPS: [&str; 3] = ["pinctrl-bcm2835", "pinctrl-bcm2711", "pinctrl-rp1"];
+
+/// Uptime by which udev has given every device of the start to its group.
+const UDEV_IS_DONE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A Raspberry Pi.
 pub(super) struct PiBoard {
@@ -27,6 +35,17 @@ impl PiBoard {
     /// When this is no Raspberry Pi, or its pins may not be used: why, and what to do.
     pub(super) fn open() -> Result<Self, String> {
         let gpio = Gpio::new().map_err(|error| advice(&error))?;
+        Ok(Self { gpio, chip: header_chip(), outputs: Vec::new(), inputs: Vec::new() })
+    }
+
+    /// As [`open`](Self::open), but waits for permission while the system has only just started: the service may be faster
+    /// than udev, which gives the pins to the group.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(super) fn open_at_start() -> Result<Self, String> {
+        let uptime = || Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or(Duration::MAX);
+        let gpio = patiently(Gpio::new, uptime, thread::sleep).map_err(|error| advice(&error))?;
         Ok(Self { gpio, chip: header_chip(), outputs: Vec::new(), inputs: Vec::new() })
     }
 
@@ -92,6 +111,21 @@ fn header_chip() -> Option<Chip> {
 }
 
 /// What to do about an error of rppal.
+/// Tries again while permission is denied and the system is younger than [`UDEV_IS_DONE`].
+fn patiently<T>(
+    mut open: impl FnMut() -> Result<T, Error>,
+    uptime: impl Fn() -> Duration,
+    sleep: impl Fn(Duration),
+) -> Result<T, Error> {
+    loop {
+        match open() {
+            // /dev/mem is never given to a group.
+            Err(Error::PermissionDenied(path)) if path != "/dev/mem" && uptime() < UDEV_IS_DONE => sleep(PAUSE),
+            outcome => return outcome,
+        }
+    }
+}
+
 fn advice(error: &Error) -> String {
     const NODES: &str = "read and write access to /dev/gpiomem (Raspberry Pi 5: /dev/gpiomem0) and /dev/gpiochip0";
     match error {
@@ -115,6 +149,30 @@ fn advice(error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn permission_is_waited_for_while_the_system_is_young() {
+        use std::cell::Cell;
+        let tried = |granted_after: u32, denied: fn() -> Error| {
+            let (now, tries) = (Cell::new(Duration::from_secs(29)), Cell::new(0));
+            let open = || {
+                tries.set(tries.get() + 1);
+                if tries.get() > granted_after {
+                    Ok(())
+                } else {
+                    Err(denied())
+                }
+            };
+            let outcome = patiently(open, || now.get(), |pause| now.set(now.get() + pause));
+            (outcome.is_ok(), tries.get())
+        };
+        let denied = || Error::PermissionDenied("/dev/gpiomem".to_owned());
+        assert_eq!(tried(2, denied), (true, 3));
+        // A second is left of the thirty.
+        assert_eq!(tried(100, denied), (false, 6));
+        assert_eq!(tried(100, || Error::UnknownModel), (false, 1));
+        assert_eq!(tried(100, || Error::PermissionDenied("/dev/mem".to_owned())), (false, 1));
+    }
 
     #[test]
     fn every_error_says_what_to_do() {
