@@ -11,9 +11,9 @@ check() {
     if "$@" >/tmp/check 2>&1; then
         echo "@@ ok $_name"
     else
-        # The kernel may write into the middle of the line: the end tells it again.
-        echo "$_name" >>/tmp/failed
         echo "@@ FAILED $_name (status $? of: $*)"
+        # The kernel may write into the middle of that line: the scenario's end tells it again.
+        echo "$_name" >>/tmp/failed
         tail -n 15 /tmp/check | sed 's/^/    | /'
     fi
 }
