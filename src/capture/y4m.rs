@@ -93,6 +93,10 @@ impl<R: Read> Frames<R> {
             }
             return self.resynchronise(offset);
         };
+        let length = match self.skip_headers(offset, length)? {
+            Some(length) => length,
+            None => return self.resynchronise(offset),
+        };
         if !self.window.bytes()[..length].strip_prefix(FRAME).is_some_and(|rest| rest.is_empty() || rest[0] == b' ') {
             return self.resynchronise(offset);
         }
@@ -105,6 +109,30 @@ impl<R: Read> Frames<R> {
             return broken(format!("the data ends after {filled} of the frame's {needed} bytes"));
         }
         Ok(Item::Frame)
+    }
+
+    /// Passes over headers like the first, as streams have that were put one behind the other. Length of the line that
+    /// follows; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the stream goes on in another format: its frames can't be cut by the first header.
+    fn skip_headers(&mut self, offset: u64, mut length: usize) -> io::Result<Option<usize>> {
+        while self.window.bytes()[..length].starts_with(MAGIC) {
+            let Ok(header) = Header::parse(&self.window.bytes()[..length]) else { return Ok(None) };
+            let (old, new) = (self.header.format, header.format);
+            if old != new {
+                let what = match old.size == new.size {
+                    true => "its colour space".to_owned(),
+                    false => format!("its size from {} to {}", old.size, new.size),
+                };
+                let reason = format!("byte {offset}: the stream changes {what}; a stream has one format");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+            }
+            self.window.consume(length + 1);
+            let Some(next) = line(&mut self.window)? else { return Ok(None) };
+            length = next;
+        }
+        Ok(Some(length))
     }
 
     /// Moves to the next `FRAME`, which may begin in what was taken for a line.
@@ -249,6 +277,26 @@ mod tests {
                 "{space}"
             );
         }
+    }
+
+    #[test]
+    fn a_second_header_is_passed_over_where_it_says_the_same_and_refused_where_it_does_not() {
+        let stream = |second: &str| format!("YUV4MPEG2 W4 H2 Cmono\nFRAME\nabcdefgh{second}FRAME\nijklmnop");
+        let frames = |second: &str| {
+            let bytes = stream(second);
+            let mut frames = Frames::open(Window::new(bytes.as_bytes())).unwrap();
+            let mut frame = Vec::new();
+            assert_eq!(frames.next(&mut frame).unwrap(), Item::Frame);
+            frames.next(&mut frame).map(|item| (item, frame))
+        };
+        let good = (Item::Frame, b"ijklmnop".to_vec());
+        assert_eq!(frames("YUV4MPEG2 W4 H2 F30:1 Cmono\n").unwrap(), good);
+        assert_eq!(frames(&"YUV4MPEG2 W4 H2 Cmono\n".repeat(3)).unwrap(), good);
+        let size = frames("YUV4MPEG2 W8 H1 Cmono\n").unwrap_err().to_string();
+        assert!(size.contains("its size from 4x2 to 8x1"), "{size}");
+        let space = frames("YUV4MPEG2 W4 H2 C420\n").unwrap_err().to_string();
+        assert!(space.contains("its colour space"), "{space}");
+        assert!(matches!(frames("YUV4MPEG2 W0 H2\n").unwrap().0, Item::Broken { .. }));
     }
 
     #[test]
