@@ -43,7 +43,7 @@ class Lab:
         disk = self._disk() if scenario.root == "debian" else None
         verdict = Verdict(scenario)
         initrd = self._images.initrd(scenario)
-        board = Board(machine=scenario.machine, kernel=self._kernel, initrd=initrd, disk=disk)
+        board = Board(machine=scenario.machine, kernel=self._kernel, initrd=initrd, disk=disk, clock=scenario.clock)
         with (initrd.parent / "console").open("w", buffering=1) as console:
 
             def line_came(at: float, line: str) -> None:

@@ -14,6 +14,7 @@ from .errors import LabError
 
 MACHINES = ("raspi3b", "virt")
 ROOTS = ("busybox", "debian")
+CLOCKS = ("counted", "real")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Scenario:
     machine: str
     # "busybox": a few programs in memory. "debian": Debian 12 with systemd on a disk (virt only).
     root: str = "busybox"
+    # What drives the guest's clock: its own instructions, or the host's clock.
+    clock: str = "counted"
     # Seconds after which the emulator is killed.
     limit: int = 300
     # Part of what continuous integration runs.
@@ -56,7 +59,7 @@ class Scenario:
 
 def _checked(script: Path, values: dict[str, object]) -> dict[str, object]:
     kinds = {
-        "about": str, "machine": str, "root": str, "limit": int, "quick": bool,
+        "about": str, "machine": str, "root": str, "clock": str, "limit": int, "quick": bool,
         "modules": list, "carried": list, "files": dict, "expect": list, "never": list, "package": bool,
     }
     for key, value in values.items():
@@ -67,7 +70,7 @@ def _checked(script: Path, values: dict[str, object]) -> dict[str, object]:
     for key in ("about", "machine"):
         if key not in values:
             raise LabError(f"{script}: no '{key}' in its head (lines that start with '#:')")
-    for key, known in (("machine", MACHINES), ("root", ROOTS)):
+    for key, known in (("machine", MACHINES), ("root", ROOTS), ("clock", CLOCKS)):
         if values.get(key, known[0]) not in known:
             raise LabError(f"{script}: {key} = {values[key]!r}; there are {', '.join(known)}")
     if values.get("root") == "debian" and values["machine"] != "virt":

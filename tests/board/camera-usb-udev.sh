@@ -2,6 +2,7 @@
 #: about = "a USB camera under a real udev: links by its serial number, unplugged and plugged in"
 #: machine = "virt"
 #: root = "debian"
+#: clock = "real"
 #: limit = 400
 #: modules = ["uvcvideo", "vhci_hcd"]
 #: [files]

@@ -1,6 +1,7 @@
 # shellcheck shell=dash
 #: about = "10 minutes of 30 frames per second with street-fast and a fault every few seconds: memory flat, all counted"
 #: machine = "raspi3b"
+#: clock = "real"
 #: limit = 900
 #: modules = ["vivid n_devs=1 node_types=0x1"]
 #: files = { "/models/street-fast" = "models/street-fast" }

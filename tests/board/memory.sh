@@ -1,6 +1,7 @@
 # shellcheck shell=dash
 #: about = "peak memory of street-fast on a Pi with 1 GB: at most 64 MiB"
 #: machine = "raspi3b"
+#: clock = "real"
 #: limit = 300
 #: modules = ["vivid n_devs=1 node_types=0x1"]
 #: files = { "/models/street-fast" = "models/street-fast" }

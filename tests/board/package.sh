@@ -2,6 +2,7 @@
 #: about = "the arm64 package under systemd: no camera, a camera that comes, upgrade, remove, purge"
 #: machine = "virt"
 #: root = "debian"
+#: clock = "real"
 #: package = true
 #: limit = 480
 #: carried = ["vivid"]

@@ -2,6 +2,7 @@
 #: about = "what the unit's sandbox denies, tried from inside it, and what it must leave open"
 #: machine = "virt"
 #: root = "debian"
+#: clock = "real"
 #: package = true
 #: limit = 300
 #: modules = ["vivid n_devs=1 node_types=0x1"]

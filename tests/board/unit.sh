@@ -2,6 +2,7 @@
 #: about = "the package's unit under a real systemd: READY, SIGKILL, watchdog, journal levels, stop"
 #: machine = "virt"
 #: root = "debian"
+#: clock = "real"
 #: package = true
 #: quick = true
 #: limit = 480
