@@ -93,9 +93,8 @@ impl<R: Read> Frames<R> {
             }
             return self.resynchronise(offset);
         };
-        let length = match self.skip_headers(offset, length)? {
-            Some(length) => length,
-            None => return self.resynchronise(offset),
+        let Some(length) = self.skip_headers(offset, length)? else {
+            return self.resynchronise(offset);
         };
         if !self.window.bytes()[..length].strip_prefix(FRAME).is_some_and(|rest| rest.is_empty() || rest[0] == b' ') {
             return self.resynchronise(offset);
