@@ -55,15 +55,13 @@ class Images:
         if scenario.machine == "raspi3b":
             # Without the watchdog's driver the Pi can't power off.
             names.append("bcm2835_wdt")
-        if scenario.root == "debian":
-            names += _DISK_MODULES
-            image.text("lab/disk", "")
-        self._kernel.add_modules(image, names)
         home = ""
         if scenario.root == "debian":
             home = "/payload"
-            # The disk has no modules of its own: a new kernel needs no new disk.
-            self._kernel.add_modules(image, names, home)
+            image.text("lab/disk", "")
+            self._kernel.add_modules(image, _DISK_MODULES)
+        # The disk has no modules of its own: a new kernel needs no new disk.
+        self._kernel.add_modules(image, names, home)
         image.text(f"{home}/lab/modules", "".join(f"modprobe {line}\n" for line in scenario.modules))
         image.file(f"{home}/lab/scenario", scenario.script)
         image.file(f"{home}/lab/lib.sh", GUEST / "lib.sh")

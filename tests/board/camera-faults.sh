@@ -28,7 +28,6 @@ recovers() {
     measured "$2" "$_took s from the last failure to the first mask"
 }
 
-said() { wait_for 5 has "$1" $LOG; }
 
 v4l2-ctl --set-ctrl osd_text_mode=2 >/dev/null
 start --model /models/colours/model.tflite --camera v4l2:/dev/video0

@@ -9,7 +9,6 @@
 
 opens() { grep -c 'INFO.*camera: /dev/' $LOG; }
 opened_more_than() { [ "$(opens)" -gt "$1" ]; }
-resident_kb() { sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$PID/status"; }
 
 start --model /models/colours/model.tflite --camera v4l2:/dev/video0
 check "the daemon publishes" masks 30 30
@@ -20,7 +19,7 @@ while [ $round -lt 51 ]; do
     if [ $round -eq 1 ]; then
         descriptors_before=$(descriptors)
         mappings_before=$(mappings)
-        resident_before=$(resident_kb)
+        resident_before=$(memory_kb VmRSS)
     fi
     before=$(opens)
     at=$(now)
@@ -37,10 +36,10 @@ check "50 rounds" equal $round 51
 check "each was over within 2 s" at_most "$(seconds $slowest)" 2
 measured slowest-of-50-reopens "$(seconds $slowest) s from disconnect to the next mask"
 echo "descriptors $descriptors_before -> $(descriptors), mappings $mappings_before -> $(mappings)," \
-    "resident $resident_before -> $(resident_kb) kB"
+    "resident $resident_before -> $(memory_kb VmRSS) kB"
 check "no descriptor is left behind" equal "$(descriptors)" "$descriptors_before"
 check "no mapping is left behind" at_most "$(mappings)" $((mappings_before + 2))
-check "no memory is left behind" at_most "$(resident_kb)" $((resident_before + 1024))
+check "no memory is left behind" at_most "$(memory_kb VmRSS)" $((resident_before + 1024))
 stop "the daemon"
 
 v4l2_probe /dev/video0 --rounds 50 --rate 60 --width 320 --height 180 2>/dev/null | tee /tmp/rounds

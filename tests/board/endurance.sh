@@ -8,7 +8,6 @@
 # shellcheck source=scripts/board_lab/guest/lib.sh
 . /lab/lib.sh
 
-resident_kb() { sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$PID/status"; }
 
 newer_than() { [ "$(tail -n 1 $MASKS)" != "$1" ]; }
 
@@ -38,19 +37,19 @@ while [ "$(now)" -lt $end ]; do
     # The file is rotated, so its length says nothing: the newest line must change.
     wait_for 10 newer_than "$(tail -n 1 $MASKS)" || lost=$((lost + 1))
     if [ -z "$baseline" ] && [ "$(now)" -gt $((begin + 6000)) ]; then
-        baseline=$(resident_kb)
+        baseline=$(memory_kb VmRSS)
         descriptors_before=$(descriptors)
         mappings_before=$(mappings)
     fi
 done
-echo "resident $baseline kB after a minute, $(resident_kb) kB at the end; faults $injected"
+echo "resident $baseline kB after a minute, $(memory_kb VmRSS) kB at the end; faults $injected"
 check "every fault was survived" equal "$lost" 0
 check "at least 80 faults" at_least $injected 80
-check "memory is flat" at_most "$(resident_kb)" $((baseline + 1024))
+check "memory is flat" at_most "$(memory_kb VmRSS)" $((baseline + 1024))
 check "no descriptor is left behind" at_most "$(descriptors)" "$descriptors_before"
 check "no mapping is left behind" at_most "$(mappings)" $((mappings_before + 2))
 measured faults "$injected in $MINUTES minutes"
-measured resident "$baseline kB after one minute, $(resident_kb) kB after $MINUTES"
+measured resident "$baseline kB after one minute, $(memory_kb VmRSS) kB after $MINUTES"
 stop "the daemon"
 check "error-flagged buffers were counted" at_least "$(total corrupt)" $((injected / 8))
 check "dropped buffers were counted" at_least "$(total skipped)" 20

@@ -25,7 +25,6 @@ press() {
     sleep 0.3
     drive $BUTTON 1
 }
-said() { wait_for 5 has "$1" $LOG; }
 # blinks SECONDS: changes of the LED in that time.
 blinks() {
     _until=$(($(now) + $1 * 100))

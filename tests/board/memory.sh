@@ -8,13 +8,11 @@
 # shellcheck source=scripts/board_lab/guest/lib.sh
 . /lab/lib.sh
 
-peak_kb() { sed -n 's/^VmHWM:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$PID/status"; }
-
 for size in 640x480 1280x720; do
     start --model /models/street-fast/model.tflite --camera v4l2:/dev/video0 --set camera.size=$size \
         --set publish.snapshot.dir=/tmp/pictures --set publish.snapshot.interval=5s
     check "masks come at $size" masks 60 20
-    peak=$(peak_kb)
+    peak=$(memory_kb VmHWM)
     measured peak-rss-$size "$((peak / 1024)) MiB ($peak kB), with snapshots"
     check "peak memory at $size is at most 64 MiB" at_most "$peak" $((64 * 1024))
     stop "the daemon at $size"

@@ -82,5 +82,10 @@ total() {
         END { print sum + 0 }' $LOG
 }
 
+# said PATTERN: the daemon's log has it, or gets it soon.
+said() { wait_for 5 has "$1" $LOG; }
+
+# memory_kb FIELD: a figure of the daemon's /proc/PID/status, such as VmRSS.
+memory_kb() { sed -n "s/^$1:[^0-9]*\([0-9]*\) kB/\1/p" "/proc/$PID/status"; }
 descriptors() { find "/proc/$PID/fd" -type l | wc -l; }
 mappings() { lines "/proc/$PID/maps"; }

@@ -78,8 +78,8 @@ impl CommandOptions {
     }
 }
 
-/// How much of what a program says, and of what is said of it, still goes into the log. One for all runs of it, so that a program that fails again and
-/// again doesn't fill the log.
+/// How much of what a program says, and of what is said of it, still goes into the log. One for all runs of it, so that a
+/// program that fails again and again doesn't fill the log.
 #[derive(Clone, Debug, Default)]
 pub struct LogLimit {
     words: Arc<Mutex<Limit>>,

@@ -255,8 +255,7 @@ pub(super) fn read_lines(
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(_) | Err(_) => break,
             }
-            pipe.meeting.lock().last_line.clear();
-            pipe.meeting.lock().last_line.push_str(words.last());
+            words.last().clone_into(&mut pipe.meeting.lock().last_line);
             left -= usize::from(pipe.is_stopped());
             if left == 0 {
                 break;

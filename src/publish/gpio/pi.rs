@@ -34,8 +34,7 @@ impl PiBoard {
     /// # Errors
     /// When this is no Raspberry Pi, or its pins may not be used: why, and what to do.
     pub(super) fn open() -> Result<Self, String> {
-        let gpio = Gpio::new().map_err(|error| advice(&error))?;
-        Ok(Self { gpio, chip: header_chip(), outputs: Vec::new(), inputs: Vec::new() })
+        Self::of(Gpio::new())
     }
 
     /// As [`open`](Self::open), but waits for permission while the system has only just started: the service may be faster
@@ -45,7 +44,11 @@ impl PiBoard {
     /// As [`open`](Self::open).
     pub(super) fn open_at_start() -> Result<Self, String> {
         let uptime = || Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or(Duration::MAX);
-        let gpio = patiently(Gpio::new, uptime, thread::sleep).map_err(|error| advice(&error))?;
+        Self::of(patiently(Gpio::new, uptime, thread::sleep))
+    }
+
+    fn of(gpio: Result<Gpio, Error>) -> Result<Self, String> {
+        let gpio = gpio.map_err(|error| advice(&error))?;
         Ok(Self { gpio, chip: header_chip(), outputs: Vec::new(), inputs: Vec::new() })
     }
 
