@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import lzma
-import subprocess
 from pathlib import Path
 
-from .errors import LabError
 from .initramfs import Initramfs
-from .packages import Packages, extract
+from .packages import Packages, extract, run
 
 
 class Kernel:
@@ -21,7 +19,7 @@ class Kernel:
         self._root = extract([deb], folder / f"kernel-{deb.stem}")
         self._index = self._root / "usr/lib/modules" / self.version / "modules.dep"
         if not self._index.exists():
-            self._run("depmod", "-b", str(self._root), self.version)
+            run(["depmod", "-b", str(self._root), self.version])
 
     @property
     def image(self) -> Path:
@@ -38,7 +36,7 @@ class Kernel:
         kept: dict[str, None] = {}
         for name in names:
             # "builtin NAME" needs no file.
-            shown = self._run("modprobe", "-d", str(self._root), "-S", self.version, "--show-depends", name)
+            shown = run(["modprobe", "-d", str(self._root), "-S", self.version, "--show-depends", name])
             kept |= dict.fromkeys(line.split()[1] for line in shown.splitlines() if line.startswith("insmod "))
         base = self._root / "usr/lib/modules" / self.version
         paths = {str(Path(path).resolve().relative_to(base)) for path in kept}
@@ -51,12 +49,6 @@ class Kernel:
         image.text(f"{home}/modules.dep", _index_of(self._index, paths))
         for name in ("modules.builtin", "modules.order"):
             image.file(f"{home}/{name}", base / name)
-
-    def _run(self, *command: str) -> str:
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
-        if run.returncode != 0:
-            raise LabError(f"{' '.join(command)} failed: {run.stderr.strip()}")
-        return run.stdout
 
 
 def _index_of(index: Path, paths: set[str]) -> str:

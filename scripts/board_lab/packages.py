@@ -114,12 +114,12 @@ class Packages:
             "Debug::NoLocking": "true",
         }
         words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
-        return _run([tool, "-qq", *words, *arguments], cwd)
+        return run([tool, "-qq", *words, *arguments], cwd)
 
 
 def _sources() -> str:
     """The release and its backports, from where the machine's own apt gets its packages."""
-    targets = _run(["apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)", "Identifier: Packages"])
+    targets = run(["apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)", "Identifier: Packages"])
     sites = {release: site for site, release in (line.split() for line in targets.splitlines())}
     # Another release of Debian has the same archive.
     site = next((site for release, site in sites.items() if "security" not in release), None)
@@ -131,12 +131,13 @@ def _sources() -> str:
     return "".join(lines)
 
 
-def _run(command: list[str], cwd: Path | None = None) -> str:
-    run = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=900, check=False)
-    if run.returncode != 0:
+def run(command: list[str], cwd: Path | None = None) -> str:
+    """What `command` prints."""
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=900, check=False)
+    if done.returncode != 0:
         words = " ".join(word for word in command if "=" not in word and word not in ("-o", "-qq"))
-        raise LabError(f"{words} failed:\n{run.stderr.strip()}")
-    return run.stdout
+        raise LabError(f"{words} failed:\n{done.stderr.strip()}")
+    return done.stdout
 
 
 def _file_name(name: str, version: str, architecture: str = "arm64") -> str:
