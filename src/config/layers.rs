@@ -16,7 +16,7 @@ const LARGEST: u64 = 1 << 20;
 /// Starts every environment variable of ours.
 const PREFIX: &str = "PSPNETD_";
 /// Variables with the prefix that are not keys.
-const NOT_KEYS: [&str; 1] = ["PSPNETD_CONFIG"];
+const NOT_KEYS: [&str; 2] = ["PSPNETD_CONFIG", "PSPNETD_ROOT"];
 /// Keys of the file whose relative paths are meant from the file's own folder.
 const PATH_KEYS: [&str; 3] = ["model.path", "publish.jsonl.path", "publish.snapshot.dir"];
 
@@ -130,7 +130,8 @@ pub fn load(
         }
         config = apply(&mut table, setting)?;
     }
-    if let Some((key, reason)) = config.gpio.contradiction(&config.publish) {
+    let contradiction = config.gpio.contradiction(&config.publish).or_else(|| config.engine.contradiction());
+    if let Some((key, reason)) = contradiction {
         let set_by = |origin: String| ConfigError::Setting { origin, key: key.to_owned(), reason: reason.clone() };
         let setting = overrides.iter().rev().find(|setting| setting.key == key).map(|setting| setting.origin.clone());
         let variable = || variables.iter().find(|(name, _)| *name == variable_name(key));

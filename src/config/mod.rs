@@ -4,6 +4,7 @@
 //! file, line and key. What a key means at run time is left to the module that uses it.
 
 mod command_line;
+mod engine;
 mod gpio;
 mod layers;
 mod spans;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use command_line::CommandLine;
+pub use engine::{DelegateOptions, Devices, Engine, EngineKind, TpuDevice, Workers};
 pub use gpio::{ButtonAction, Gpio, Level, Pull};
 pub use layers::{load, ConfigError, Loaded, Override};
 pub(crate) use spans::nearest;
@@ -25,8 +27,10 @@ use values::{Auto, Bytes, FourCc, MaskSize, Rate, Seconds, SizeText, Source, Thr
 pub struct Config {
     /// Where frames come from.
     pub camera: Camera,
-    /// What runs on them.
+    /// What is run on them.
     pub model: Model,
+    /// What runs it.
+    pub engine: Engine,
     /// What is made of the model's output.
     pub segment: Segment,
     /// Where results go.

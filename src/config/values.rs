@@ -377,7 +377,7 @@ macro_rules! text_value {
     ($([$($p:ident)?] $type:ty),+ $(,)?) => {$(
         impl<'de $(, $p: FromStr<Err = String>)?> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any(Text)?.parse().map_err(de::Error::custom)
+                deserializer.deserialize_any($crate::config::values::Text)?.parse().map_err(serde::de::Error::custom)
             }
         }
         impl $(<$p: fmt::Display>)? Serialize for $type {
@@ -388,6 +388,8 @@ macro_rules! text_value {
     )+};
 }
 
+pub(super) use text_value;
+
 text_value!([] Source, [] Rate, [T] Auto<T>, [] MaskSize, [] Seconds, [] Bytes, [] Pin, [] Fraction);
 
 impl Serialize for FourCc {
@@ -396,7 +398,8 @@ impl Serialize for FourCc {
     }
 }
 
-struct Text;
+/// Takes a string or a number as text.
+pub(super) struct Text;
 
 impl de::Visitor<'_> for Text {
     type Value = String;

@@ -1,7 +1,12 @@
 //! Runs a model on a tensor: the [`Engine`] trait, and what an engine tells of its model.
 
+mod accelerator;
+mod buffer;
 mod contract;
+mod delegate;
+pub mod edgetpu;
 mod tflite;
+pub mod worker;
 
 use std::sync::Arc;
 
@@ -9,7 +14,11 @@ use crate::frame::Size;
 use crate::model::ModelError;
 use crate::segment::OutputSpec;
 
-pub use contract::{check, TensorInfo, TensorType};
+pub(crate) use accelerator::is_same_device;
+pub use accelerator::{DelegateKind, DelegateSpec, DeviceChoice, Fault, Phase};
+pub use buffer::{Buffer, Buffers};
+pub use contract::{check, io, TensorInfo, TensorType};
+pub use delegate::{list, Bus, Delegate, Listed, Listing};
 pub use tflite::TfliteEngine;
 
 /// Something that turns an input tensor into an output tensor.

@@ -1,7 +1,8 @@
-//! TensorFlow Lite on the CPU through the `tflitec` crate, with XNNPACK.
+//! TensorFlow Lite through the `tflitec` crate: on the CPU with XNNPACK, or with a delegate before that.
 //!
 //! The crate's types borrow from each other (tensor from interpreter from model from bytes); this file ties them into
-//! one value that can move between threads. What a model must look like is left to `contract`.
+//! one value that can move between threads. What a model must look like is left to `contract`, how delegates and the texts
+//! of errors come by is left to `delegate`.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
@@ -15,14 +16,18 @@ use tflitec::model::Model;
 use tflitec::tensor::{DataType, Tensor};
 
 use super::contract::{check, TensorInfo, TensorType};
-use super::{Engine, InferError, ModelIo};
-use crate::model::{ModelError, ModelFile};
+use super::delegate::{equip, Delegate, Words};
+use super::{Engine, Fault, InferError, ModelIo};
+use crate::model::{is_compiled, ModelError, ModelFile};
 
-/// A model, ready to run on the CPU.
+/// A model, ready to run.
 pub struct TfliteEngine {
-    // Fields drop in this order: the tensors point into the interpreter, which reads the model, which reads the bytes.
+    // Fields drop in this order: the tensors point into the interpreter, which uses the delegate, writes to the words and
+    // reads the model, which reads the bytes.
     output: Tensor<'static>,
     interpreter: Pinned<Interpreter<'static>>,
+    delegate: Option<Delegate>,
+    words: Pinned<Words>,
     _model: Pinned<Model<'static>>,
     _bytes: Arc<[u8]>,
     io: ModelIo,
@@ -35,54 +40,126 @@ pub struct TfliteEngine {
 unsafe impl Send for TfliteEngine {}
 
 impl TfliteEngine {
-    /// Loads `file` into a new interpreter with `threads` threads.
+    /// Loads `file` into a new interpreter with `threads` threads, on the CPU.
     ///
     /// # Errors
     /// When TensorFlow Lite refuses the file, or it isn't a model that this program can use.
     pub fn new(file: &ModelFile, threads: usize) -> Result<Self, ModelError> {
-        // tflitec panics on tensor names that aren't UTF-8; such a file is as broken as any other.
-        catch_quietly(|| Self::build(file, threads)).unwrap_or_else(|_| {
-            Err(ModelError::unfit(&file.path, "a file whose tensors can't be read", "a valid .tflite file"))
+        let refused = |refusal: Refusal| {
+            let found = with_words(refusal.found, &refusal.words);
+            ModelError::unfit(&file.path, found, refusal.expected)
+        };
+        let mut engine = Self::build(&file.bytes, &file.name(), threads, None).map_err(refused)?;
+        engine.try_out().map_err(|error| {
+            refused(Refusal { words: vec![error.0], ..Refusal::new("a model that loads but can't run", WHOLE_FILE) })
+        })?;
+        Ok(engine)
+    }
+
+    /// Loads the model of `bytes`, called `name` in the log, into a new interpreter with `threads` threads. `delegate` is
+    /// offered its operators first, XNNPACK the rest; without one, this is the CPU. Nothing is run yet: the caller has a
+    /// picture for that.
+    ///
+    /// # Errors
+    /// When TensorFlow Lite or the delegate refuses the model, or it isn't one that this program can use.
+    pub fn with_delegate(
+        bytes: &Arc<[u8]>,
+        name: &str,
+        threads: usize,
+        delegate: Option<Delegate>,
+    ) -> Result<Self, Fault> {
+        Self::build(bytes, name, threads, delegate).map_err(|refusal| Fault::Model {
+            text: format!("{}; expected {}", refusal.found, refusal.expected),
+            words: refusal.words,
         })
     }
 
-    fn build(file: &ModelFile, threads: usize) -> Result<Self, ModelError> {
-        let broken = |found: String| ModelError::unfit(&file.path, found, "a complete, valid .tflite file");
-        let bytes = Arc::clone(&file.bytes);
+    fn build(bytes: &Arc<[u8]>, name: &str, threads: usize, delegate: Option<Delegate>) -> Result<Self, Refusal> {
+        // tflitec panics on tensor names that aren't UTF-8; such a file is as broken as any other.
+        catch_quietly(|| Self::build_or_panic(bytes, name, threads, delegate))
+            .unwrap_or_else(|_| Err(Refusal::new("a file whose tensors can't be read", "a valid .tflite file")))
+    }
+
+    fn build_or_panic(
+        bytes: &Arc<[u8]>,
+        name: &str,
+        threads: usize,
+        delegate: Option<Delegate>,
+    ) -> Result<Self, Refusal> {
+        if delegate.as_ref().is_some_and(Delegate::wants_compiled) && !is_compiled(bytes) {
+            return Err(Refusal::new(
+                "a model for the CPU, of which nothing would run on the Edge TPU",
+                "the file that edgetpu_compiler makes of it (NAME_edgetpu.tflite)",
+            ));
+        }
+        let bytes = Arc::clone(bytes);
         // SAFETY: `bytes` is kept in the value that is built here and drops after everything that borrows from it; an
         // Arc's contents don't move.
         let borrowed: &'static [u8] = unsafe { &*std::ptr::from_ref::<[u8]>(&bytes) };
-        let model = Pinned::new(
-            Model::from_bytes(borrowed)
-                .map_err(|_| broken("a damaged TensorFlow Lite file (its structure doesn't verify)".to_owned()))?,
-        );
+        let model =
+            Pinned::new(Model::from_bytes(borrowed).map_err(|_| {
+                Refusal::new("a damaged TensorFlow Lite file (its structure doesn't verify)", WHOLE_FILE)
+            })?);
+        let words = Pinned::new(Words::default());
+        let broken = |found: &str| Refusal { words: words.take(), ..Refusal::new(found, WHOLE_FILE) };
         let thread_count = i32::try_from(threads).unwrap_or(1);
         let options = Options { thread_count, is_xnnpack_enabled: true };
         // SAFETY: `model` is kept in the value that is built here and drops after the interpreter; it is pinned in its
         // own allocation.
         let borrowed: &'static Model<'static> = unsafe { model.forever() };
-        let interpreter = Pinned::new(Interpreter::new(borrowed, Some(options)).map_err(|_| {
-            broken("no interpreter can be made of it (an operator that this TensorFlow Lite lacks?)".to_owned())
-        })?);
-        interpreter
-            .allocate_tensors()
-            .map_err(|_| broken("its tensors can't be laid out (an operator that can't run here?)".to_owned()))?;
+        // SAFETY: here and in the value that is built, `delegate` and `words` drop after the interpreter; the words are
+        // pinned, and of the delegate only a pointer is used that doesn't move with it.
+        let (interpreter, equipped) =
+            unsafe { equip(delegate.as_ref(), &words, || Interpreter::new(borrowed, Some(options))) };
+        let interpreter = Pinned::new(interpreter.map_err(|_| broken("no interpreter can be made of it"))?);
+        if !equipped && delegate.is_some() {
+            return Err(Refusal::new(
+                "this program can't hand delegates to its TensorFlow Lite (TfLiteInterpreterCreate is bound past it)",
+                "a program that is linked as its build files say, with TensorFlow Lite as a shared library",
+            ));
+        }
+        interpreter.allocate_tensors().map_err(|_| broken("its tensors can't be laid out"))?;
         // SAFETY: as for the model: the interpreter is pinned, kept in this value, and drops after the tensor.
         let borrowed: &'static Interpreter<'static> = unsafe { interpreter.forever() };
-        let (inputs, outputs) = tensors(borrowed)
-            .map_err(|reason| ModelError::unfit(&file.path, reason, "fixed input and output shapes"))?;
+        let (inputs, outputs) =
+            tensors(borrowed).map_err(|reason| Refusal::new(reason, "fixed input and output shapes"))?;
         let describe = |tensors: &[Tensor<'_>]| tensors.iter().map(info).collect::<Vec<_>>();
         let io = check(&describe(&inputs), &describe(&outputs))
-            .map_err(|(found, expected)| ModelError::unfit(&file.path, found, expected))?;
+            .map_err(|(found, expected)| Refusal::new(found, expected))?;
         let Some(output) = outputs.into_iter().next() else {
-            return Err(broken("no output".to_owned()));
+            return Err(broken("no output"));
         };
         if output.data::<u8>().len() != io.output.bytes() {
-            return Err(broken(format!("an output of {} bytes", output.data::<u8>().len())));
+            return Err(broken(&format!("an output of {} bytes", output.data::<u8>().len())));
         }
-        let mut engine = Self { output, interpreter, _model: model, _bytes: bytes, io, threads, name: file.name() };
-        engine.try_out().map_err(|error| broken(format!("a model that loads but can't run ({error})")))?;
+        let name = name.to_owned();
+        let engine = Self { output, interpreter, delegate, words, _model: model, _bytes: bytes, io, threads, name };
+        // Complaints that did no harm, such as a delegate's about an operator that it left to the CPU.
+        engine.words.take().iter().for_each(|word| log::info!("TensorFlow Lite: {word}"));
         Ok(engine)
+    }
+}
+
+const WHOLE_FILE: &str = "a complete, valid .tflite file with operators that this TensorFlow Lite has";
+
+/// Why a model can't be used: two phrases, and what TensorFlow Lite says itself.
+struct Refusal {
+    found: String,
+    expected: String,
+    words: Vec<String>,
+}
+
+impl Refusal {
+    fn new(found: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self { found: found.into(), expected: expected.into(), words: Vec::new() }
+    }
+}
+
+fn with_words(text: String, words: &[String]) -> String {
+    if words.is_empty() {
+        text
+    } else {
+        format!("{text} ({})", words.join("; "))
     }
 }
 
@@ -151,16 +228,25 @@ impl Engine for TfliteEngine {
 
     fn describe(&self) -> String {
         let threads = if self.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", self.threads) };
-        format!("{} on the CPU (TensorFlow Lite {}, XNNPACK, {threads})", self.name, tflitec::tf_lite_version())
+        let (name, tflite) = (&self.name, tflitec::tf_lite_version());
+        let Some(delegate) = &self.delegate else {
+            return format!("{name} on the CPU (TensorFlow Lite {tflite}, XNNPACK, {threads})");
+        };
+        let version = delegate.version().map(|version| format!(", libedgetpu {version}")).unwrap_or_default();
+        format!("{name} on {} (TensorFlow Lite {tflite}{version})", delegate.describe())
     }
 
     fn infer(&mut self, input: &[u8], output: &mut [u8]) -> Result<(), InferError> {
         let failed = |what: &str, error: tflitec::Error| InferError(format!("{what}: {error}"));
         // `copy` rather than a kept input tensor: it makes no allocation either, and checks the length.
         self.interpreter.copy(input, 0).map_err(|error| failed("input", error))?;
-        self.interpreter
-            .invoke()
-            .map_err(|_| InferError("TensorFlow Lite reports an error; its own text stands above".to_owned()))?;
+        // tflitec calls every failure "must call allocate_tensors".
+        self.interpreter.invoke().map_err(|_| {
+            InferError(match self.words.take() {
+                words if words.is_empty() => "TensorFlow Lite gives no reason".to_owned(),
+                words => words.join("; "),
+            })
+        })?;
         let result = self.output.data::<u8>();
         if result.len() != output.len() {
             return Err(InferError(format!("output has {} bytes, expected {}", result.len(), output.len())));

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts/train"))
@@ -16,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts/train"))
 from pspnet_kit.export import flatbuffer
 from pspnet_kit.export.flatbuffer import TENSOR_TYPES, Quant
 
-__all__ = ["Graph", "Quant"]
+__all__ = ["Graph", "Quant", "wrapped"]
 
 
 class Graph(flatbuffer.Graph):
@@ -51,3 +52,19 @@ class Graph(flatbuffer.Graph):
 
     def custom(self, code: str, x: int, dtype: str, shape: Sequence[int], quant: Quant) -> int:
         return self.op("CUSTOM", 1, [x], self.tensor("logits", dtype, shape, quant), custom_code=code)
+
+
+def wrapped(model: bytes, code: str) -> bytes:
+    """A model with the same two ends whose only operator is the custom one of this name; its options are `model`."""
+    whole = schema.ModelT.InitFromPackedBuf(model, 0)
+    inside = whole.subgraphs[0]
+    g = Graph(f"{whole.description.decode()}, compiled")
+    for end in (inside.inputs, inside.outputs):
+        (index,) = end
+        tensor = inside.tensors[index]
+        tensor.buffer = 0
+        g.tensors.append(tensor)
+    g.inputs = [0]
+    g.op("CUSTOM", 1, [0], 1, custom_code=code)
+    g.operators[0].customOptions = np.frombuffer(model, np.uint8)
+    return g.build([1])

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from graph import Graph, Quant
+from graph import Graph, Quant, wrapped
 
 HERE = Path(__file__).resolve().parent
 NAMES = ["black", "white", "red", "green", "blue", "yellow", "cyan", "magenta"]
@@ -273,6 +273,12 @@ def edgetpu() -> Built:
     return Built(g.build([g.custom("edgetpu-custom-op", x, "int8", [1, 8, 12, 8], LOGITS_INT8)]), check="fails")
 
 
+def compiled(built: Built) -> Built:
+    """What edgetpu_compiler makes of a model that it can take whole: one operator, same ends. Instead of instructions for
+    an Edge TPU it holds the model itself, which tests/support/fake-edgetpu runs."""
+    return Built(wrapped(built.data, "edgetpu-custom-op"), check="fails")
+
+
 MODELS: dict[str, Callable[[], Built]] = {
     "colours_96x64_int8": lambda: colours("colours, int8"),
     "colours_96x64_uint8": lambda: colours("colours, uint8 throughout", dtype="uint8", quant=UNIT_UINT8),
@@ -318,13 +324,16 @@ MODELS: dict[str, Callable[[], Built]] = {
     "refused_output_aspect": uneven_stride,
     "refused_picture_classifier": picture_classifier,
     "refused_edgetpu": edgetpu,
+    "colours_edgetpu": lambda: compiled(MODELS["colours_96x64_int8"]()),
 }
 # The folders as the program installs them: a model and its manifest.
 FOLDERS = {"colours": "colours_96x64_int8", "colours-imagenet": "colours_96x64_int8_imagenet"}
+# The same with the file that was compiled from the model: `model_edgetpu.tflite`.
+PAIRS = {"colours-pair": ("colours_96x64_int8", "colours_edgetpu")}
 SLOW_LAYERS = 10
 
 
-def manifest(name: str, built: Built) -> bytes:
+def manifest(name: str, built: Built, compiled: Built | None = None) -> bytes:
     lines = [
         f'name = "{name}"',
         'version = "1.0.0"',
@@ -334,6 +343,7 @@ def manifest(name: str, built: Built) -> bytes:
         'path = "model.tflite"',
         f'sha256 = "{hashlib.sha256(built.data).hexdigest()}"',
         "",
+        *edgetpu_section(compiled),
         "[input]",
         # The manifest counts in pixels, 0..255.
         f"mean = {[round(float(m) * 255, 3) for m in built.mean]}",
@@ -343,6 +353,13 @@ def manifest(name: str, built: Built) -> bytes:
         color = "#" + "".join(f"{int(c * 255):02x}" for c in corner)
         lines += ["", "[[classes]]", f'name = "{label}"', f'color = "{color}"']
     return ("\n".join(lines) + "\n").encode()
+
+
+def edgetpu_section(compiled: Built | None) -> list[str]:
+    if compiled is None:
+        return []
+    digest = hashlib.sha256(compiled.data).hexdigest()
+    return ["[edgetpu]", 'path = "model_edgetpu.tflite"', f'sha256 = "{digest}"', ""]
 
 
 # The check
@@ -422,6 +439,10 @@ def files() -> dict[Path, bytes]:
     for folder, name in FOLDERS.items():
         out[HERE / folder / "model.tflite"] = built[name].data
         out[HERE / folder / "manifest.toml"] = manifest(folder, built[name])
+    for folder, (name, twin) in PAIRS.items():
+        out[HERE / folder / "model.tflite"] = built[name].data
+        out[HERE / folder / "model_edgetpu.tflite"] = built[twin].data
+        out[HERE / folder / "manifest.toml"] = manifest(folder, built[name], built[twin])
     return out
 
 

@@ -3,6 +3,9 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod clips;
+pub mod coral;
+pub mod fake_edgetpu;
+pub mod held;
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
@@ -280,6 +283,8 @@ pub struct Lines {
 #[derive(Default)]
 struct SoFar {
     lines: Vec<String>,
+    /// When each of them came.
+    times: Vec<Instant>,
     has_ended: bool,
 }
 
@@ -292,7 +297,11 @@ impl Lines {
             let mut line = Vec::new();
             // Bytes, so that nothing that a broken program may write stops this.
             while stream.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-                theirs.0.lock().unwrap().lines.push(String::from_utf8_lossy(&line).into_owned());
+                {
+                    let mut so_far = theirs.0.lock().unwrap();
+                    so_far.lines.push(String::from_utf8_lossy(&line).into_owned());
+                    so_far.times.push(Instant::now());
+                }
                 theirs.1.notify_all();
                 line.clear();
             }
@@ -332,6 +341,16 @@ impl Lines {
     #[track_caller]
     pub fn wait_for_count(&self, count: usize) {
         self.wait_until(&format!("{count} lines"), |lines| lines.len() >= count);
+    }
+
+    /// How many lines there are so far.
+    pub fn count(&self) -> usize {
+        self.shared.0.lock().unwrap().lines.len()
+    }
+
+    /// When the line with this number came, from 0.
+    pub fn time(&self, number: usize) -> Instant {
+        self.shared.0.lock().unwrap().times[number]
     }
 
     /// The lines so far.

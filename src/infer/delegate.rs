@@ -1,0 +1,515 @@
+//! TensorFlow Lite delegates, and the one place that calls foreign functions for them: loads a library, lists its devices,
+//! makes a delegate, and brings it with an error reporter into the interpreter that tflitec makes.
+//!
+//! tflitec offers neither delegates nor an error reporter. Its calls of `TfLiteInterpreterCreate` and
+//! `TfLiteInterpreterOptionsAddDelegate` are bound to a name, and a function that the program itself has by that name wins
+//! over the shared library's. So both stand here, add what was asked for, and go on to the library's own. [`equip`] says
+//! whether that came to pass.
+//!
+//! What such a library does can't be contained: it may abort, hang or crash. Only a worker process may load one.
+#![allow(unsafe_code)]
+
+use std::cell::{Cell, RefCell};
+use std::ffi::{c_char, c_int, c_void, CStr, CString};
+use std::path::{Path, PathBuf};
+use std::ptr::{self, NonNull};
+use std::sync::{Mutex, PoisonError};
+
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use serde::{Deserialize, Serialize};
+
+use super::accelerator::is_same_device;
+use super::edgetpu::port;
+use super::{DelegateKind, DelegateSpec, DeviceChoice, Fault};
+use crate::config::TpuDevice;
+
+/// A delegate that its library made. The interpreter that uses it must be dropped first.
+#[derive(Debug)]
+pub struct Delegate {
+    raw: NonNull<Raw>,
+    free: FreeDelegate,
+    version: Option<String>,
+    name: String,
+    device: Option<String>,
+    // Last: the code of `free` lies in it.
+    _library: Library,
+}
+
+// SAFETY: a delegate is bound to no thread. It is reachable through its owner only, so one thread at a time uses it.
+unsafe impl Send for Delegate {}
+
+impl Delegate {
+    /// Loads the library and makes the delegate, which opens the device.
+    ///
+    /// # Errors
+    /// When the library can't be loaded or lacks a function, the device isn't there, or it can't be opened. libedgetpu says
+    /// why only on standard error, if at all.
+    pub fn open(spec: &DelegateSpec) -> Result<Self, Fault> {
+        let library = load(&spec.library)?;
+        match &spec.kind {
+            DelegateKind::EdgeTpu(choice) => Self::open_edge_tpu(spec, library, choice),
+            DelegateKind::Plugin => Self::open_plugin(spec, library),
+        }
+    }
+
+    fn open_edge_tpu(spec: &DelegateSpec, library: Library, choice: &DeviceChoice) -> Result<Self, Fault> {
+        let functions = EdgeTpu::of(&library, &spec.library)?;
+        let devices = functions.devices();
+        let device = choose(&devices, choice)?;
+        let name = format!("Edge TPU {} at {}", names(&devices)[device], devices[device].path);
+        let path = text(&devices[device].path)?;
+        let (keys, values) = texts(&spec.options)?;
+        let options: Vec<RawOption> = keys
+            .iter()
+            .zip(&values)
+            .map(|(key, value)| RawOption { key: key.as_ptr(), value: value.as_ptr() })
+            .collect();
+        // SAFETY: the function has this signature by libedgetpu's edgetpu_c.h, and reads what it is given during the call.
+        let raw =
+            unsafe { (functions.create)(devices[device].bus.raw(), path.as_ptr(), options.as_ptr(), options.len()) };
+        let raw = NonNull::new(raw).ok_or(Fault::NotOpened { words: Vec::new() })?;
+        let (version, device) = (functions.version(), Some(devices[device].path.clone()));
+        Ok(Self { raw, free: functions.free, version, name, device, _library: library })
+    }
+
+    fn open_plugin(spec: &DelegateSpec, library: Library) -> Result<Self, Fault> {
+        // SAFETY: these are the signatures of TensorFlow Lite's external delegates.
+        let (create, free) = unsafe {
+            (
+                symbol::<CreatePlugin>(&library, &spec.library, c"tflite_plugin_create_delegate")?,
+                symbol::<FreeDelegate>(&library, &spec.library, c"tflite_plugin_destroy_delegate")?,
+            )
+        };
+        let (keys, values) = texts(&spec.options)?;
+        let pointers = |texts: &[CString]| texts.iter().map(|text| text.as_ptr()).collect::<Vec<_>>();
+        let (keys, values) = (pointers(&keys), pointers(&values));
+        PLUGIN_WORDS.take();
+        // SAFETY: as above; the texts outlive the call, which ends before `texts`' vectors do.
+        let raw = unsafe { create(keys.as_ptr(), values.as_ptr(), keys.len(), plugin_says) };
+        let words = PLUGIN_WORDS.take();
+        let raw = NonNull::new(raw).ok_or(Fault::NotOpened { words })?;
+        let name = format!("the delegate {}", spec.library.display());
+        Ok(Self { raw, free, version: None, name, device: None, _library: library })
+    }
+
+    /// What the library calls its version: libedgetpu has `BuildLabel(…), RuntimeVersion(14)`, a plug-in has none.
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
+    /// What runs here, for the log: `Edge TPU usb:0 at /sys/bus/usb/devices/2-1`, `the delegate /usr/lib/libx.so`.
+    pub fn describe(&self) -> String {
+        self.name.clone()
+    }
+
+    /// The Edge TPU's path, as its library names it; None for a plug-in.
+    pub fn device(&self) -> Option<&str> {
+        self.device.as_deref()
+    }
+
+    /// It takes only models that were compiled for it, and leaves all of another model to the CPU.
+    pub(super) const fn wants_compiled(&self) -> bool {
+        self.device.is_some()
+    }
+}
+
+impl Drop for Delegate {
+    fn drop(&mut self) {
+        // SAFETY: the library made it, its code is still there, and the interpreter is gone: the owner drops it first.
+        unsafe { (self.free)(self.raw.as_ptr()) }
+    }
+}
+
+/// What an Edge TPU library tells of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Listing {
+    /// `BuildLabel(…), RuntimeVersion(14)`.
+    pub version: Option<String>,
+    /// Devices that it sees, cards first, each by number or port, whether they can be opened or not.
+    pub devices: Vec<Listed>,
+}
+
+impl Listing {
+    /// The devices' names in the same order, as `engine.device` takes them: `usb:0`, `pci:0`, `usb:1`.
+    pub fn names(&self) -> Vec<TpuDevice> {
+        names(&self.devices)
+    }
+}
+
+/// A device that an Edge TPU library sees.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Listed {
+    /// How it is connected.
+    pub bus: Bus,
+    /// `/sys/bus/usb/devices/2-1`, `/dev/apex_0`.
+    pub path: String,
+}
+
+/// How an Edge TPU is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Bus {
+    /// A stick.
+    Usb,
+    /// A PCIe or M.2 card.
+    Pci,
+}
+
+impl Bus {
+    const fn raw(self) -> c_int {
+        match self {
+            Self::Pci => 0,
+            Self::Usb => 1,
+        }
+    }
+}
+
+/// Asks an Edge TPU library for its version and its devices. Nothing is opened.
+///
+/// # Errors
+/// When it can't be loaded, or lacks a function.
+pub fn list(library: &Path) -> Result<Listing, Fault> {
+    let loaded = load(library)?;
+    let functions = EdgeTpu::of(&loaded, library)?;
+    Ok(Listing { version: functions.version(), devices: functions.devices() })
+}
+
+fn names(devices: &[Listed]) -> Vec<TpuDevice> {
+    let (mut usb, mut pci) = (0..=u8::MAX, 0..=u8::MAX);
+    let mut next = |bus| match bus {
+        Bus::Usb => usb.next().map(TpuDevice::Usb),
+        Bus::Pci => pci.next().map(TpuDevice::Pci),
+    };
+    // More than 256 of a kind don't exist.
+    devices.iter().map_while(|device| next(device.bus)).collect()
+}
+
+/// The device's place in the list.
+fn choose(devices: &[Listed], choice: &DeviceChoice) -> Result<usize, Fault> {
+    let names = names(devices);
+    let found = match choice {
+        DeviceChoice::Free { preferred, taken } => {
+            let named = devices.get(..names.len()).unwrap_or_default();
+            let is_taken = |device: &Listed| taken.iter().any(|taken| is_same_device(taken, &device.path));
+            let is_free = |index: &usize| named.get(*index).is_some_and(|device| !is_taken(device));
+            std::iter::once(*preferred).chain(0..names.len()).find(is_free)
+        }
+        DeviceChoice::Named(wanted) => names.iter().position(|name| name == wanted),
+    };
+    found.ok_or_else(|| {
+        let listed: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let listed = if listed.is_empty() { "none".to_owned() } else { listed.join(", ") };
+        Fault::NoDevice { wanted: choice.to_string(), listed }
+    })
+}
+
+// Libraries
+
+/// `TfLiteDelegate`, which only the library and TensorFlow Lite look into.
+enum Raw {}
+
+/// `struct edgetpu_device`
+#[repr(C)]
+struct RawDevice {
+    bus: c_int,
+    path: *const c_char,
+}
+
+/// `struct edgetpu_option`
+#[repr(C)]
+struct RawOption {
+    key: *const c_char,
+    value: *const c_char,
+}
+
+type FreeDelegate = unsafe extern "C" fn(*mut Raw);
+type CreatePlugin = unsafe extern "C" fn(
+    *const *const c_char,
+    *const *const c_char,
+    usize,
+    unsafe extern "C" fn(*const c_char),
+) -> *mut Raw;
+
+/// The functions of `edgetpu_c.h`. Whoever has them has the library too.
+struct EdgeTpu {
+    version: unsafe extern "C" fn() -> *const c_char,
+    list: unsafe extern "C" fn(*mut usize) -> *mut RawDevice,
+    free_list: unsafe extern "C" fn(*mut RawDevice),
+    create: unsafe extern "C" fn(c_int, *const c_char, *const RawOption, usize) -> *mut Raw,
+    free: FreeDelegate,
+}
+
+impl EdgeTpu {
+    fn of(library: &Library, path: &Path) -> Result<Self, Fault> {
+        // SAFETY: these are the signatures of edgetpu_c.h, unchanged since its first release.
+        unsafe {
+            Ok(Self {
+                version: symbol(library, path, c"edgetpu_version")?,
+                list: symbol(library, path, c"edgetpu_list_devices")?,
+                free_list: symbol(library, path, c"edgetpu_free_devices")?,
+                create: symbol(library, path, c"edgetpu_create_delegate")?,
+                free: symbol(library, path, c"edgetpu_free_delegate")?,
+            })
+        }
+    }
+
+    fn version(&self) -> Option<String> {
+        // SAFETY: it gives a text that is never freed, or null.
+        unsafe { owned((self.version)()) }
+    }
+
+    fn devices(&self) -> Vec<Listed> {
+        let mut count = 0;
+        // SAFETY: it gives an array of `count` devices, or null.
+        let first = unsafe { (self.list)(&raw mut count) };
+        if first.is_null() {
+            return Vec::new();
+        }
+        // SAFETY: as above; the array is ours until it is given back below.
+        let raw = unsafe { std::slice::from_raw_parts(first, count) };
+        let listed = raw.iter().filter_map(|device| {
+            let bus = [Bus::Usb, Bus::Pci].into_iter().find(|bus| bus.raw() == device.bus)?;
+            // SAFETY: each device has a text, which lives as long as the array.
+            Some(Listed { bus, path: unsafe { owned(device.path) }? })
+        });
+        let mut listed: Vec<Listed> = listed.collect();
+        // The library has sticks without firmware first. By port, one that gets its firmware keeps its name, and is not taken
+        // for the next one.
+        listed.sort_by_cached_key(|device| (device.bus.raw(), port(Path::new(&device.path))));
+        // SAFETY: once, and nothing of it is kept.
+        unsafe { (self.free_list)(first) };
+        listed
+    }
+}
+
+fn load(path: &Path) -> Result<Library, Fault> {
+    // NOW: a function that the library misses is an error here, and not an abort at its first call. NODELETE: libedgetpu was
+    // never meant to be unloaded, so threads that it may leave behind keep their code.
+    let flags = RTLD_NOW | RTLD_LOCAL | libc::RTLD_NODELETE;
+    // SAFETY: a library's initialisers may do anything; that is why a worker process loads it.
+    unsafe { Library::open(Some(path), flags) }.map_err(|error| {
+        let text = match error {
+            libloading::Error::DlOpen { source } => source.to_string(),
+            other => other.to_string(),
+        };
+        Fault::Library { library: path.to_path_buf(), text }
+    })
+}
+
+/// # Safety
+/// `T` is a function pointer of the symbol's true signature, and isn't called once the library is closed.
+unsafe fn symbol<T: Copy>(library: &Library, path: &Path, name: &CStr) -> Result<T, Fault> {
+    // SAFETY: the caller's promise.
+    let found = unsafe { library.get::<T>(name) };
+    found
+        .map(|symbol| *symbol)
+        .map_err(|_| Fault::Symbol { library: PathBuf::from(path), symbol: name.to_string_lossy().into_owned() })
+}
+
+/// # Safety
+/// `text` is null or ends with a zero byte.
+unsafe fn owned(text: *const c_char) -> Option<String> {
+    // SAFETY: the caller's promise.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+}
+
+fn text(text: &str) -> Result<CString, Fault> {
+    CString::new(text).map_err(|_| Fault::NotOpened { words: vec![format!("{text:?} has a zero byte")] })
+}
+
+fn texts(options: &[(String, String)]) -> Result<(Vec<CString>, Vec<CString>), Fault> {
+    let pairs: Vec<(CString, CString)> =
+        options.iter().map(|(key, value)| Ok((text(key)?, text(value)?))).collect::<Result<_, Fault>>()?;
+    Ok(pairs.into_iter().unzip())
+}
+
+thread_local! {
+    /// What the plug-in that is being made says to the user.
+    static PLUGIN_WORDS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+unsafe extern "C" fn plugin_says(text: *const c_char) {
+    // SAFETY: a plug-in gives a text with a zero byte, or null.
+    if let Some(text) = unsafe { owned(text) } {
+        PLUGIN_WORDS.with_borrow_mut(|words| words.push(text));
+    }
+}
+
+// TensorFlow Lite's words
+
+/// What TensorFlow Lite and a delegate report as errors: the last few texts since they were taken.
+#[derive(Debug, Default)]
+pub(super) struct Words(Mutex<Vec<String>>);
+
+impl Words {
+    /// Enough for a cause and what follows from it.
+    const KEPT: usize = 8;
+
+    pub(super) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn add(&self, text: &str) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == Self::KEPT {
+            kept.remove(0);
+        }
+        kept.push(text.split_whitespace().collect::<Vec<_>>().join(" "));
+    }
+}
+
+/// The error reporter. `arguments` is a `va_list`: on x86-64 and AArch64, the two architectures that this program is built
+/// for, one that is handed on is a pointer.
+unsafe extern "C" fn report(words: *mut c_void, format: *const c_char, arguments: *mut c_void) {
+    extern "C" {
+        fn vsnprintf(to: *mut c_char, size: usize, format: *const c_char, arguments: *mut c_void) -> c_int;
+    }
+    let mut text = [0_u8; 1024];
+    // SAFETY: `format` and `arguments` belong together, by TensorFlow Lite's promise; at most the buffer's size is written.
+    unsafe { vsnprintf(text.as_mut_ptr().cast(), text.len(), format, arguments) };
+    // SAFETY: `words` is what `TfLiteInterpreterCreate` below set, and outlives the interpreter by `equip`'s contract.
+    let words = unsafe { &*words.cast_const().cast::<Words>() };
+    let text = CStr::from_bytes_until_nul(&text).unwrap_or_default();
+    words.add(&text.to_string_lossy());
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!("src/infer/delegate.rs: what a va_list is on this architecture must be looked up for `report`");
+
+// Interposition
+
+/// What the next interpreter of this thread is to have.
+#[derive(Clone, Copy)]
+struct Equipment {
+    delegate: Option<NonNull<Raw>>,
+    words: NonNull<Words>,
+}
+
+thread_local! {
+    static EQUIPMENT: Cell<Option<Equipment>> = const { Cell::new(None) };
+}
+
+/// Runs `make`, which makes one interpreter; it gets `delegate`, before all others, and reports errors to `words`. The flag
+/// says whether that happened: false means that this program is linked in a way that passes by the functions below.
+///
+/// # Safety
+/// The interpreter must be dropped before `delegate` and `words` are dropped or moved.
+pub(super) unsafe fn equip<T>(delegate: Option<&Delegate>, words: &Words, make: impl FnOnce() -> T) -> (T, bool) {
+    /// Takes back what nobody took, also when `make` panics.
+    struct TakeBack;
+    impl Drop for TakeBack {
+        fn drop(&mut self) {
+            EQUIPMENT.take();
+        }
+    }
+    let _take_back = TakeBack;
+    EQUIPMENT.set(Some(Equipment { delegate: delegate.map(|delegate| delegate.raw), words: NonNull::from(words) }));
+    let made = make();
+    (made, EQUIPMENT.get().is_none())
+}
+
+extern "C" {
+    fn TfLiteInterpreterOptionsSetErrorReporter(
+        options: *mut c_void,
+        reporter: unsafe extern "C" fn(*mut c_void, *const c_char, *mut c_void),
+        user_data: *mut c_void,
+    );
+}
+
+type AddDelegate = unsafe extern "C" fn(*mut c_void, *mut Raw);
+type CreateInterpreter = unsafe extern "C" fn(*const c_void, *const c_void) -> *mut c_void;
+
+/// The library's own function of this name.
+fn next_of(name: &CStr) -> Option<NonNull<c_void>> {
+    // SAFETY: it looks up a name behind this program in the order in which the loader searches.
+    NonNull::new(unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) })
+}
+
+/// tflitec calls this to add XNNPACK. Ours goes first: XNNPACK would take the operators that a delegate can run.
+#[no_mangle]
+unsafe extern "C" fn TfLiteInterpreterOptionsAddDelegate(options: *mut c_void, delegate: *mut Raw) {
+    let Some(next) = next_of(c"TfLiteInterpreterOptionsAddDelegate") else { return };
+    // SAFETY: it is the function that this one stands for.
+    let next = unsafe { std::mem::transmute::<NonNull<c_void>, AddDelegate>(next) };
+    let ours = EQUIPMENT.get().and_then(|equipment| equipment.delegate);
+    if let Some(ours) = ours {
+        EQUIPMENT.set(EQUIPMENT.get().map(|equipment| Equipment { delegate: None, ..equipment }));
+        // SAFETY: the options are tflitec's; the delegate outlives the interpreter, by `equip`'s contract.
+        unsafe { next(options, ours.as_ptr()) };
+    }
+    // SAFETY: the caller's own arguments.
+    unsafe { next(options, delegate) }
+}
+
+/// tflitec calls this to make an interpreter; so may a delegate, for itself, and then there is nothing to add.
+#[no_mangle]
+unsafe extern "C" fn TfLiteInterpreterCreate(model: *const c_void, options: *const c_void) -> *mut c_void {
+    let Some(next) = next_of(c"TfLiteInterpreterCreate") else { return ptr::null_mut() };
+    // SAFETY: it is the function that this one stands for.
+    let next = unsafe { std::mem::transmute::<NonNull<c_void>, CreateInterpreter>(next) };
+    if let Some(equipment) = EQUIPMENT.take().filter(|_| !options.is_null()) {
+        let options = options.cast_mut();
+        // SAFETY: tflitec made the options and may change them until it deletes them, which is after this call; delegate and
+        // words outlive the interpreter, by `equip`'s contract.
+        unsafe {
+            if let Some(delegate) = equipment.delegate {
+                TfLiteInterpreterOptionsAddDelegate(options, delegate.as_ptr());
+            }
+            TfLiteInterpreterOptionsSetErrorReporter(options, report, equipment.words.as_ptr().cast());
+        }
+    }
+    // SAFETY: the caller's own arguments.
+    unsafe { next(model, options) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(buses: &[Bus]) -> Vec<Listed> {
+        buses.iter().enumerate().map(|(at, bus)| Listed { bus: *bus, path: format!("/{at}") }).collect()
+    }
+
+    #[test]
+    fn devices_are_counted_by_their_bus() {
+        let devices = listed(&[Bus::Usb, Bus::Pci, Bus::Usb, Bus::Pci]);
+        let all = [TpuDevice::Usb(0), TpuDevice::Pci(0), TpuDevice::Usb(1), TpuDevice::Pci(1)];
+        assert_eq!(names(&devices), all);
+        for (at, name) in all.into_iter().enumerate() {
+            assert_eq!(choose(&devices, &DeviceChoice::Named(name)), Ok(at));
+            assert_eq!(choose(&devices, &DeviceChoice::at(at)), Ok(at));
+        }
+        let error = choose(&devices, &DeviceChoice::Named(TpuDevice::Usb(2))).unwrap_err().to_string();
+        assert!(error.contains("usb:2 is wanted, the library lists usb:0, pci:0, usb:1, pci:1"), "{error}");
+    }
+
+    #[test]
+    fn a_list_that_is_longer_than_names_go_is_cut() {
+        let devices = listed(&[Bus::Usb; 300]);
+        assert_eq!(names(&devices).len(), 256);
+        assert_eq!(choose(&devices, &DeviceChoice::at(255)), Ok(255));
+        assert_eq!(choose(&devices, &DeviceChoice::at(256)), Ok(0), "one without a name is not taken");
+    }
+
+    #[test]
+    fn the_last_words_are_kept_each_on_one_line() {
+        let words = Words::default();
+        for number in 0..20 {
+            words.add(&format!("Node {number}\n  failed.\n"));
+        }
+        let kept = words.take();
+        assert_eq!(kept.len(), Words::KEPT);
+        assert_eq!((kept[0].as_str(), kept[7].as_str()), ("Node 12 failed.", "Node 19 failed."));
+        assert!(words.take().is_empty());
+    }
+
+    #[test]
+    fn equipment_that_nobody_took_is_taken_back_and_told() {
+        let words = Words::default();
+        // SAFETY: no interpreter is made.
+        let ((), used) = unsafe { equip(None, &words, || ()) };
+        assert!(!used && EQUIPMENT.get().is_none());
+        // SAFETY: as above.
+        let panicked = std::panic::catch_unwind(|| unsafe { equip(None, &Words::default(), || panic!("on purpose")) });
+        assert!(panicked.is_err() && EQUIPMENT.get().is_none());
+    }
+}
