@@ -3,11 +3,8 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use pspnetd::cli::Cli;
-
 fn main() -> ExitCode {
-    match Cli::parse().run() {
+    match pspnetd::cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // Standard error may be closed too; the exit code still tells.

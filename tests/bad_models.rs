@@ -100,7 +100,7 @@ fn a_manifest_that_disagrees_with_its_model_is_refused() {
     with_model("check", &folder.path().join("model.tflite")).expect(0);
     type Edit = fn(&str) -> String;
     let cases: [(Edit, &str); 9] = [
-        (|text| text.replace("82cca278", "00000000"), "the file is damaged or another version"),
+        (|text| text.replace("82cca278", "00000000"), "model.tflite is damaged or another version"),
         (|text| text.rsplit_once("[[classes]]").unwrap().0.to_owned(), "names 7 classes, the model's output has 8"),
         (|text| text.replace("\"cyan\"", "\"red\""), "\"red\" is there twice"),
         (|text| text.replace("#00ffff", "teal"), "expected #rrggbb"),

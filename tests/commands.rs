@@ -6,7 +6,6 @@ mod support;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
 use support::{colours, colours_with, finish, pspnetd};
 
 /// `check` of the colour model and the test picture; its output without the lines that are no TOML.
@@ -171,21 +170,10 @@ fn bench_measures_every_stage_and_the_pipeline() {
 }
 
 #[test]
-fn devices_are_listed_as_text_and_as_json() {
-    let listed: Value = serde_json::from_str(&finish(pspnetd(["devices", "--json"])).expect(0).stdout).unwrap();
-    let text = finish(pspnetd(["devices"])).expect(0).stdout;
-    let devices = listed.as_array().unwrap();
-    for device in devices {
-        assert!(text.contains(device["path"].as_str().unwrap()), "{text}");
-    }
-    assert!(!devices.is_empty() || text.contains("no V4L2 devices"), "{text}");
-}
-
-#[test]
 fn completions_know_every_command() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = finish(pspnetd(["completions", shell])).expect(0).stdout;
-        for word in ["run", "check", "devices", "predict", "eval", "bench", "camera", "model"] {
+        for word in ["run", "check", "devices", "predict", "eval", "bench", "camera", "model", "inspect"] {
             assert!(script.contains(word), "{shell}: no {word}");
         }
     }
@@ -225,13 +213,14 @@ fn every_page_that_the_man_page_refers_to_is_written() {
     finish(command).expect(0);
     let main = std::fs::read_to_string(pages.join("pspnetd.1")).unwrap();
     let named: Vec<_> = main.lines().filter_map(|line| line.strip_suffix("(1)")).collect();
-    assert_eq!(named.len(), 8, "{named:?}");
+    assert_eq!(named.len(), 9, "{named:?}");
     for name in named {
         let name = name.replace("\\-", "-");
         let page = std::fs::read_to_string(pages.join(format!("{name}.1"))).unwrap();
         assert!(page.contains(&format!("\n.TH {name} 1 1970-01-02 ")), "{name}: {page}");
     }
-    assert_eq!(std::fs::read_dir(&pages).unwrap().count(), 9);
+    assert!(pages.join("pspnetd-model-inspect.1").is_file());
+    assert_eq!(std::fs::read_dir(&pages).unwrap().count(), 11);
 
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
@@ -249,12 +238,14 @@ fn the_help_of_every_command_mentions_its_flags() {
         ("predict", &["--model", "-o", "--output", "--json", "IMAGE"]),
         ("eval", &["--model", "--images", "--labels", "--void", "--json"]),
         ("bench", &["--model", "--camera", "--threads", "--seconds", "--json"]),
+        ("model", &["inspect"]),
         ("completions", &["bash", "zsh", "fish"]),
         ("man", &["man page"]),
     ] {
         assert!(general.contains(&format!("  {command}")), "{command} is missing in\n{general}");
         let help = finish(pspnetd([command, "--help"])).expect(0).stdout;
-        let settings = if ["completions", "man"].contains(&command) { &[][..] } else { &["--config", "--set"] };
+        let settings =
+            if ["model", "completions", "man"].contains(&command) { &[][..] } else { &["--config", "--set"] };
         for flag in flags.iter().chain(settings) {
             assert!(help.contains(flag), "{command}: no {flag} in\n{help}");
         }

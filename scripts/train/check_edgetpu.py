@@ -6,7 +6,11 @@ import sys
 try:
     from pspnet_kit.export.edgetpu import main
 except ModuleNotFoundError as error:
-    print(f"check_edgetpu.py: {error}: pip install ai-edge-litert flatbuffers numpy", file=sys.stderr)
+    print(
+        f"check_edgetpu.py: {error}: run scripts/train/setup, or pip install ai-edge-litert flatbuffers numpy; "
+        "`pspnetd model inspect MODEL.tflite` judges by the same rules and needs neither",
+        file=sys.stderr,
+    )
     sys.exit(2)
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@
 # Usage: scripts/train/compile_edgetpu.sh [OPTION…] MODEL.tflite
 #
 # The options go to edgetpu_compiler as they are, for example --out_dir DIR (the current directory otherwise) or
-# --min_runtime_version 14. Where there is no edgetpu_compiler, check_edgetpu.py judges the model by the documented rules
-# instead (PYTHON names the interpreter that has its packages; otherwise that of scripts/train/setup, else python3).
+# --min_runtime_version 14. A compiled file that lands beside the model is written into the section [edgetpu] of the model's
+# manifest, so that pspnetd holds it to its digest. Where there is no edgetpu_compiler, check_edgetpu.py judges the model by
+# the documented rules instead (PYTHON names the interpreter that has its packages; otherwise that of scripts/train/setup,
+# else python3).
 #
 # Exit status: 0 compiled, every operator on the Edge TPU; 1 some operators run on the CPU; 2 wrong arguments or an
 # unreadable model; 3 nothing was compiled: the compiler failed, or there is none and the rules have nothing against it.
@@ -28,6 +30,45 @@ left_to_cpu() {
     sed -nE 's/^([A-Za-z0-9_-]+) +([0-9]+) +(.+)$/\1 x\2: \3/p' "$@" | grep -v ': Mapped to Edge TPU *$' | sort -u || true
 }
 
+# Names the compiled file in the manifest of the model, in place of an earlier one. Nothing else in the manifest changes.
+note_in_manifest() {
+    local compiled=$1 folder name manifest
+    folder=$(dirname "$model")
+    name=$(basename "$compiled")
+    if [ ! "$(dirname "$compiled")" -ef "$folder" ]; then
+        printf '  pspnetd looks for it beside the model: %s\n' "$folder/"
+        return 0
+    fi
+    manifest=${model%.*}.toml
+    [ -f "$manifest" ] || manifest=$folder/manifest.toml
+    [ -f "$manifest" ] || return 0
+    # What the manifest says of another model stays as it is.
+    if ! awk -v name="$(basename "$model")" '
+        /^[ \t]*\[/ { section = $1 }
+        section == "[file]" && /^[ \t]*path[ \t]*=/ {
+            said = 1
+            own = index($0, "\"" name "\"") || index($0, "\047" name "\047")
+        }
+        END { exit own || !said ? 0 : 1 }' "$manifest"; then
+        printf '  %s describes another model: it was left as it is\n' "$manifest"
+        return 0
+    fi
+    case $name in
+    *[\"\\]* | *[[:cntrl:]]*)
+        printf "  %s can't name a file with such letters: rename it\n" "$manifest"
+        return 0
+        ;;
+    esac
+    manifest=$(readlink -f "$manifest")
+    cp -p "$manifest" "$manifest.new"
+    {
+        awk '/^[ \t]*\[/ { skip = $1 == "[edgetpu]" } !skip' "$manifest" | sed -e :a -e '/^\n*$/{$d;N;ba' -e '}'
+        printf '\n[edgetpu]\npath = "%s"\nsha256 = "%s"\n' "$name" "$(sha256sum "$compiled" | cut -d ' ' -f 1)"
+    } >"$manifest.new"
+    mv "$manifest.new" "$manifest"
+    printf '  named in %s\n' "$manifest"
+}
+
 compile() {
     local compiled log total on_tpu on_cpu
     if ! edgetpu_compiler -s "$@" >"$report" 2>&1 || [ -z "$(value 'Output model')" ]; then
@@ -47,6 +88,7 @@ compile() {
         "$(value 'On-chip memory used for caching model parameters')" \
         "$(value 'On-chip memory remaining for caching model parameters')" \
         "$(value 'Off-chip memory used for streaming uncached model parameters')"
+    [ ! -f "$compiled" ] || note_in_manifest "$compiled"
     [ "${on_cpu:-0}" != 0 ] || return 0
     printf '  on the CPU: %s operators\n' "$on_cpu"
     { if [ -f "$log" ]; then left_to_cpu "$report" "$log"; else left_to_cpu "$report"; fi; } | sed 's/^/    /'

@@ -45,7 +45,8 @@ pub(super) fn man(args: &ManArgs) -> Result<(), Failure> {
     // `help` has no page of its own, so none may be referred to. build() gives the others their full names.
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
-    let pages = pages(&command)?;
+    let mut pages = Vec::new();
+    add_pages(&command, &mut pages)?;
     let Some(folder) = &args.output else {
         return write(&pages.into_iter().flat_map(|(_, page)| page).collect::<Vec<u8>>());
     };
@@ -66,24 +67,21 @@ fn date() -> String {
     time.strftime("%Y-%m-%d").to_string()
 }
 
-/// File names and text: the program's page first, then one per subcommand.
-fn pages(command: &clap::Command) -> io::Result<Vec<(String, Vec<u8>)>> {
-    let mut pages = Vec::new();
-    for command in std::iter::once(command).chain(command.get_subcommands()) {
-        let name = command.get_display_name().unwrap_or("pspnetd");
-        let man = clap_mangen::Man::new(command.clone())
-            .title(name)
-            .date(date())
-            .source(concat!("pspnetd ", env!("CARGO_PKG_VERSION")))
-            .manual("pspnetd");
-        let mut page = Vec::new();
-        man.render(&mut page)?;
-        if pages.is_empty() {
-            page.extend_from_slice(FILES.as_bytes());
-        }
-        pages.push((format!("{name}.1"), page));
+/// Adds file names and text: a command's page first, then those of its subcommands.
+fn add_pages(command: &clap::Command, pages: &mut Vec<(String, Vec<u8>)>) -> io::Result<()> {
+    let name = command.get_display_name().unwrap_or("pspnetd");
+    let man = clap_mangen::Man::new(command.clone())
+        .title(name)
+        .date(date())
+        .source(concat!("pspnetd ", env!("CARGO_PKG_VERSION")))
+        .manual("pspnetd");
+    let mut page = Vec::new();
+    man.render(&mut page)?;
+    if pages.is_empty() {
+        page.extend_from_slice(FILES.as_bytes());
     }
-    Ok(pages)
+    pages.push((format!("{name}.1"), page));
+    command.get_subcommands().try_for_each(|command| add_pages(command, pages))
 }
 
 fn write(bytes: &[u8]) -> Result<(), Failure> {

@@ -5,13 +5,15 @@ mod check;
 mod devices;
 mod eval;
 mod generate;
+mod model;
 mod predict;
 mod run;
 mod settings;
+mod worker;
 
 use std::io::{self, Write as _};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::failure::Failure;
 
@@ -41,7 +43,7 @@ enum Command {
     Run(run::Args),
     /// Validate configuration, model, camera and sinks without starting, and print the effective configuration
     Check(check::Args),
-    /// List cameras and their formats
+    /// List cameras with their formats, and Edge TPUs
     Devices(devices::Args),
     /// Segment pictures and write masks and overlays
     Predict(predict::Args),
@@ -49,10 +51,25 @@ enum Command {
     Eval(eval::Args),
     /// Measure each stage and the whole pipeline on this machine
     Bench(bench::Args),
+    /// Look into model files without running them
+    Model(model::Args),
     /// Print a completion script for a shell
     Completions(generate::CompletionArgs),
     /// Print the man page, or write one per command
     Man(generate::ManArgs),
+}
+
+/// Runs what this process's command line says; a wrong one ends the process with exit code 2.
+///
+/// # Errors
+/// The command's own failure, with the exit code for it.
+pub fn run() -> Result<(), Failure> {
+    // Added here rather than to the definition, so that nothing that is generated of that has it.
+    let matches = Cli::command().subcommand(worker::command()).get_matches();
+    match matches.subcommand() {
+        Some((worker::NAME, matches)) => worker::run(matches),
+        _ => Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).run(),
+    }
 }
 
 impl Cli {
@@ -68,6 +85,7 @@ impl Cli {
             Command::Predict(args) => predict::run(&args),
             Command::Eval(args) => eval::run(&args),
             Command::Bench(args) => bench::run(&args),
+            Command::Model(args) => model::run(&args),
             Command::Completions(args) => generate::completions(&args),
             Command::Man(args) => generate::man(&args),
         }
@@ -85,10 +103,16 @@ fn print_line(text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_definition_is_sound() {
-        Cli::command().debug_assert();
+        Cli::command().subcommand(worker::command()).debug_assert();
+    }
+
+    #[test]
+    fn what_is_generated_has_nothing_that_only_the_program_itself_starts() {
+        assert!(Cli::command().get_subcommands().all(|command| command.get_name() != worker::NAME));
+        let help = Cli::command().subcommand(worker::command()).render_long_help().to_string();
+        assert!(help.contains("devices") && !help.contains("  worker"), "{help}");
     }
 }

@@ -8,6 +8,8 @@ use std::fmt;
 
 use super::{InputSpec, ModelIo};
 use crate::frame::Size;
+use crate::model::tflite::{Graph, Tensor};
+use crate::model::{ModelError, ModelFile};
 use crate::segment::{LabelType, OutputKind, OutputSpec, ScoreType};
 
 /// The largest side of an input or output.
@@ -61,6 +63,40 @@ impl fmt::Display for TensorInfo {
 
 /// What was found, and what is expected instead.
 pub(super) type Refusal = (String, String);
+
+/// Both ends of `file`, read from its bytes; nothing is run. They are what TensorFlow Lite says of the same file.
+///
+/// # Errors
+/// When the file is damaged, or isn't a model that this program can use.
+pub fn io(file: &ModelFile) -> Result<ModelIo, ModelError> {
+    let graph = Graph::read(&file.bytes).map_err(|damage| {
+        let found = format!("a damaged TensorFlow Lite file ({damage})");
+        ModelError::unfit(&file.path, found, "a complete, valid .tflite file")
+    })?;
+    let inputs: Vec<TensorInfo> = graph.input_tensors().map(info).collect();
+    let outputs: Vec<TensorInfo> = graph.output_tensors().map(info).collect();
+    check(&inputs, &outputs).map_err(|(found, expected)| ModelError::unfit(&file.path, found, expected))
+}
+
+fn info(tensor: &Tensor<'_>) -> TensorInfo {
+    let kind = match tensor.kind.as_ref() {
+        "int8" => TensorType::Int8,
+        "uint8" => TensorType::Uint8,
+        "int32" => TensorType::Int32,
+        "int64" => TensorType::Int64,
+        other => TensorType::Other(other.to_owned()),
+    };
+    // As TensorFlow Lite counts: bytes have a scale, other integers don't, and a scale of 0 is none.
+    let is_scaled = matches!(kind, TensorType::Int8 | TensorType::Uint8);
+    let quantisation = tensor.quantisation.filter(|&(scale, _)| is_scaled && scale != 0.0);
+    TensorInfo {
+        name: tensor.name.clone().into_owned(),
+        kind,
+        shape: tensor.shape.iter().map(|&extent| usize::try_from(extent).unwrap_or(0)).collect(),
+        // TensorFlow Lite keeps 32 bits of a zero point too.
+        quantisation: quantisation.map(|(scale, zero_point)| (scale, zero_point as i32)),
+    }
+}
 
 /// Accepts the model's ends or says what is wrong with them.
 ///

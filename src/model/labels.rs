@@ -133,6 +133,7 @@ mod tests {
             licence: String::new(),
             description: String::new(),
             file: Default::default(),
+            edgetpu: Default::default(),
             input: Default::default(),
             classes: names.iter().map(entry).collect(),
             training: Default::default(),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::pair::file_name;
 use super::ModelError;
 
 /// What the manifest beside a model says.
@@ -26,6 +27,9 @@ pub struct Manifest {
     /// The file that it describes.
     #[serde(default)]
     pub file: FileEntry,
+    /// What the Edge TPU's compiler made of that file.
+    #[serde(default)]
+    pub edgetpu: FileEntry,
     /// The input's real values.
     #[serde(default)]
     pub input: InputEntry,
@@ -40,11 +44,11 @@ pub struct Manifest {
     pub metrics: BTreeMap<String, f64>,
 }
 
-/// `[file]`
+/// `[file]` and `[edgetpu]`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FileEntry {
-    /// Name of the model file beside the manifest. Empty fits any.
+    /// Name of the model file beside the manifest. Empty fits any; in `[edgetpu]`, `<stem>_edgetpu.tflite`.
     pub path: String,
     /// SHA-256 in hex. Empty is not checked.
     pub sha256: String,
@@ -104,28 +108,40 @@ impl<'de> Deserialize<'de> for Color {
     }
 }
 
+/// The manifest that belongs to the model at `model`, and its path: `<stem>.toml` beside it, or `manifest.toml` there unless
+/// that names another file. None where there is neither. `source` is where the CPU model that a compiled `model` was made of
+/// would lie; its manifest is this one's.
+///
+/// # Errors
+/// When a manifest can't be read or understood.
+pub(super) fn beside(model: &Path, source: Option<&Path>) -> Result<Option<(PathBuf, Manifest)>, ModelError> {
+    let own = model.with_extension("toml");
+    if own.is_file() {
+        let manifest = Manifest::read(&own)?.check(&own)?;
+        return Ok(Some((own, manifest)));
+    }
+    let sources = source.map(|source| source.with_extension("toml"));
+    let shared = model.with_file_name("manifest.toml");
+    for path in sources.into_iter().chain([shared]).filter(|path| path.is_file()) {
+        let manifest = Manifest::read(&path)?;
+        if manifest.describes(&file_name(model), source) {
+            let manifest = manifest.check(&path)?;
+            return Ok(Some((path, manifest)));
+        }
+        let FileEntry { path: described, .. } = &manifest.file;
+        log::warn!("{} describes {described}, not {}: ignored", path.display(), file_name(model));
+    }
+    Ok(None)
+}
+
 impl Manifest {
-    /// The manifest that belongs to the model at `model`: `<stem>.toml` beside it, or `manifest.toml` there unless that
-    /// names another file. None where there is neither.
-    ///
-    /// # Errors
-    /// When a manifest can't be read or understood, or its digest isn't `sha256`.
-    pub fn beside(model: &Path, sha256: &str) -> Result<Option<Self>, ModelError> {
-        let own = model.with_extension("toml");
-        if own.is_file() {
-            return Self::read(&own)?.check(&own, sha256).map(Some);
+    fn describes(&self, name: &str, source: Option<&Path>) -> bool {
+        let (file, edgetpu) = (&self.file.path, &self.edgetpu.path);
+        match source {
+            None => file.is_empty() || file == name,
+            Some(_) if !edgetpu.is_empty() => edgetpu == name || file == name,
+            Some(source) => file.is_empty() || file == name || *file == file_name(source),
         }
-        let shared = model.with_file_name("manifest.toml");
-        if !shared.is_file() {
-            return Ok(None);
-        }
-        let manifest = Self::read(&shared)?;
-        let file_name = model.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if !manifest.file.path.is_empty() && manifest.file.path != file_name {
-            log::warn!("{} describes {}, not {file_name}: ignored", shared.display(), manifest.file.path);
-            return Ok(None);
-        }
-        manifest.check(&shared, sha256).map(Some)
     }
 
     fn read(path: &Path) -> Result<Self, ModelError> {
@@ -136,15 +152,34 @@ impl Manifest {
         })
     }
 
-    fn check(self, path: &Path, sha256: &str) -> Result<Self, ModelError> {
-        let said = &self.file.sha256;
-        if !said.is_empty() && !said.eq_ignore_ascii_case(sha256) {
-            return Err(wrong(
-                path,
-                format!(
-                    "the model's digest is {sha256}, the manifest says {said}: the file is damaged or another version"
-                ),
-            ));
+    /// Holds the digest `sha256` of the file at `model` to `entry` of the manifest at `path`.
+    pub(super) fn check_digest(
+        &self,
+        path: &Path,
+        entry: &FileEntry,
+        model: &Path,
+        sha256: &str,
+    ) -> Result<(), ModelError> {
+        let said = &entry.sha256;
+        if said.is_empty() || said.eq_ignore_ascii_case(sha256) {
+            return Ok(());
+        }
+        let which = if std::ptr::eq(entry, &self.edgetpu) { "edgetpu: the compiled model" } else { "the model" };
+        Err(wrong(
+            path,
+            format!(
+                "{which}'s digest is {sha256}, the manifest says {said}: {} is damaged or another version; put the right \
+                 file there, or write the manifest anew",
+                file_name(model)
+            ),
+        ))
+    }
+
+    fn check(self, path: &Path) -> Result<Self, ModelError> {
+        let compiled = &self.edgetpu.path;
+        if compiled.contains('/') || !compiled.is_empty() && *compiled == self.file.path {
+            let reason = format!("edgetpu: path {compiled:?}; expected the name of another file beside the model");
+            return Err(wrong(path, reason));
         }
         if self.input.mean.is_some() != self.input.std.is_some() {
             return Err(wrong(path, "input: mean and std go together; one is missing".to_owned()));
@@ -182,7 +217,10 @@ mod tests {
     fn beside(text: &str) -> Result<Option<Manifest>, ModelError> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("manifest.toml"), text).unwrap();
-        Manifest::beside(&folder.path().join("model.tflite"), "abc")
+        let model = folder.path().join("model.tflite");
+        let Some((path, manifest)) = super::beside(&model, None)? else { return Ok(None) };
+        manifest.check_digest(&path, &manifest.file, &model, "abc")?;
+        Ok(Some(manifest))
     }
 
     #[test]

@@ -1,7 +1,11 @@
-//! The model as a file: bytes, digest, manifest, and where to look for one. Running it is left to `infer`.
+//! The model as a file: bytes, digest, manifest, its compiled half, and where to look for one. Running it is left to `infer`.
 
+pub mod edgetpu;
+mod flatbuffer;
 pub mod labels;
 pub mod manifest;
+pub(crate) mod pair;
+pub mod tflite;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 pub use labels::{Group, LabelMap};
 pub use manifest::Manifest;
+pub use pair::{Compiled, Want};
 
 /// The four bytes at offset 4 of every TensorFlow Lite flatbuffer.
 const IDENTIFIER: &[u8; 4] = b"TFL3";
@@ -27,6 +32,10 @@ pub struct ModelFile {
     pub sha256: String,
     /// What stands beside it.
     pub manifest: Option<Manifest>,
+    /// This is a compiled file, which only an Edge TPU can run, and there is none for the CPU.
+    pub is_compiled: bool,
+    /// What the Edge TPU's compiler made of this CPU file.
+    pub compiled: Option<Compiled>,
 }
 
 /// Why a model can't be used.
@@ -74,24 +83,12 @@ impl ModelError {
 }
 
 impl ModelFile {
-    /// Reads `path` and the manifest beside it.
+    /// Reads the model for the CPU at `path` and the manifest beside it.
     ///
     /// # Errors
-    /// When the file can't be read, isn't TensorFlow Lite, is compiled for an Edge TPU, or disagrees with its manifest.
+    /// As [`ModelFile::load_for`].
     pub fn load(path: &Path) -> Result<Self, ModelError> {
-        let unreadable = |reason: String| ModelError::Read { path: path.to_path_buf(), reason };
-        let meta = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?;
-        if !meta.is_file() {
-            return Err(unreadable("not a file; expected a .tflite file".to_owned()));
-        }
-        if meta.len() > LARGEST {
-            return Err(unreadable(format!("{} bytes; expected at most {LARGEST}", meta.len())));
-        }
-        let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
-        check_identity(path, &bytes)?;
-        let sha256 = hex(&Sha256::digest(&bytes));
-        let manifest = Manifest::beside(path, &sha256)?;
-        Ok(Self { path: path.to_path_buf(), bytes: bytes.into(), sha256, manifest })
+        Self::load_for(path, Want::Cpu)
     }
 
     /// A short name for log lines: the manifest's, or the file's own.
@@ -101,23 +98,29 @@ impl ModelFile {
     }
 }
 
-fn check_identity(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
+/// The bytes of a TensorFlow Lite file, and their SHA-256 in hex.
+fn read(path: &Path) -> Result<(Vec<u8>, String), ModelError> {
+    let unreadable = |reason: String| ModelError::Read { path: path.to_path_buf(), reason };
+    let meta = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?;
+    if !meta.is_file() {
+        return Err(unreadable("not a file; expected a .tflite file".to_owned()));
+    }
+    if meta.len() > LARGEST {
+        return Err(unreadable(format!("{} bytes; expected at most {LARGEST}", meta.len())));
+    }
+    let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
     if bytes.get(4..8) != Some(IDENTIFIER) {
         let found = if bytes.is_empty() { "an empty file" } else { "not a TensorFlow Lite file (no TFL3 mark)" };
         return Err(ModelError::unfit(path, found, "an int8 model in a .tflite file"));
     }
-    if contains(bytes, b"edgetpu-custom-op") {
-        return Err(ModelError::unfit(
-            path,
-            "a model compiled for the Edge TPU",
-            "the CPU model it was compiled from (the file without _edgetpu in its name)",
-        ));
-    }
-    Ok(())
+    let sha256 = hex(&Sha256::digest(&bytes));
+    Ok((bytes, sha256))
 }
 
-fn contains(bytes: &[u8], needle: &[u8]) -> bool {
-    bytes.windows(needle.len()).any(|window| window == needle)
+/// Whether edgetpu_compiler made it, damaged or not: it has the one operator that only an Edge TPU runs.
+pub(crate) fn is_compiled(bytes: &[u8]) -> bool {
+    let operator = tflite::EDGETPU_OPERATOR.as_bytes();
+    bytes.windows(operator.len()).any(|window| window == operator)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -13,11 +13,18 @@ TARGET = Path(__file__).resolve().parents[3] / "target"
 COLOURS = np.array([[250, 10, 10], [10, 250, 10], [10, 10, 250]], np.uint8)
 
 
-def pspnetd() -> Path:
-    """The binary that PSPNETD names or that was built here; the test is skipped where there is none."""
+def built() -> Path | None:
+    """The binary that PSPNETD names or that was built here."""
     for name in (os.environ.get("PSPNETD"), TARGET / "release/pspnetd", TARGET / "debug/pspnetd"):
         if name and Path(name).is_file():
             return Path(name)
+    return None
+
+
+def pspnetd() -> Path:
+    """The same; the test is skipped where there is none."""
+    if program := built():
+        return program
     pytest.skip("pspnetd is not built: cargo build --release, or PSPNETD=FILE")
 
 

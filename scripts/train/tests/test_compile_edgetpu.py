@@ -6,12 +6,15 @@ that its documentation and published logs show (github.com/google-coral/edgetpu/
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from built import pspnetd
 
 SCRIPT = Path(__file__).resolve().parents[1] / "compile_edgetpu.sh"
 DATA = Path(__file__).parent / "data"
@@ -84,6 +87,86 @@ def test_everything_mapped(tmp_path: Path, model: str) -> None:
         f"{tmp_path}/model_edgetpu.tflite: 93 of 93 operators on the Edge TPU (subgraphs: 1)\n"
         "  parameters: 6.86MiB on the chip, 7.75KiB left there, 1.22MiB streamed on every run\n"
     )
+
+
+MANIFEST = """\
+name = "street"
+
+[file]
+path = "model.tflite"
+
+[edgetpu]
+path = "old.tflite"
+sha256 = "00"
+
+[[classes]]
+name = "sky"
+"""
+
+
+INDENTED = "\n".join(f"  {line}" if line else line for line in MANIFEST.splitlines())
+
+
+def compiled_beside(tmp_path: Path, model: str, manifest: str | None, name: str = "manifest.toml") -> str:
+    """Compiles with a manifest beside the model; returns what the script said after its first two lines."""
+    (tmp_path / "model_edgetpu.tflite").write_bytes(b"compiled")
+    if manifest is not None:
+        (tmp_path / name).write_text(manifest)
+    done = compile_with(tmp_path, HEAD.format(folder=tmp_path) + END, model)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(path.name for path in tmp_path.glob("*.new")) == []
+    return "\n".join(done.stdout.splitlines()[2:])
+
+
+@pytest.mark.parametrize("manifest", [MANIFEST, MANIFEST.replace('"model.tflite"', "'model.tflite'"), 'name = "m"\n', INDENTED])
+def test_what_was_compiled_is_named_in_the_manifest(tmp_path: Path, model: str, manifest: str) -> None:
+    assert compiled_beside(tmp_path, model, manifest) == f"  named in {tmp_path}/manifest.toml"
+    before, after = tomllib.loads(manifest), tomllib.loads((tmp_path / "manifest.toml").read_text())
+    digest = hashlib.sha256(b"compiled").hexdigest()
+    assert after.pop("edgetpu") == {"path": "model_edgetpu.tflite", "sha256": digest}
+    before.pop("edgetpu", None)
+    assert after == before
+
+
+def test_pspnetd_takes_the_pair_that_the_script_leaves(tmp_path: Path, model: str) -> None:
+    program = pspnetd()
+    (tmp_path / "manifest.toml").write_text(MANIFEST)
+    compiled = tmp_path / "model_edgetpu.tflite"
+    compiled.write_bytes((DATA / "split_concat_edgetpu.tflite").read_bytes())
+    compile_with(tmp_path, HEAD.format(folder=tmp_path), model)
+    for path in (model, compiled):
+        done = subprocess.run([program, "model", "inspect", path], capture_output=True, text=True)
+        assert done.returncode == 0 and ", which agrees" in done.stdout, done
+        assert "manifest: street" in done.stdout
+    with compiled.open("ab") as file:
+        file.write(b" ")
+    done = subprocess.run([program, "model", "inspect", model], capture_output=True, text=True)
+    assert done.returncode == 78 and "edgetpu: the compiled model's digest is" in done.stderr
+
+
+def test_compiling_again_changes_nothing_more(tmp_path: Path, model: str) -> None:
+    compiled_beside(tmp_path, model, MANIFEST, "model.toml")
+    once = (tmp_path / "model.toml").read_text()
+    (tmp_path / "bin/edgetpu_compiler").unlink()
+    (tmp_path / "bin").rmdir()
+    compiled_beside(tmp_path, model, None)
+    assert (tmp_path / "model.toml").read_text() == once
+
+
+def test_the_manifest_of_another_model_is_left_alone(tmp_path: Path, model: str) -> None:
+    other = MANIFEST.replace("model.tflite", "other.tflite")
+    assert "describes another model" in compiled_beside(tmp_path, model, other)
+    assert (tmp_path / "manifest.toml").read_text() == other
+
+
+def test_what_was_compiled_elsewhere_is_told_where_to_go(tmp_path: Path, model: str) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "model_edgetpu.tflite").write_bytes(b"compiled")
+    (tmp_path / "manifest.toml").write_text(MANIFEST)
+    done = compile_with(tmp_path, HEAD.format(folder=folder) + END, model)
+    assert f"pspnetd looks for it beside the model: {tmp_path}/" in done.stdout
+    assert (tmp_path / "manifest.toml").read_text() == MANIFEST
 
 
 def test_partly_mapped_says_what_is_left_and_why(tmp_path: Path, model: str) -> None:

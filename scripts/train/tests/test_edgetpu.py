@@ -17,6 +17,7 @@ MODELS = REPOSITORY / "tests/models"
 DATA = Path(__file__).parent / "data"
 sys.path[:0] = [str(SCRIPT.parent), str(MODELS)]
 
+import inspected  # noqa: E402
 from ai_edge_litert import schema_py_generated as schema  # noqa: E402
 from graph import Graph, Quant  # noqa: E402
 from pspnet_kit.errors import KitError  # noqa: E402
@@ -28,7 +29,7 @@ Q = Quant(1 / 128, 0)
 def judged(tmp_path: Path, graph: Graph, *outputs: int) -> Verdict:
     path = tmp_path / "model.tflite"
     path.write_bytes(graph.build(outputs))
-    return check(path)
+    return inspected.judged(path)
 
 
 def statuses(verdict: Verdict) -> list[tuple[str, str]]:

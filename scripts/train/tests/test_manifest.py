@@ -68,6 +68,13 @@ def test_empty_tables_are_left_out(model: Path) -> None:
     assert "training" not in read and "metrics" not in read
 
 
+def test_what_the_compiler_made_is_named_where_it_lies_beside_the_model(model: Path) -> None:
+    assert "edgetpu" not in written(PLAIN, model)
+    model.with_name("model_edgetpu.tflite").write_bytes(b"compiled")
+    digest = hashlib.sha256(b"compiled").hexdigest()
+    assert written(PLAIN, model)["edgetpu"] == {"path": "model_edgetpu.tflite", "sha256": digest}
+
+
 def test_the_order_of_the_parts(model: Path) -> None:
     lines = write_manifest(replace(PLAIN, description=""), model).read_text().splitlines()
     assert lines[0].startswith("# What pspnetd needs to know about model.tflite")

@@ -57,19 +57,18 @@ class Manifest:
 
 
 def write_manifest(manifest: Manifest, model: Path) -> Path:
-    """Writes `manifest.toml` beside `model` with the model's digest, and returns its path.
+    """Writes `manifest.toml` beside `model` with the model's digest, and that of what the Edge TPU's compiler made of it
+    where that lies beside it too; returns its path.
 
     Raises:
         KitError: when the model can't be read, the manifest can't be written, or pspnetd would refuse it.
     """
     path = manifest_of(model)
     check(manifest, path)
+    compiled = compiled_of(model)
+    edgetpu = {"path": compiled.name, "sha256": digest_of(compiled)} if compiled.is_file() else {}
     try:
-        digest = hashlib.sha256(model.read_bytes()).hexdigest()
-    except OSError as error:
-        raise KitError(f"{model}: can't be read: {error.strerror or error}") from error
-    try:
-        text = as_toml(manifest, model.name, digest).encode("utf-8")
+        text = as_toml(manifest, model.name, digest_of(model), edgetpu).encode("utf-8")
     except UnicodeEncodeError as error:
         raise KitError(f"{path}: a name in it is not UTF-8: {error.object[error.start : error.end]!r}") from error
     write_whole(path, text)
@@ -79,6 +78,23 @@ def write_manifest(manifest: Manifest, model: Path) -> Path:
 def manifest_of(model: Path) -> Path:
     """Where the manifest of a model is written."""
     return model.with_name("manifest.toml")
+
+
+def compiled_of(model: Path) -> Path:
+    """Where edgetpu_compiler puts what it makes of a model, if it is told the model's own folder."""
+    return model.with_name(f"{model.stem}_edgetpu.tflite")
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 in hex.
+
+    Raises:
+        KitError: when the file can't be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise KitError(f"{path}: can't be read: {error.strerror or error}") from error
 
 
 def check(manifest: Manifest, path: Path) -> None:
@@ -105,10 +121,13 @@ def check(manifest: Manifest, path: Path) -> None:
             raise KitError(f"{path}: metric {name} is {value}; expected a finite number")
 
 
-def as_toml(manifest: Manifest, file: str, sha256: str) -> str:
-    """The text of the manifest of the model file `file`."""
+def as_toml(manifest: Manifest, file: str, sha256: str, edgetpu: Mapping[str, str] | None = None) -> str:
+    """The text of the manifest of the model file `file`; `edgetpu` has path and digest of its compiled form, if any."""
     top = {key: getattr(manifest, key) for key in ("name", "version", "licence", "description")}
-    parts = [HEAD.format(file=file), _strings(top), "\n[file]\n", _strings({"path": file, "sha256": sha256}), INPUT]
+    parts = [HEAD.format(file=file), _strings(top), "\n[file]\n", _strings({"path": file, "sha256": sha256})]
+    if edgetpu:
+        parts += ["\n[edgetpu]\n", _strings(edgetpu)]
+    parts.append(INPUT)
     entries = [{key: entry.get(key, "") for key in ("name", "color", "group")} for entry in manifest.classes]
     parts.append("\n".join("[[classes]]\n" + _strings(entry) for entry in entries))
     if training := _strings(vars(manifest.training)):
