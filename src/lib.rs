@@ -5,13 +5,16 @@
 //! `docs/design.md` describes how they fit together.
 
 pub mod capture;
+mod child;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod failure;
 pub mod frame;
+mod holders;
 pub mod infer;
+pub mod loaded;
 pub mod logging;
 pub mod mailbox;
 pub mod model;

@@ -11,8 +11,8 @@ use super::super::{Camera, CameraError, Poll};
 use super::frames::{Expected, Found};
 use super::process::Process;
 use super::reader::{self, Arrived, Meeting, Taken};
-use super::words::Words;
-use super::CommandOptions;
+use super::{CommandOptions, LogLimit};
+use crate::child::Listener;
 use crate::clock::{Clock, Instant};
 use crate::frame::{Frame, FrameMeta, Picture, PictureFormat, Size};
 
@@ -40,7 +40,8 @@ impl Said {
 pub(super) struct CommandCamera {
     process: Process,
     meeting: Arc<Meeting>,
-    threads: Vec<JoinHandle<()>>,
+    frames: Option<JoinHandle<()>>,
+    words: Option<Listener>,
     decoder: JpegDecoder,
     expected: Expected,
     found: Option<Found>,
@@ -69,7 +70,8 @@ impl CommandCamera {
         Self {
             process,
             meeting: Arc::default(),
-            threads: Vec::with_capacity(2),
+            frames: None,
+            words: None,
             decoder,
             expected,
             found: None,
@@ -84,9 +86,11 @@ impl CommandCamera {
     }
 
     /// Starts the threads that read the program's two streams.
-    pub(super) fn read(&mut self, stdout: ChildStdout, stderr: ChildStderr, words: Words) -> io::Result<()> {
-        self.threads.push(reader::read_lines(stderr, words, &self.meeting, &self.clock)?);
-        self.threads.push(reader::read_frames(stdout, self.expected, &self.meeting, &self.clock)?);
+    pub(super) fn read(&mut self, stdout: ChildStdout, stderr: ChildStderr, limit: &LogLimit) -> io::Result<()> {
+        let name = self.name.clone();
+        let log = move |line: &str| log::info!(target: "pspnetd::capture::command", "{name}: {line}");
+        self.words = Some(Listener::start("command-err", stderr, &limit.words, Arc::clone(&self.clock), log)?);
+        self.frames = Some(reader::read_frames(stdout, self.expected, &self.meeting, &self.clock)?);
         Ok(())
     }
 
@@ -95,20 +99,20 @@ impl CommandCamera {
     }
 
     fn last_words(&self) -> String {
-        let line = self.meeting.last_line();
-        if line.is_empty() {
-            return line;
-        }
-        format!("; it last said: {line}")
+        let lines = self.words.as_ref().map(Listener::last_lines).unwrap_or_default();
+        lines.last().map(|line| format!("; it last said: {line}")).unwrap_or_default()
     }
 
     /// Ends the program, and the threads, which then have read the last of what it wrote.
     fn close(&mut self) {
         self.process.stop();
         self.meeting.stop();
-        for thread in self.threads.drain(..) {
+        if let Some(words) = &mut self.words {
+            words.stop();
+        }
+        if let Some(frames) = self.frames.take() {
             // A panic of it was printed by itself; there is nothing to add.
-            let _ = thread.join();
+            let _ = frames.join();
         }
     }
 

@@ -1,32 +1,29 @@
 //! A camera that is a program: it writes frames to its standard output, MJPEG, Y4M or raw. This is how a Raspberry Pi's own
 //! camera is used, by way of rpicam-vid.
 //!
-//! The parts: `process` starts and ends the program, `frames` cuts what it writes, `reader` keeps the newest frame, `words`
-//! puts what it says into the log, `camera` makes frames of it and notices the end. Opening again after an error is left to
-//! the pipeline.
+//! The parts: `process` starts and ends the program, `frames` cuts what it writes, `reader` keeps the newest frame, `camera`
+//! makes frames of it and notices the end. What it says goes into the log by way of `child`. Opening again after an error is
+//! left to the pipeline.
 
 mod camera;
 mod frames;
 mod process;
 mod reader;
-mod words;
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::camera::{CommandCamera, Said};
 use self::frames::Expected;
 use self::process::Process;
-use self::words::{Limit, Words};
 use super::jpeg::{JpegDecoder, MAX_PIXELS};
 use super::{Camera, CameraError};
+use crate::child;
 use crate::clock::Clock;
 use crate::config::values::FourCc;
 use crate::config::CommandLine;
 use crate::frame::{Colorimetry, Layout, PictureFormat, Size};
-
-pub use self::process::kill_all;
 
 /// Which program, and what it sends.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +79,7 @@ impl CommandOptions {
 /// program that fails again and again doesn't fill the log.
 #[derive(Clone, Debug, Default)]
 pub struct LogLimit {
-    words: Arc<Mutex<Limit>>,
+    words: child::LogLimit,
     said: Said,
 }
 
@@ -105,10 +102,9 @@ pub fn open(
     let started = Process::start(&options.line);
     let (process, stdout, stderr) = started.map_err(|error| not_started(&source, &options.line, &error))?;
     let mut camera = CommandCamera::new(options, process, expected, decoder, limit.said.clone(), clock);
-    let words = Words::new(options.line.name(), Arc::clone(&limit.words));
     // Dropped where a thread can't be started, the camera ends the program and the other thread.
     let no_thread = |error: io::Error| CameraError::retry(&source, error.to_string(), "");
-    camera.read(stdout, stderr, words).map_err(no_thread)?;
+    camera.read(stdout, stderr, limit).map_err(no_thread)?;
     Ok(Box::new(camera))
 }
 

@@ -1,61 +1,25 @@
-//! The process of a command, its children and its end: started in a group of its own, stopped as a group, always reaped,
-//! and never left behind when this program dies.
-#![allow(unsafe_code)]
+//! The process of a command and its end: asked to stop as a group before it is killed, with a guard for its children.
 
 use std::io;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::process::{ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{getpid, getppid, kill_process_group, set_parent_process_death_signal, test_kill_process_group};
-use rustix::process::{waitpid, Pid, Signal, WaitOptions};
+use rustix::process::{kill_process_group, test_kill_process_group, Pid, Signal};
 
+use crate::child::Child;
 use crate::config::CommandLine;
 
 /// Time between SIGTERM and SIGKILL. The whole stop of the program takes less than 1 s.
 const GRACE: Duration = Duration::from_millis(250);
-/// Time for SIGKILL to work. Only a process that hangs in the kernel takes longer.
-const LIMIT: Duration = Duration::from_millis(200);
-/// Time between two looks.
-const LOOK: Duration = Duration::from_millis(5);
 
 /// What a guard runs: it sleeps until its standard input ends, which this program holds open, then kills the group.
 const GUARD: &str = "read line; kill -s KILL -- \"-$1\"";
 
-/// What of a service manager's is meant for this program and not for its children.
-const NOT_INHERITED: [&str; 4] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM"];
-
-/// Groups that run, and leaders that outlived even SIGKILL and are still to be reaped.
-static HELD: Mutex<Held> = Mutex::new(Held { groups: Vec::new(), stuck: Vec::new() });
-
-struct Held {
-    groups: Vec<Pid>,
-    stuck: Vec<Pid>,
-}
-
-fn held() -> MutexGuard<'static, Held> {
-    HELD.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Kills the commands that run, at once and without a word: for a program that leaves without its threads.
-pub fn kill_all() {
-    for group in &held().groups {
-        let _ = kill_process_group(*group, Signal::KILL);
-    }
-}
-
 /// A command that runs. Dropping it stops it.
 pub(super) struct Process {
     child: Child,
-    guard: Option<Child>,
-    /// The group: the leader's id, and its children's unless they leave it.
-    group: Pid,
-    name: String,
-    /// The command itself has ended, and how, where that could be learned.
-    has_ended: bool,
-    status: Option<ExitStatus>,
+    guard: Option<std::process::Child>,
     is_stopped: bool,
 }
 
@@ -64,60 +28,30 @@ impl Process {
     ///
     /// The system kills it when the calling thread ends, so that thread must outlive it.
     pub(super) fn start(line: &CommandLine) -> io::Result<(Self, ChildStdout, ChildStderr)> {
-        held().stuck.retain(|leader| matches!(waitpid(Some(*leader), WaitOptions::NOHANG), Ok(None)));
         let mut command = Command::new(line.program());
         command.args(line.arguments()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        for name in NOT_INHERITED {
-            command.env_remove(name);
-        }
-        command.process_group(0);
-        let parent = getpid();
-        // SAFETY: between fork and exec only system calls are made: no memory is allocated, no lock is taken.
-        unsafe { command.pre_exec(move || prepare(parent)) };
-        let mut child = command.spawn()?;
-        let group = Pid::from_child(&child);
-        held().groups.push(group);
-        let pipes = child.stdout.take().zip(child.stderr.take());
-        let name = line.name().to_owned();
-        let guard = guard(group).map_err(|error| log::debug!("{name} has no guard: {error}")).ok();
-        let process = Self { child, guard, group, name, has_ended: false, status: None, is_stopped: false };
+        let mut child = Child::spawn(&mut command, line.name())?;
+        let pipes = child.take_pipes();
+        let no_guard = |error| log::debug!("{} has no guard: {error}", line.name());
+        let guard = guard(child.group()).map_err(no_guard).ok();
+        let process = Self { child, guard, is_stopped: false };
         let (stdout, stderr) = pipes.ok_or_else(|| io::Error::other("its output could not be taken"))?;
         Ok((process, stdout, stderr))
     }
 
     /// Whether the command itself has ended; children of it may go on.
     pub(super) fn has_ended(&mut self) -> bool {
-        if !self.has_ended {
-            // An error means that there is nothing to wait for: the system was told to forget children.
-            (self.has_ended, self.status) = match self.child.try_wait() {
-                Ok(status) => (status.is_some(), status),
-                Err(_) => (true, None),
-            };
-        }
-        self.has_ended
+        self.child.has_ended()
     }
 
     /// How it ended.
     pub(super) const fn status(&self) -> Option<ExitStatus> {
-        self.status
+        self.child.status()
     }
 
     /// Waits at most `limit` for the command to end by itself.
     pub(super) fn wait(&mut self, limit: Duration) -> bool {
-        self.look_until(limit, Self::has_ended)
-    }
-
-    fn look_until(&mut self, limit: Duration, mut is_so: impl FnMut(&mut Self) -> bool) -> bool {
-        let start = Instant::now();
-        loop {
-            if is_so(self) {
-                return true;
-            }
-            if start.elapsed() >= limit {
-                return false;
-            }
-            std::thread::sleep(LOOK);
-        }
+        self.child.wait(limit)
     }
 
     /// Ends the guard, which has nothing to do any more.
@@ -130,66 +64,43 @@ impl Process {
     }
 
     /// Ends the command and every process of its group: SIGTERM, and SIGKILL for those that stay. Takes less than
-    /// [`GRACE`] and [`LIMIT`] together, whatever they do.
+    /// [`GRACE`] and a fifth of a second together, whatever they do.
     pub(super) fn stop(&mut self) {
         if std::mem::replace(&mut self.is_stopped, true) {
             return;
         }
-        let may_not = kill_process_group(self.group, Signal::TERM) == Err(Errno::PERM);
-        self.look_until(GRACE, Self::is_gone);
-        // Also where the command itself is gone: children of it are not ours to wait for.
-        let _ = kill_process_group(self.group, Signal::KILL);
-        if !self.look_until(LIMIT, Self::has_ended) {
-            let reason = if may_not { "it runs as another user" } else { "it hangs in the kernel" };
-            log::warn!("{} (process {}) can't be ended: {reason}", self.name, self.child.id());
-            held().stuck.push(self.group);
-        }
+        let group = self.child.group();
+        let _ = kill_process_group(group, Signal::TERM);
+        self.child.look_until(GRACE, |child| {
+            // True when the command is reaped and nothing of its group is left.
+            child.has_ended() && test_kill_process_group(group) == Err(Errno::SRCH)
+        });
+        self.child.kill();
         self.dismiss_guard();
-    }
-
-    /// True when the command is reaped and nothing of its group is left.
-    fn is_gone(&mut self) -> bool {
-        self.has_ended() && test_kill_process_group(self.group) == Err(Errno::SRCH)
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         self.stop();
-        held().groups.retain(|group| *group != self.group);
     }
 }
 
 /// Starts what kills `group` when this program dies, however it dies. The system does that for the command itself, but not
 /// for children of it: a shell script's, for example.
-fn guard(group: Pid) -> io::Result<Child> {
+fn guard(group: Pid) -> io::Result<std::process::Child> {
+    use std::os::unix::process::CommandExt as _;
     let mut command = Command::new("/bin/sh");
     command.args(["-c", GUARD, "sh", &group.as_raw_nonzero().to_string()]);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
     command.spawn()
 }
 
-/// Runs in the new process, between fork and exec.
-fn prepare(parent: Pid) -> io::Result<()> {
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    // The parent may have died before the signal was asked for.
-    if getppid() != Some(parent) {
-        return Err(Errno::SRCH.into());
-    }
-    // Whatever was opened without O_CLOEXEC, by a library or by who started this program, is closed by exec. Kernels
-    // before 5.11 can't; what is opened here has the flag anyway.
-    // SAFETY: a system call that takes three numbers and marks descriptors.
-    let _ = unsafe {
-        let (last, flag) = (libc::c_ulong::from(libc::c_uint::MAX), libc::c_ulong::from(libc::CLOSE_RANGE_CLOEXEC));
-        libc::syscall(libc::SYS_close_range, 3 as libc::c_ulong, last, flag)
-    };
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Read;
+    use std::time::Instant;
 
     fn start(line: &str) -> (Process, ChildStdout, ChildStderr) {
         Process::start(&line.parse().unwrap()).unwrap()
@@ -201,7 +112,7 @@ mod tests {
         rustix::io::fcntl_setfd(&leaked, rustix::io::FdFlags::empty()).unwrap();
         let (mut process, mut stdout, _stderr) =
             start("sh -c 'read x; echo $?; echo /proc/self/fd/*; echo \"[$NOTIFY_SOCKET]\"; sleep 0.2'");
-        assert_eq!(rustix::process::getpgid(Some(process.group)).unwrap(), process.group);
+        assert_eq!(rustix::process::getpgid(Some(process.child.group())).unwrap(), process.child.group());
         let mut said = String::new();
         stdout.read_to_string(&mut said).unwrap();
         let lines: Vec<_> = said.lines().collect();

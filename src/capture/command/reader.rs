@@ -1,30 +1,21 @@
-//! The two threads that read what a command writes: frames from its standard output, of which the newest waits to be taken,
-//! and lines from its standard error. They read as fast as the command writes, so that a slow pipeline never holds it.
+//! The thread that reads the frames that a command writes, of which the newest waits to be taken. It reads as fast as the
+//! command writes, so that a slow pipeline never holds it.
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::process::{ChildStderr, ChildStdout};
+use std::process::ChildStdout;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rustix::event::{poll, PollFd, PollFlags};
-use rustix::io::Errno;
-use rustix::time::Timespec;
-
 use super::super::mjpeg::BUFFER;
 use super::frames::{Cut, Cutter, Expected, Found, Refusal};
-use super::words::Words;
+use crate::child::is_readable;
 use crate::clock::{Clock, Instant};
-use crate::shutdown::TICK;
 
 /// What the pipe may hold: a raw VGA frame and more, so that it comes in few pieces. Its default is 64 KiB.
 const PIPE: usize = 1 << 20;
-/// What is read of the standard error at once.
-const LINES: usize = 4096;
-/// Pieces of the standard error that are still read after the order to stop.
-const LAST_PIECES: usize = 16;
 
 /// A frame as it came.
 #[derive(Debug, Default)]
@@ -57,7 +48,6 @@ pub(super) struct State {
     faults: u64,
     fault: String,
     end: Option<Result<(), Refusal>>,
-    last_line: String,
 }
 
 /// What [`Meeting::take`] found.
@@ -105,12 +95,7 @@ impl Meeting {
         std::mem::take(&mut self.lock().skipped)
     }
 
-    /// The last line of the standard error so far.
-    pub(super) fn last_line(&self) -> String {
-        self.lock().last_line.clone()
-    }
-
-    /// Makes both threads end soon.
+    /// Makes the thread end soon.
     pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
     }
@@ -153,16 +138,6 @@ struct Pipe<F> {
 }
 
 impl<F: Read + AsFd> Pipe<F> {
-    /// Whether there is something to read, or the end, within [`TICK`].
-    fn is_ready(&self) -> io::Result<bool> {
-        let limit = Timespec::try_from(TICK).unwrap_or_default();
-        match poll(&mut [PollFd::new(&self.pipe, PollFlags::IN)], Some(&limit)) {
-            Ok(count) => Ok(count > 0),
-            Err(Errno::INTR) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     fn is_stopped(&self) -> bool {
         self.meeting.stop.load(Ordering::SeqCst)
     }
@@ -172,7 +147,7 @@ impl<F: Read + AsFd> Read for Pipe<F> {
     /// The order to stop looks like the end.
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while !self.is_stopped() {
-            if self.is_ready()? {
+            if is_readable(&self.pipe)? {
                 let count = self.pipe.read(out)?;
                 self.last = self.clock.now();
                 return Ok(count);
@@ -197,7 +172,7 @@ pub(super) fn read_frames(
     };
     // One is filled here, one waits, one is looked at.
     meeting.lock().spare = (0..2).map(|_| Vec::with_capacity(length)).collect();
-    let pipe = pipe(stdout, meeting, clock);
+    let pipe = Pipe { pipe: stdout, meeting: Arc::clone(meeting), clock: Arc::clone(clock), last: clock.now() };
     let meeting = Arc::clone(meeting);
     let body = move || {
         let end = cut_frames(pipe, expected, &meeting, Vec::with_capacity(length));
@@ -229,46 +204,6 @@ fn cut_frames(
             Cut::End => return Ok(()),
         }
     }
-}
-
-/// Starts the thread that puts the lines of `stderr` into the log.
-pub(super) fn read_lines(
-    stderr: ChildStderr,
-    mut words: Words,
-    meeting: &Arc<Meeting>,
-    clock: &Arc<dyn Clock>,
-) -> io::Result<JoinHandle<()>> {
-    let mut pipe = pipe(stderr, meeting, clock);
-    let body = move || {
-        let mut log = |line: &str| log::info!(target: "pspnetd::capture::command", "{line}");
-        let mut piece = [0; LINES];
-        let mut left = LAST_PIECES;
-        loop {
-            match pipe.is_ready() {
-                Ok(false) if pipe.is_stopped() => break,
-                Ok(false) => continue,
-                Ok(true) => {}
-                Err(_) => break,
-            }
-            match pipe.pipe.read(&mut piece) {
-                Ok(count) if count > 0 => words.feed(&piece[..count], pipe.clock.now(), &mut log),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(_) | Err(_) => break,
-            }
-            words.last().clone_into(&mut pipe.meeting.lock().last_line);
-            left -= usize::from(pipe.is_stopped());
-            if left == 0 {
-                break;
-            }
-        }
-        words.end(pipe.clock.now(), &mut log);
-        words.last().clone_into(&mut pipe.meeting.lock().last_line);
-    };
-    thread::Builder::new().name("command-err".to_owned()).spawn(body)
-}
-
-fn pipe<F>(pipe: F, meeting: &Arc<Meeting>, clock: &Arc<dyn Clock>) -> Pipe<F> {
-    Pipe { pipe, meeting: Arc::clone(meeting), clock: Arc::clone(clock), last: clock.now() }
 }
 
 #[cfg(test)]

@@ -7,11 +7,12 @@ use rustix::io::Errno;
 use serde::Serialize;
 use v4l::v4l_sys as sys;
 
-use super::errors::{hint, holders};
+use super::errors::hint;
 use super::names::stable_names;
 use super::negotiate::{FormatInfo, DEFAULT_SIZE};
 use super::node::{Capability, Node};
 use crate::frame::Size;
+use crate::holders::holders;
 
 /// A V4L2 device node, as `pspnetd devices` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

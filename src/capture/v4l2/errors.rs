@@ -1,12 +1,12 @@
 //! From an errno to words: what failed, why, and what the user can do about it.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
 use rustix::io::Errno;
 
 use crate::capture::CameraError;
+use crate::holders::{holders, Holder};
 
 /// A call to the driver that failed.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +33,7 @@ impl Fault {
 }
 
 /// What the user can do about `errno`; `holders` are the programs that have the device open.
-pub(super) fn hint(errno: Option<Errno>, holders: &[String]) -> String {
+pub(super) fn hint(errno: Option<Errno>, holders: &[Holder]) -> String {
     let Some(errno) = errno else {
         return String::new();
     };
@@ -47,7 +47,10 @@ pub(super) fn hint(errno: Option<Errno>, holders: &[String]) -> String {
         Errno::BUSY if holders.is_empty() => {
             "another program uses the camera: stop it; as root, `fuser -v DEVICE` names it".into()
         }
-        Errno::BUSY => format!("another program uses the camera: {}", holders.join(", ")),
+        Errno::BUSY => {
+            let names: Vec<String> = holders.iter().map(ToString::to_string).collect();
+            format!("another program uses the camera: {}", names.join(", "))
+        }
         Errno::NODEV | Errno::NXIO => "the camera was unplugged".into(),
         Errno::PROTO | Errno::IO | Errno::PIPE | Errno::TIMEDOUT | Errno::ILSEQ | Errno::OVERFLOW => {
             "the transfer failed: check cable, hub and power supply, and the kernel's log (dmesg)".into()
@@ -66,36 +69,6 @@ pub(super) fn hint(errno: Option<Errno>, holders: &[String]) -> String {
         }
         _ => String::new(),
     }
-}
-
-/// The programs that have `device` open, as "name (pid)", as far as /proc lets us see.
-pub(super) fn holders(device: &Path) -> Vec<String> {
-    let Ok(device) = fs::canonicalize(device) else {
-        return Vec::new();
-    };
-    let own = std::process::id().to_string();
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    let mut found = Vec::new();
-    for process in processes.flatten() {
-        let pid = process.file_name().to_string_lossy().into_owned();
-        if !pid.bytes().all(|byte| byte.is_ascii_digit()) {
-            continue;
-        }
-        let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else {
-            continue;
-        };
-        let mut links = descriptors.flatten().filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
-        // Our own descriptor is the one that was refused.
-        if pid == own || !links.any(|target| target == device) {
-            continue;
-        }
-        let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-        found.push(format!("{} ({pid})", name.trim()));
-    }
-    found.sort();
-    found
 }
 
 #[cfg(test)]
@@ -134,20 +107,11 @@ mod tests {
             "/dev/video9: VIDIOC_STREAMON: No such device (os error 19) (the camera was unplugged)"
         );
         assert_eq!(
-            hint(Some(Errno::BUSY), &["cheese (42)".into(), "obs (7)".into()]),
+            hint(
+                Some(Errno::BUSY),
+                &[Holder { name: "cheese".into(), process: 42 }, Holder { name: "obs".into(), process: 7 }]
+            ),
             "another program uses the camera: cheese (42), obs (7)"
         );
-    }
-
-    #[test]
-    fn the_holder_of_a_file_is_found() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let held = fs::File::open(file.path()).unwrap();
-        let mut child = std::process::Command::new("sleep").arg("60").stdin(held).spawn().unwrap();
-        let found = holders(file.path());
-        let expected = format!("sleep ({})", child.id());
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert_eq!(found, [expected]);
     }
 }

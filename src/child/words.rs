@@ -1,6 +1,7 @@
-//! What a command says on its standard error, line by line, on its way into our log: cut where it is long, escaped where it
+//! What a child says on its standard error, line by line, on its way into our log: cut where it is long, escaped where it
 //! is no text, limited where it floods.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,11 +13,13 @@ const LONGEST: usize = 400;
 const BURST: u32 = 50;
 /// Time after which one more line may come.
 const REFILL: Duration = Duration::from_secs(5);
+/// Last lines that are kept.
+const KEPT: usize = 12;
 
-/// How many lines may go into the log. One for all runs of a command, so that one that fails again and again doesn't fill
+/// How many lines may go into the log. One for all runs of a program, so that one that fails again and again doesn't fill
 /// the log either.
 #[derive(Debug)]
-pub(super) struct Limit {
+pub(crate) struct Limit {
     left: u32,
     refilled: Option<Instant>,
     left_out: u64,
@@ -46,23 +49,21 @@ impl Limit {
     }
 }
 
-/// The lines of one run of a command.
-pub(super) struct Words {
-    name: String,
+/// The lines of one run of a program.
+pub(crate) struct Words {
     limit: Arc<Mutex<Limit>>,
     line: Vec<u8>,
     is_cut: bool,
-    last: String,
+    last: VecDeque<String>,
 }
 
 impl Words {
-    pub(super) fn new(name: &str, limit: Arc<Mutex<Limit>>) -> Self {
-        let line = Vec::with_capacity(LONGEST);
-        Self { name: name.to_owned(), limit, line, is_cut: false, last: String::new() }
+    pub(crate) fn new(limit: Arc<Mutex<Limit>>) -> Self {
+        Self { limit, line: Vec::with_capacity(LONGEST), is_cut: false, last: VecDeque::with_capacity(KEPT) }
     }
 
-    /// Takes what the command wrote and hands every line that is whole to `log`.
-    pub(super) fn feed(&mut self, bytes: &[u8], now: Instant, log: &mut dyn FnMut(&str)) {
+    /// Takes what the program wrote and hands every line that is whole to `log`.
+    pub(crate) fn feed(&mut self, bytes: &[u8], now: Instant, log: &mut dyn FnMut(&str)) {
         let mut parts = bytes.split(|byte| matches!(byte, b'\n' | b'\r'));
         // The part behind the last line's end is the start of the next.
         let rest = parts.next_back().unwrap_or_default();
@@ -74,14 +75,14 @@ impl Words {
     }
 
     /// The stream has ended: what is left is a line as well, and what was left out is told.
-    pub(super) fn end(&mut self, now: Instant, log: &mut dyn FnMut(&str)) {
+    pub(crate) fn end(&mut self, now: Instant, log: &mut dyn FnMut(&str)) {
         self.end_line(now, log);
         let left_out = std::mem::take(&mut lock(&self.limit).left_out);
-        self.tell_left_out(left_out, log);
+        tell_left_out(left_out, log);
     }
 
-    /// The last line, or nothing.
-    pub(super) fn last(&self) -> &str {
+    /// The last lines, also those that were left out of the log.
+    pub(crate) fn last(&self) -> &VecDeque<String> {
         &self.last
     }
 
@@ -94,23 +95,25 @@ impl Words {
     fn end_line(&mut self, now: Instant, log: &mut dyn FnMut(&str)) {
         let (line, is_cut) = (std::mem::take(&mut self.line), std::mem::take(&mut self.is_cut));
         if !line.iter().all(u8::is_ascii_whitespace) {
-            self.last.clear();
-            escape(line.trim_ascii_end(), &mut self.last);
-            self.last.push_str(if is_cut { "…" } else { "" });
+            let mut text = if self.last.len() == KEPT { self.last.pop_front() } else { None }.unwrap_or_default();
+            text.clear();
+            escape(line.trim_ascii_end(), &mut text);
+            text.push_str(if is_cut { "…" } else { "" });
             let admitted = lock(&self.limit).admit(now);
             if let Some(left_out) = admitted {
-                self.tell_left_out(left_out, log);
-                log(&format!("{}: {}", self.name, self.last));
+                tell_left_out(left_out, log);
+                log(&text);
             }
+            self.last.push_back(text);
         }
         self.line = line;
         self.line.clear();
     }
+}
 
-    fn tell_left_out(&self, count: u64, log: &mut dyn FnMut(&str)) {
-        if count > 0 {
-            log(&format!("{}: {count} more lines, left out", self.name));
-        }
+fn tell_left_out(count: u64, log: &mut dyn FnMut(&str)) {
+    if count > 0 {
+        log(&format!("{count} more lines, left out"));
     }
 }
 
@@ -120,7 +123,7 @@ fn lock(limit: &Mutex<Limit>) -> MutexGuard<'_, Limit> {
 }
 
 /// Appends `bytes` to `text`: control characters and what is no UTF-8 as escapes.
-fn escape(bytes: &[u8], text: &mut String) {
+pub(crate) fn escape(bytes: &[u8], text: &mut String) {
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
             match character {
@@ -142,7 +145,7 @@ mod tests {
     }
 
     fn words() -> Words {
-        Words::new("cam", Arc::default())
+        Words::new(Arc::default())
     }
 
     #[test]
@@ -152,10 +155,10 @@ mod tests {
         for piece in ["on", "e\ntwo\n\n", "  \n3%\r4%\r\nla", "st"] {
             words.feed(piece.as_bytes(), at(0), &mut log);
         }
-        assert_eq!(words.last(), "4%");
+        assert_eq!(words.last().back().unwrap(), "4%");
         words.end(at(0), &mut log);
-        assert_eq!(lines, ["cam: one", "cam: two", "cam: 3%", "cam: 4%", "cam: last"]);
-        assert_eq!(words.last(), "last");
+        assert_eq!(lines, ["one", "two", "3%", "4%", "last"]);
+        assert_eq!(words.last(), &["one", "two", "3%", "4%", "last"]);
     }
 
     #[test]
@@ -167,9 +170,9 @@ mod tests {
             words.feed(&[b'x'; 1000], at(0), &mut log);
         }
         words.feed(b"\nnext\n", at(0), &mut log);
-        assert_eq!(lines[0], "cam: \\u{1b}[31mräd\\xff\\u{0} end");
-        assert_eq!(lines[1], format!("cam: {}…", "x".repeat(LONGEST)));
-        assert_eq!(lines[2], "cam: next");
+        assert_eq!(lines[0], "\\u{1b}[31mräd\\xff\\u{0} end");
+        assert_eq!(lines[1], format!("{}…", "x".repeat(LONGEST)));
+        assert_eq!(lines[2], "next");
     }
 
     #[test]
@@ -178,17 +181,18 @@ mod tests {
         let mut lines = Vec::new();
         let mut log = |line: &str| lines.push(line.to_owned());
         for _ in 0..2 {
-            let mut words = Words::new("cam", Arc::clone(&limit));
+            let mut words = Words::new(Arc::clone(&limit));
             words.feed("a\n".repeat(1000).as_bytes(), at(1), &mut log);
             words.end(at(1), &mut log);
         }
-        let mut words = Words::new("cam", limit);
+        let mut words = Words::new(limit);
         words.feed(b"b\nc\nd\n", at(7), &mut log);
         words.feed(b"e\n", at(12), &mut log);
+        assert_eq!(words.last(), &["b", "c", "d", "e"], "also those that were left out");
         let burst = BURST as usize;
-        assert_eq!(lines[burst - 1], "cam: a");
-        assert_eq!(lines[burst], "cam: 950 more lines, left out");
-        assert_eq!(lines[burst + 1], "cam: 1000 more lines, left out");
-        assert_eq!(lines[burst + 2..], ["cam: b", "cam: 2 more lines, left out", "cam: e"]);
+        assert_eq!(lines[burst - 1], "a");
+        assert_eq!(lines[burst], "950 more lines, left out");
+        assert_eq!(lines[burst + 1], "1000 more lines, left out");
+        assert_eq!(lines[burst + 2..], ["b", "2 more lines, left out", "e"]);
     }
 }

@@ -1,0 +1,128 @@
+//! What a worker says comes out in this program's log, and by that what it may not do: the sandbox is tried from within a
+//! worker, in the middle of an inference.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+#[path = "support/unruly.rs"]
+mod unruly;
+
+use std::sync::{Mutex, Once};
+
+use log::{Level, Log, Metadata, Record};
+use pspnetd::infer::worker::{Job, Worker};
+use pspnetd::infer::{Buffers, Engine as _, TfliteEngine};
+use pspnetd::model::ModelFile;
+use support::{model, LIMIT};
+use unruly::unruly;
+
+/// Keeps what is logged.
+struct Kept(Mutex<Vec<(Level, String)>>);
+
+static KEPT: Kept = Kept(Mutex::new(Vec::new()));
+
+impl Log for Kept {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        self.0.lock().unwrap().push((record.level(), record.args().to_string()));
+    }
+
+    fn flush(&self) {}
+}
+
+/// What the log has of a worker that does `what` at its first frame, once the worker is gone. `name` must be its own.
+fn words(name: &str, what: &str) -> Vec<(Level, String)> {
+    static START: Once = Once::new();
+    START.call_once(|| {
+        log::set_logger(&KEPT).unwrap();
+        log::set_max_level(log::LevelFilter::Debug);
+    });
+    let file = ModelFile::load(&model("colours")).unwrap();
+    let engine = TfliteEngine::new(&file, 1).unwrap();
+    let buffers = Buffers::shared(engine.io(), 1, 1).unwrap();
+    let name = format!("{name}: {what} 2");
+    let job = Job { program: unruly(), ..Job::new(name.clone(), &file, engine.io().clone(), 1) };
+    let (mut worker, _) = Worker::start(&job, &buffers, LIMIT, &mut || true).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", worker.id())).unwrap();
+    assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+    let (input, mut output) = (buffers.input().unwrap(), buffers.output().unwrap());
+    worker.infer(&input, &mut output, LIMIT, &mut || true).unwrap();
+    // Its listener ends with it, and has put everything into the log then.
+    drop(worker);
+    let prefix = format!("{name}: ");
+    let kept = KEPT.0.lock().unwrap();
+    kept.iter().filter_map(|(level, line)| Some((*level, line.strip_prefix(&prefix)?.to_owned()))).collect()
+}
+
+#[test]
+fn its_lines_have_its_name_and_their_level() {
+    let words = words("levels", "levels");
+    for (level, line) in [
+        (Level::Debug, "INFO: i"),
+        (Level::Warn, "WARNING: w"),
+        (Level::Error, "E0101 a.cc:1] e"),
+        (Level::Info, "plain \\u{1b}[31m"),
+    ] {
+        assert!(words.contains(&(level, line.to_owned())), "{line}: {words:?}");
+    }
+}
+
+#[test]
+fn what_goes_to_standard_output_is_heard_as_well() {
+    assert!(words("out", "print").contains(&(Level::Info, "on standard output".to_owned())));
+}
+
+#[test]
+fn a_flood_is_cut_and_counted() {
+    let words = words("flooding", "flood");
+    assert!(words.iter().filter(|(_, line)| line.starts_with("line ")).count() < 100, "{}", words.len());
+    let last = &words.last().unwrap().1;
+    assert!(last.ends_with("more lines, left out"), "{last}");
+}
+
+#[test]
+fn the_sandbox_refuses_what_no_device_needs() {
+    let words = words("sandboxed", "everything");
+    let missing = |what: &str| words.iter().any(|(_, line)| line.contains(&format!("sandbox: {what}")));
+    let outcome = |what: &str| {
+        let prefix = format!("tried {what}: ");
+        let line = words.iter().find_map(|(_, line)| line.strip_prefix(&prefix));
+        line.unwrap_or_else(|| panic!("no {what:?} in {words:?}")).to_owned()
+    };
+    for free in [
+        "socket netlink",
+        "socket unix",
+        "write /dev/null",
+        "fopen /dev/null",
+        "read a file",
+        "signal itself",
+        "a thread",
+    ] {
+        assert_eq!(outcome(free), "done", "{free}");
+    }
+    // A kernel may lack either, and the worker says so; every other test machine must refuse.
+    if !missing("seccomp") {
+        for refused in [
+            "execve",
+            "fork",
+            "posix_spawn",
+            "socket inet",
+            "socket inet6",
+            "socket packet",
+            "a socket on a thread",
+            "signal the parent",
+            "signal its group",
+            "ptrace",
+            "leave the group",
+        ] {
+            assert_eq!(outcome(refused), "EPERM", "{refused}");
+        }
+    }
+    if !missing("landlock") {
+        for refused in ["write a file", "write /proc", "read the parent's memory"] {
+            assert_eq!(outcome(refused), "EACCES", "{refused}");
+        }
+    }
+}
