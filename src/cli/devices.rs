@@ -1,13 +1,26 @@
 //! `pspnetd devices`
 
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
 use super::print_line;
 use super::settings::Settings;
 use crate::capture::v4l2::{self, DeviceInfo, Extent, Interval, Rates, SizeInfo};
+use crate::config::EngineKind;
 use crate::failure::{Failure, Kind};
+use crate::infer::edgetpu::{self, Found, Survey};
+use crate::infer::worker::probe;
+
+/// Time for the library to list its devices, which it does without opening one.
+const LIMIT: Duration = Duration::from_secs(10);
+
+const NO_EDGE_TPU: &str = "no Edge TPU: no USB device 1a6e:089a or 18d1:9302, no /dev/apex_0";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Print one JSON array instead of text
+    /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
 
@@ -15,20 +28,70 @@ pub(super) struct Args {
     settings: Settings,
 }
 
+/// `--json`
+#[derive(Serialize)]
+struct All {
+    cameras: Vec<DeviceInfo>,
+    edge_tpus: Survey,
+}
+
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    args.settings.load(&[])?;
-    let devices = v4l2::list();
+    let engine = args.settings.load(&[])?.config.engine;
+    let root = edgetpu::root();
+    let sight = edgetpu::look(&root);
+    // Without a device, its library is nobody's concern who did not ask for it. It is asked in a process of its own.
+    let is_asked = !sight.is_empty() || engine.kind == EngineKind::EdgeTpu;
+    let library = Path::new(&engine.library);
+    let answer = is_asked.then(|| probe(library, LIMIT));
+    let all = All { cameras: v4l2::list(), edge_tpus: Survey::new(&root, &sight, library, answer) };
     if args.json {
         let text =
-            serde_json::to_string_pretty(&devices).map_err(|error| Failure::new(Kind::Software, error.to_string()))?;
+            serde_json::to_string_pretty(&all).map_err(|error| Failure::new(Kind::Software, error.to_string()))?;
         print_line(&text)?;
         return Ok(());
     }
-    if devices.is_empty() {
+    if all.cameras.is_empty() {
         print_line("no V4L2 devices: nothing at /dev/video*. Is the camera plugged in, and the driver loaded?")?;
     }
-    for device in &devices {
+    for device in &all.cameras {
         describe(device)?;
+    }
+    describe_edge_tpus(&all.edge_tpus)
+}
+
+fn describe_edge_tpus(survey: &Survey) -> Result<(), Failure> {
+    if survey.devices.is_empty() {
+        print_line(
+            &survey
+                .problem
+                .as_ref()
+                .map_or_else(|| NO_EDGE_TPU.to_owned(), |problem| format!("no Edge TPU: {problem}")),
+        )?;
+    }
+    for found in &survey.devices {
+        describe_edge_tpu(found)?;
+    }
+    if let Some(library) = &survey.library {
+        let version = library.version.as_deref().unwrap_or("it does not tell its version");
+        let state =
+            library.unusable.as_ref().map_or_else(|| version.to_owned(), |reason| format!("not usable: {reason}"));
+        print_line(&format!("Edge TPU library {}: {state}", library.library.display()))?;
+    }
+    Ok(())
+}
+
+fn describe_edge_tpu(found: &Found) -> Result<(), Failure> {
+    // A card's path is its node.
+    let node = (found.node != found.path).then(|| found.node.display().to_string());
+    let mut about: Vec<String> = node.into_iter().collect();
+    about.extend(found.id.map(str::to_owned));
+    about.extend(found.speed_mbit_per_s.map(|speed| format!("{speed} Mbit/s")));
+    about.extend(found.temperature_c.map(|temperature| format!("{temperature:.1} °C")));
+    let usable = found.unusable.as_ref().map_or_else(|| "usable".to_owned(), |reason| format!("not usable: {reason}"));
+    print_line(&format!("{}  Edge TPU at {} ({}): {usable}", found.device, found.path.display(), about.join(", ")))?;
+    print_line(&format!("    --set engine.device={}", found.device))?;
+    for remark in &found.remarks {
+        print_line(&format!("    {remark}"))?;
     }
     Ok(())
 }
