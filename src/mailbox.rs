@@ -1,8 +1,11 @@
-//! The one-item channel that replaces: a newer item takes the place of an older one that nobody took.
+//! The channel that replaces: a newer item takes the place of an older one that nobody took. It holds one item, or one for
+//! each of several takers' fellows that work side by side.
 //!
 //! Nothing queues up between the stages, so latency can't grow under load; only the frame rate falls. For sources that
 //! wait for the pipeline ([`Delivery::Every`]) the same mailbox blocks instead of replacing.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{
@@ -28,20 +31,30 @@ pub struct Outlet<T> {
     // outlet learns of a dead taker through the shutdown token, which a dying thread pulls.
     taker: Receiver<T>,
     delivery: Delivery,
+    is_over: Arc<AtomicBool>,
 }
 
 /// The taking end.
 #[derive(Debug)]
 pub struct Inlet<T> {
     receiver: Receiver<T>,
+    is_over: Arc<AtomicBool>,
+}
+
+// Not derived: items need not be `Clone`.
+impl<T> Clone for Inlet<T> {
+    /// Another end to take from the same mailbox.
+    fn clone(&self) -> Self {
+        Self { receiver: self.receiver.clone(), is_over: Arc::clone(&self.is_over) }
+    }
 }
 
 /// How a put ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Put<T> {
-    /// The item lies in the mailbox, which was empty.
+    /// The item lies in the mailbox, which had room.
     Stored,
-    /// The item lies in the mailbox; this older one was not taken in time.
+    /// The item lies in the mailbox; this one, the oldest there, was not taken in time.
     Replaced(T),
     /// The program stops; the item comes back.
     Closed(T),
@@ -58,10 +71,18 @@ pub enum Take<T> {
     Closed,
 }
 
-/// A mailbox for one item.
-pub fn mailbox<T>(delivery: Delivery) -> (Outlet<T>, Inlet<T>) {
-    let (sender, receiver) = bounded(1);
-    (Outlet { sender, taker: receiver.clone(), delivery }, Inlet { receiver })
+/// A mailbox for `places` items: one, unless results come in bursts.
+pub fn mailbox<T>(delivery: Delivery, places: usize) -> (Outlet<T>, Inlet<T>) {
+    let (sender, receiver) = bounded(places.max(1));
+    let is_over = Arc::new(AtomicBool::new(false));
+    let outlet = Outlet { sender, taker: receiver.clone(), delivery, is_over: Arc::clone(&is_over) };
+    (outlet, Inlet { receiver, is_over })
+}
+
+impl<T> Drop for Outlet<T> {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::SeqCst);
+    }
 }
 
 impl<T> Outlet<T> {
@@ -103,6 +124,11 @@ impl<T> Outlet<T> {
 }
 
 impl<T> Inlet<T> {
+    /// True once nothing is left and nothing will come: for who can't take anything now.
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst) && self.receiver.is_empty()
+    }
+
     /// Takes the item, waiting at most `wait`, and less when the program stops.
     pub fn take(&self, wait: Duration, shutdown: &Shutdown) -> Take<T> {
         match self.receiver.try_recv() {
@@ -134,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_newer_item_replaces_an_older_one() {
-        let (outlet, inlet) = mailbox(Delivery::Newest);
+        let (outlet, inlet) = mailbox(Delivery::Newest, 1);
         let shutdown = Shutdown::default();
         assert_eq!(outlet.put(1, &shutdown), Put::Stored);
         assert_eq!(outlet.put(2, &shutdown), Put::Replaced(1));
@@ -143,8 +169,20 @@ mod tests {
     }
 
     #[test]
+    fn with_more_places_the_oldest_is_replaced() {
+        let (outlet, inlet) = mailbox(Delivery::Newest, 2);
+        let shutdown = Shutdown::default();
+        assert_eq!([1, 2].map(|item| outlet.put(item, &shutdown)), [Put::Stored, Put::Stored]);
+        assert_eq!(outlet.put(3, &shutdown), Put::Replaced(1));
+        drop(outlet);
+        assert!(!inlet.is_over());
+        assert_eq!([(); 2].map(|()| inlet.take(SHORT, &shutdown)), [Take::Item(2), Take::Item(3)]);
+        assert!(inlet.is_over());
+    }
+
+    #[test]
     fn every_item_arrives_in_order_when_the_sender_waits() {
-        let (outlet, inlet) = mailbox(Delivery::Every);
+        let (outlet, inlet) = mailbox(Delivery::Every, 1);
         let shutdown = Shutdown::default();
         let stop = shutdown.clone();
         let sender = std::thread::spawn(move || {
@@ -166,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_pull_frees_a_waiting_sender() {
-        let (outlet, _inlet) = mailbox(Delivery::Every);
+        let (outlet, _inlet) = mailbox(Delivery::Every, 1);
         let shutdown = Shutdown::default();
         assert_eq!(outlet.put(1, &shutdown), Put::Stored);
         let stop = shutdown.clone();

@@ -12,11 +12,13 @@ use std::time::{Duration, Instant};
 
 use counting::ALLOCATIONS;
 use pspnetd::config::values::{Auto, Rate, Seconds, Source, Threads};
-use pspnetd::config::{Config, ModelPath};
+use pspnetd::config::{Config, EngineKind, ModelPath};
 use pspnetd::daemon::parts;
 use pspnetd::frame::Size;
 use pspnetd::pipeline::Pipeline;
 use pspnetd::shutdown::Shutdown;
+use support::coral::pair;
+use support::fake_edgetpu::{library, Here, Stick};
 use support::{grouped_colours, media, LIMIT};
 
 /// Frames that fill every pool, buffer and thread's cache.
@@ -51,7 +53,13 @@ fn endless(clip: &str) -> Source {
 /// Allocations while the pipeline publishes [`COUNTED`] frames.
 fn allocations(config: &Config) -> u64 {
     let shutdown = Shutdown::default();
-    let pipeline = Pipeline::start(parts(config).unwrap(), &shutdown).unwrap();
+    let mut parts = parts(config).unwrap();
+    for job in parts.crew.iter_mut().flat_map(|crew| &mut crew.jobs) {
+        // This program, the test, has no worker in it.
+        job.program = env!("CARGO_BIN_EXE_pspnetd").into();
+    }
+    let workers = parts.crew.as_ref().map_or(0, |crew| crew.jobs.len());
+    let pipeline = Pipeline::start(parts, &shutdown).unwrap();
     let wait_for = |frames: u64| {
         let start = Instant::now();
         while pipeline.shared().counters.read().published < frames {
@@ -59,9 +67,16 @@ fn allocations(config: &Config) -> u64 {
             std::thread::sleep(Duration::from_millis(1));
         }
     };
-    wait_for(WARM_UP);
+    // A worker that comes up allocates.
+    let start = Instant::now();
+    while pipeline.shared().engines.report().up < workers {
+        assert!(start.elapsed() < LIMIT, "{:?}", pipeline.shared());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    wait_for(pipeline.shared().counters.read().published + WARM_UP);
+    let start = pipeline.shared().counters.read().published;
     let before = ALLOCATIONS.load(Ordering::Relaxed);
-    wait_for(WARM_UP + COUNTED);
+    wait_for(start + COUNTED);
     let after = ALLOCATIONS.load(Ordering::Relaxed);
     shutdown.pull();
     assert!(pipeline.wait(LIMIT));
@@ -98,6 +113,20 @@ fn no_frame_costs_an_allocation_after_warm_up() {
             failures.push(format!("{name}: {count}"));
         }
     }
+    // Two workers with a device each, the CPU beside them: frames go through other processes and wait for their turn.
+    let double = Here::new();
+    double.plug(1, Stick::Ready);
+    double.plug(2, Stick::Ready);
+    let mut by_workers = config(Source::Pattern(Size::new(640, 480)), &pair(), &folder.path().join("by_workers.jsonl"));
+    by_workers.engine.kind = EngineKind::EdgeTpu;
+    by_workers.engine.library = library().to_str().unwrap().to_owned();
+    by_workers.engine.workers = "2".parse().unwrap();
+    let count = allocations(&by_workers);
+    println!("two workers: {count} allocations in {COUNTED} frames");
+    if count > COUNTED / 10 {
+        failures.push(format!("two workers: {count}"));
+    }
+
     let written = std::fs::read_to_string(&lines).unwrap();
     // Some may be dropped, with so short a queue; most are not.
     assert!(written.lines().count() as u64 >= 2 * COUNTED, "the sink took no part");

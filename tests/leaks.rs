@@ -5,29 +5,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use support::held::{held, Held};
 use support::{colours, media, replay, run, with, Running, Signal, LIMIT};
-
-/// What a process holds.
-#[derive(Debug)]
-struct Held {
-    descriptors: usize,
-    threads: u64,
-    rss_kib: u64,
-}
-
-fn held(running: &Running) -> Held {
-    let process = format!("/proc/{}", running.id());
-    let status = std::fs::read_to_string(format!("{process}/status")).unwrap();
-    let number = |key: &str| {
-        let line = status.lines().find(|line| line.starts_with(key)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    };
-    Held {
-        descriptors: std::fs::read_dir(format!("{process}/fd")).unwrap().count(),
-        threads: number("Threads:"),
-        rss_kib: number("VmRSS:"),
-    }
-}
 
 /// Frames published so far, from the last record of the output file.
 fn frames(path: &std::path::Path) -> u64 {

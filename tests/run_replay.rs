@@ -48,7 +48,7 @@ fn a_record_has_every_documented_field() {
     let mut last = String::new();
     for record in finished.records() {
         let keys: Vec<&String> = record.as_object().unwrap().keys().collect();
-        assert_eq!(keys, ["time", "sequence", "model", "classes", "confidence", "latency_ms", "drops"]);
+        assert_eq!(keys, ["time", "sequence", "model", "classes", "confidence", "engine", "latency_ms", "drops"]);
         assert_eq!(record["model"], "colours");
         let time = record["time"].as_str().unwrap();
         assert!(time.len() == 27 && time.ends_with('Z') && time > last.as_str(), "{time} after {last}");
@@ -75,7 +75,10 @@ fn a_record_has_the_manifests_groups() {
     let finished = whole(&model.path().join("model.tflite"), &replay("colours.y4m"), &[]).expect(0);
     for record in finished.records() {
         let keys: Vec<&String> = record.as_object().unwrap().keys().collect();
-        assert_eq!(keys, ["time", "sequence", "model", "classes", "groups", "confidence", "latency_ms", "drops"]);
+        assert_eq!(
+            keys,
+            ["time", "sequence", "model", "classes", "groups", "confidence", "engine", "latency_ms", "drops"]
+        );
         let groups: Vec<&String> = record["groups"].as_object().unwrap().keys().collect();
         // White is the first class of a group.
         assert_eq!(groups, ["bright", "primary"]);

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::clips::HangingFolder;
+use support::coral::{pair, Coral};
 use support::{colours, model, replay, run, with, Finished, Running, Signal, LIMIT};
 
 /// Stands in for systemd's end of `NOTIFY_SOCKET`.
@@ -117,6 +118,36 @@ fn the_status_has_fps_latency_and_camera() {
     assert!(status.contains(" ms end to end; camera: MJPEG clip colours.mjpeg"), "{status}");
     let fps: f64 = status.trim_start_matches("STATUS=").split(' ').next().unwrap().parse().unwrap();
     assert!(fps > 0.0 && fps < 30.0, "{status}");
+    running.stop(Signal::TERM).0.expect(0);
+}
+
+#[test]
+fn the_status_says_what_runs_the_model_and_why() {
+    let mut manager = Manager::new();
+    let coral = Coral::new(1);
+    let mut command = with(run(&pair(), "pattern:96x64"), ["engine.kind=edgetpu"]);
+    coral.attach(&mut command);
+    let running = manager.start(command);
+    manager.wait_for("the device", |line| line.starts_with("STATUS=") && line.contains("; engine: edgetpu; camera:"));
+    coral.double.unplug(1);
+    let status =
+        manager.wait_for("the CPU", |line| line.starts_with("STATUS=") && line.contains("engine: CPU instead of"));
+    assert!(status.contains("engine: CPU instead of edgetpu (no such device"), "{status}");
+    running.stop(Signal::TERM).0.expect(0);
+}
+
+#[test]
+fn a_hanging_device_is_no_reason_for_the_watchdog() {
+    let mut manager = Manager::new();
+    let coral = Coral::new(1);
+    coral.double.tell("at create\nfault hang");
+    let settings = ["engine.kind=edgetpu", "engine.cpu_fallback=false", "engine.start_limit=60"];
+    let mut command = with(run(&pair(), "pattern:96x64"), settings);
+    coral.attach(&mut command);
+    let running = manager.start_watched(command, Duration::from_secs(2));
+    for _ in 0..6 {
+        manager.wait_for("WATCHDOG", is_watchdog);
+    }
     running.stop(Signal::TERM).0.expect(0);
 }
 

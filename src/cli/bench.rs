@@ -11,7 +11,7 @@ use super::settings::Settings;
 use crate::capture::{pattern, Camera, CameraError, Poll};
 use crate::clock::{Clock, SystemClock};
 use crate::config::values::{Rate, Source};
-use crate::config::Config;
+use crate::config::{Config, EngineKind};
 use crate::daemon::{camera_maker, parts};
 use crate::failure::{Failure, Kind};
 use crate::frame::Size;
@@ -97,6 +97,12 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     config.publish.jsonl.path = String::new();
     config.publish.snapshot.dir = String::new();
     config.telemetry.interval.0 = Duration::ZERO;
+    // Both parts measure the same engine, and only that: no mixture with the CPU, which fills in until a device is up.
+    match config.engine.kind {
+        EngineKind::Auto => config.engine.kind = EngineKind::Cpu,
+        EngineKind::Cpu => {}
+        EngineKind::EdgeTpu | EngineKind::Delegate(_) => config.engine.cpu_fallback = false,
+    }
 
     let time = Duration::from_secs_f64(args.seconds);
     let stages = stages(&config, time)?;
@@ -159,7 +165,7 @@ fn open(config: &Config, still: &Still) -> Result<Box<dyn Camera>, CameraError> 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     match config.camera.source {
         Source::Pattern(size) => pattern::open(size, Rate::Max, clock),
-        _ => camera_maker(&config.camera, still.model().engine.io().input.size, &clock)(),
+        _ => camera_maker(&config.camera, still.model().io.input.size, &clock)(),
     }
 }
 

@@ -8,14 +8,14 @@ use super::settings::Settings;
 use crate::capture::{Camera, Poll};
 use crate::clock::{Clock, SystemClock};
 use crate::config::values::Source;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::daemon::{camera_maker, check_sinks};
 use crate::failure::{Failure, Kind};
 use crate::frame::Size;
+use crate::loaded::LoadedModel;
 use crate::model::Manifest;
 use crate::publish::gpio::{self, Watch};
 use crate::shutdown::TICK;
-use crate::still::LoadedModel;
 
 /// The longest look for a first frame of a file.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
@@ -53,7 +53,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     print(config)?;
 
     let mut failures: Vec<Failure> = Vec::new();
-    let model = model(&config.model, &mut failures)?;
+    let model = model(config, &mut failures)?;
     let manifest = model.as_ref().and_then(|model| model.file.manifest.as_ref());
     for (what, said) in manifest.into_iter().flat_map(licences).filter(|(_, said)| !said.is_empty()) {
         print_line(&comment(what, said))?;
@@ -88,14 +88,40 @@ fn comment(what: &str, text: &str) -> String {
     format!("# {what}: {}", text.trim().replace(char::is_control, " "))
 }
 
-fn model(config: &config::Model, failures: &mut Vec<Failure>) -> Result<Option<LoadedModel>, Failure> {
-    let loaded = LoadedModel::new(config).map_err(|failure| failures.push(failure)).ok();
-    let found = loaded.as_ref().map(|model| {
-        let (size, classes) = (model.engine.io().input.size, model.labels.len());
-        format!("{}, input {size}, {classes} classes, {}", model.engine.describe(), model.file.path.display())
+fn model(config: &Config, failures: &mut Vec<Failure>) -> Result<Option<LoadedModel>, Failure> {
+    let mut model = LoadedModel::read(config).map_err(|failure| failures.push(failure)).ok();
+    let found = model.as_ref().map(|model| {
+        let engine = model.cpu.as_ref().map_or_else(|| model.file.name(), |cpu| cpu.engine.describe());
+        let (size, classes) = (model.io.input.size, model.labels.len());
+        format!("{engine}, input {size}, {classes} classes, {}", model.file.path.display())
     });
     report("model", found)?;
-    Ok(loaded)
+    if let Some(model) = &mut model {
+        devices(model, failures)?;
+    }
+    Ok(model)
+}
+
+fn devices(model: &mut LoadedModel, failures: &mut Vec<Failure>) -> Result<(), Failure> {
+    let tried = match model.try_workers() {
+        Ok(tried) => tried,
+        Err(failure) => vec![Err(failure)],
+    };
+    let some_work = tried.iter().any(Result::is_ok);
+    for tried in tried {
+        let text = match tried {
+            Ok(ready) => format!("good: {ready}"),
+            // `run` goes on without, as with a camera program that starts later.
+            Err(failure) if some_work => format!("the others go on without it: {failure}"),
+            Err(failure) if model.cpu.is_some() => format!("the CPU fills in: {failure}"),
+            Err(failure) => {
+                failures.push(failure);
+                "not usable, see below".to_owned()
+            }
+        };
+        print_line(&comment("device", &text))?;
+    }
+    Ok(())
 }
 
 /// The alarm's class must be one of the model's. Pins that can't be had are told, and no problem: `run` goes on without.

@@ -12,7 +12,7 @@ use crate::config::values::{Rate, Source};
 use crate::config::{self, Config};
 use crate::failure::Failure;
 use crate::frame::Size;
-use crate::infer::{Engine, EngineMaker, TfliteEngine};
+use crate::loaded::LoadedModel;
 use crate::mailbox::Delivery;
 use crate::pause::Pause;
 use crate::pipeline::{CameraMaker, Parts, Settings};
@@ -20,7 +20,6 @@ use crate::publish::gpio::{self, Controls, Panel, Watch};
 use crate::publish::jsonl::JsonlSink;
 use crate::publish::snapshot::SnapshotSink;
 use crate::publish::{Sink, SinkError};
-use crate::still::LoadedModel;
 
 /// Puts the parts together: loads the model, opens the sinks, tries the camera.
 ///
@@ -28,8 +27,10 @@ use crate::still::LoadedModel;
 /// What only another configuration can mend. A camera that isn't there now is no error: the pipeline waits for it.
 pub fn parts(config: &Config) -> Result<Parts, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let LoadedModel { file, engine, labels, pixel_map, threads } = LoadedModel::new(&config.model)?;
-    let open_camera = camera_maker(&config.camera, engine.io().input.size, &clock);
+    let mut model = LoadedModel::read(config)?;
+    let crew = model.crew()?;
+    let LoadedModel { file, io, labels, pixel_map, cpu, .. } = model;
+    let open_camera = camera_maker(&config.camera, io.input.size, &clock);
     let camera = match open_camera() {
         Ok(camera) => Some(camera),
         Err(error) if error.kind == CameraErrorKind::Config => return Err(error.into()),
@@ -47,23 +48,8 @@ pub fn parts(config: &Config) -> Result<Parts, Failure> {
     }
     let settings = settings(config);
     let model_name = file.name();
-    let make_engine: EngineMaker =
-        Arc::new(move || TfliteEngine::new(&file, threads).map(|engine| Box::new(engine) as Box<dyn Engine>));
     let pause = Pause::default();
-    Ok(Parts {
-        camera,
-        open_camera,
-        engine,
-        make_engine,
-        pixel_map,
-        labels,
-        model_name,
-        sinks,
-        pause,
-        gate,
-        settings,
-        clock,
-    })
+    Ok(Parts { camera, open_camera, io, cpu, crew, pixel_map, labels, model_name, sinks, pause, gate, settings, clock })
 }
 
 /// Takes the pins that `config` names, and adds their sink to `parts`. None where there is nothing to look after.

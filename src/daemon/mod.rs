@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::capture::command;
+use crate::child;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::failure::{Failure, Kind};
@@ -61,13 +61,13 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     }
     let (stage, silence) = pipeline.shared().beats.slowest(clock.now());
     log::warn!("the {stage} stage has not answered for {:.1} s; leaving without it", silence.as_secs_f64());
-    command::kill_all();
+    child::kill_all();
     verdict(pipeline.shared())
 }
 
-/// Ends the process without waiting for its threads, and the camera program with it.
+/// Ends the process without waiting for its threads, and its children with it.
 fn leave(code: i32) -> ! {
-    command::kill_all();
+    child::kill_all();
     std::process::exit(code)
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::waits::Waits;
 use super::{About, BackOff, CameraMaker, Ending, Pool, Stage, TensorSlot, PAD};
 use crate::capture::{Camera, CameraError, Poll};
 use crate::clock::Instant;
@@ -18,12 +19,6 @@ use crate::telemetry::Counters;
 
 /// The longest pause before a camera is tried again. Frames come within 2 s of a camera's return.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// Different reasons to wait that are said as they come. A reason that is never twice the same, with the time in it, is
-/// said every [`SAID_EVERY`] from then on.
-const SAID_AT_ONCE: u32 = 5;
-/// Time between two of them.
-const SAID_EVERY: Duration = Duration::from_secs(60);
 
 /// Where frames come from.
 pub(super) struct Source {
@@ -74,33 +69,6 @@ impl Numbers {
         let number = self.base + sequence;
         self.next = number + 1;
         number
-    }
-}
-
-/// What was said of the camera's absence since the last frame.
-#[derive(Debug, Default)]
-struct Waits {
-    said: String,
-    count: u32,
-    last: Option<Instant>,
-}
-
-impl Waits {
-    /// Whether `text` is to be said: it is another than the last, and there were not too many others.
-    fn is_news(&mut self, text: &str, now: Instant) -> bool {
-        let is_soon = self.last.is_some_and(|last| now.since(last) < SAID_EVERY);
-        if text == self.said || self.count >= SAID_AT_ONCE && is_soon {
-            return false;
-        }
-        text.clone_into(&mut self.said);
-        self.count += 1;
-        self.last = Some(now);
-        true
-    }
-
-    fn forget(&mut self) {
-        self.said.clear();
-        self.count = 0;
     }
 }
 
@@ -372,18 +340,6 @@ mod tests {
         assert_eq!([0, 1, 4].map(|sequence| numbers.number(sequence)), [0, 1, 4]);
         numbers.reopened();
         assert_eq!([0, 1].map(|sequence| numbers.number(sequence)), [5, 6]);
-    }
-
-    #[test]
-    fn a_reason_is_said_once_and_ever_new_ones_not_for_ever() {
-        let at = |seconds: u64| Instant::from_nanos(seconds * 1_000_000_000);
-        let mut waits = Waits::default();
-        assert_eq!([0, 1, 2].map(|time| waits.is_news("busy", at(time))), [true, false, false]);
-        let said = (0..100).filter(|time| waits.is_news(&format!("at {time}"), at(*time))).count();
-        // The first four at once, then one after a minute.
-        assert_eq!(said, 5);
-        waits.forget();
-        assert!(waits.is_news("at 99", at(100)));
     }
 
     #[test]

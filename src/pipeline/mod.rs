@@ -1,12 +1,14 @@
-//! The three stage threads and their life: capture, infer, publish, joined by one-item mailboxes.
+//! The stage threads and their life: capture, infer, publish, joined by mailboxes that replace.
 //!
 //! Tensors and results live in small pools and circulate, so nothing is allocated per frame once every buffer exists.
 //! The main thread watches the [`Shared`] state; what it does about it (signals, systemd) is left to `daemon`.
 
 mod capture;
+mod engines;
 mod infer;
 mod publish;
 mod shared;
+mod waits;
 
 use std::io;
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use crate::capture::{Camera, CameraError};
 use crate::clock::{Clock, Instant};
 use crate::config::values::MaskSize;
 use crate::frame::{FrameMeta, Size};
-use crate::infer::{Engine, EngineMaker};
+use crate::infer::{Buffer, Buffers, ModelIo};
 use crate::mailbox::{mailbox, Delivery};
 use crate::model::LabelMap;
 use crate::pause::Pause;
@@ -30,10 +32,10 @@ use crate::segment::Region;
 use crate::shutdown::Shutdown;
 
 pub(crate) use capture::region;
+pub use engines::Engines;
+pub use infer::{Cpu, Crew};
 pub use shared::{Beats, Ending, Shared};
 
-/// Buffers in each pool: one with each of the two threads, one in the mailbox between them.
-const POOL: usize = 3;
 /// Value of the bars beside a letterboxed picture: middle grey.
 pub const PAD: u8 = 128;
 
@@ -46,10 +48,12 @@ pub struct Parts {
     pub camera: Option<Box<dyn Camera>>,
     /// Opens it again after a failure.
     pub open_camera: CameraMaker,
-    /// The engine.
-    pub engine: Box<dyn Engine>,
-    /// Makes another after a failure.
-    pub make_engine: EngineMaker,
+    /// Both ends of the model.
+    pub io: ModelIo,
+    /// The CPU as an engine: alone, or for the time that no worker is up. There is one of the two at least.
+    pub cpu: Option<Cpu>,
+    /// Worker processes that run the model.
+    pub crew: Option<Crew>,
     /// Turns pixel values into tensor values.
     pub pixel_map: PixelMap,
     /// Names and colours.
@@ -84,19 +88,28 @@ pub struct Settings {
 }
 
 /// A frame on its way to the infer thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct TensorSlot {
-    tensor: Vec<u8>,
+    tensor: Buffer,
     about: About,
 }
 
 /// A frame on its way to the publish thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct ResultSlot {
-    output: Vec<u8>,
+    output: Buffer,
     about: About,
+    /// The worker that ran it; None is the CPU in this process.
+    engine: Option<usize>,
     infer_started: Instant,
     infer_ended: Instant,
+}
+
+impl ResultSlot {
+    fn new(output: Buffer) -> Self {
+        let never = Instant::default();
+        Self { output, about: About::default(), engine: None, infer_started: never, infer_ended: never }
+    }
 }
 
 /// What travels with a frame from stage to stage.
@@ -119,20 +132,28 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Starts the three threads.
+    /// Starts the threads.
     ///
     /// # Errors
-    /// When the system refuses a thread.
+    /// When the system refuses a thread, or memory that worker processes can share.
     pub fn start(parts: Parts, shutdown: &Shutdown) -> io::Result<Self> {
-        let Parts { camera, open_camera, engine, make_engine, pixel_map, labels, model_name, sinks, gate, .. } = parts;
+        let Parts { camera, open_camera, io, cpu, crew, pixel_map, labels, model_name, sinks, gate, .. } = parts;
         let Parts { pause, settings, clock, .. } = parts;
-        let io = engine.io().clone();
-        let shared = Arc::new(Shared::new(clock.now()));
-        let tensors = Pool::filled(|| TensorSlot { tensor: vec![0; io.input.bytes()], about: About::default() });
-        let results = Pool::filled(|| ResultSlot { output: vec![0; io.output.bytes()], ..ResultSlot::default() });
-        let (to_infer, from_capture) = mailbox(settings.delivery);
-        let (to_publish, from_infer) = mailbox(settings.delivery);
+        let workers = crew.as_ref().map_or(0, |crew| crew.jobs.len());
+        let counts = SlotCounts::new(workers, cpu.is_some());
+        let buffers = match workers {
+            0 => Buffers::heap(&io),
+            _ => Buffers::shared(&io, counts.tensors, counts.results)?,
+        };
+        let tensors =
+            Pool::try_filled(counts.tensors, || Ok(TensorSlot { tensor: buffers.input()?, about: About::default() }))?;
+        let results = Pool::try_filled(counts.results, || buffers.output().map(ResultSlot::new))?;
+        let (to_infer, from_capture) = mailbox(settings.delivery, 1);
+        let (to_publish, from_infer) = mailbox(settings.delivery, workers);
         let (done_sender, done) = bounded::<()>(0);
+        let kind = crew.as_ref().map_or("cpu", |crew| crew.kind);
+        let engines = Engines::new(kind, workers, cpu.is_some());
+        let shared = Arc::new(Shared::new(clock.now(), counts.lanes, engines));
 
         let stage = Stage { shared: Arc::clone(&shared), shutdown: shutdown.clone(), clock, settings };
         let capture = capture::CaptureStage::new(
@@ -142,25 +163,15 @@ impl Pipeline {
             tensors.clone(),
             to_infer,
         );
-        let infer = infer::InferStage {
-            stage: stage.clone(),
-            engine: Some(engine),
-            make_engine,
-            tensors,
-            results: results.clone(),
-            inlet: from_capture,
-            outlet: to_publish,
-        };
+        let ends = infer::Ends { tensors, results: results.clone(), inlet: from_capture, outlet: to_publish };
         let publish =
             publish::PublishStage::new(stage.clone(), io.output, labels, model_name, sinks, results, from_infer);
-        let threads = vec![
-            stage.spawn("capture", move || capture.run())?,
-            stage.spawn("infer", move || infer.run())?,
-            stage.spawn("publish", move || {
-                publish.run();
-                drop(done_sender);
-            })?,
-        ];
+        let mut threads = infer::start(&stage, ends, cpu, crew, &buffers, io.output)?;
+        threads.push(stage.spawn("capture", move || capture.run())?);
+        threads.push(stage.spawn("publish", move || {
+            publish.run();
+            drop(done_sender);
+        })?);
         Ok(Self { shared, threads, done })
     }
 
@@ -180,6 +191,25 @@ impl Pipeline {
             // A panic was noted by the thread itself, in `Shared`.
             let _ = thread.join();
         }
+    }
+}
+
+/// How many buffers circulate.
+struct SlotCounts {
+    /// Threads that run the model.
+    lanes: usize,
+    tensors: usize,
+    results: usize,
+}
+
+impl SlotCounts {
+    fn new(workers: usize, has_cpu: bool) -> Self {
+        let lanes = workers + usize::from(has_cpu);
+        // One with each thread at either end of a mailbox, and those that lie in it.
+        let tensors = lanes + 1 + 1;
+        let results = lanes + workers.max(1) + 1;
+        // With several lanes one more each, for results that wait for their turn.
+        Self { lanes, tensors, results: if lanes > 1 { results + lanes } else { results } }
     }
 }
 
@@ -239,13 +269,18 @@ impl<T> Clone for Pool<T> {
 }
 
 impl<T> Pool<T> {
-    fn filled(mut make: impl FnMut() -> T) -> Self {
-        let (give, take) = bounded(POOL);
-        for _ in 0..POOL {
+    fn try_filled(size: usize, mut make: impl FnMut() -> io::Result<T>) -> io::Result<Self> {
+        let (give, take) = bounded(size);
+        for _ in 0..size {
             // The channel is as long as the pool.
-            let _ = give.try_send(make());
+            let _ = give.try_send(make()?);
         }
-        Self { give, take }
+        Ok(Self { give, take })
+    }
+
+    /// How many buffers there are.
+    fn size(&self) -> usize {
+        self.give.capacity().unwrap_or(0)
     }
 
     /// Takes a buffer, waiting at most `limit`.
@@ -259,7 +294,7 @@ impl<T> Pool<T> {
     }
 }
 
-/// Pauses between attempts that fail: 0.2 s, doubling up to `longest`.
+/// Pauses between attempts that fail: 0.2 s, doubling, and never more than `longest`.
 #[derive(Debug)]
 struct BackOff {
     next: Duration,
@@ -278,7 +313,7 @@ impl BackOff {
     }
 
     fn pause(&mut self) -> Duration {
-        let pause = self.next;
+        let pause = self.next.min(self.longest);
         self.next = (self.next * 2).min(self.longest);
         pause
     }
@@ -299,8 +334,8 @@ mod tests {
 
     #[test]
     fn a_pool_lends_what_it_has_and_no_more() {
-        let pool = Pool::filled(|| 1);
-        let taken: Vec<_> = (0..POOL).map(|_| pool.take(Duration::ZERO).unwrap()).collect();
+        let pool = Pool::try_filled(3, || Ok(1)).unwrap();
+        let taken: Vec<_> = (0..3).map(|_| pool.take(Duration::ZERO).unwrap()).collect();
         assert_eq!(pool.take(Duration::from_millis(1)), None);
         pool.give_back(taken[0]);
         assert_eq!(pool.take(Duration::ZERO), Some(1));

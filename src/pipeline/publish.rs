@@ -109,6 +109,8 @@ impl PublishStage {
             summary: self.masker.summary(),
             timings: &timings,
             counts: &self.stage.shared.counters.read(),
+            engine: &self.stage.shared.engines.report(),
+            worker: slot.engine,
             dropped: self.sinks.iter().map(|sink| sink.health().dropped).sum(),
             mask: self.masker.mask(),
             mask_size,
@@ -139,16 +141,28 @@ impl PublishStage {
             self.stage.shared.set_speed(fps, recorder.end_to_end_p50());
             self.speed_from = (now, published);
         }
-        for line in recorder.interval_lines(now, &counters.read()).into_iter().flatten() {
+        let lines = recorder.interval_lines(now, &counters.read()).unwrap_or_default();
+        for line in &lines {
             log::info!("{line}");
+        }
+        if !lines.is_empty() {
+            self.log_engine();
         }
     }
 
-    fn close(self) {
+    /// Nothing where the CPU alone runs the model: then there is nothing to tell.
+    fn log_engine(&self) {
+        let report = self.stage.shared.engines.report();
+        if !report.is_cpu_alone() {
+            log::info!("{report}");
+        }
+    }
+
+    fn close(mut self) {
         let told = self.stage.shutdown.is_pulled();
         let closing = if told { Closing::Within(STOP_LIMIT) } else { Closing::Drain };
         let mut lost = 0;
-        for sink in self.sinks {
+        for sink in std::mem::take(&mut self.sinks) {
             let name = sink.name();
             let health = sink.close(closing);
             if health.dropped > 0 {
@@ -161,6 +175,7 @@ impl PublishStage {
             for row in recorder.table(self.stage.clock.now(), &counts) {
                 log::info!("{row}");
             }
+            self.log_engine();
         }
         if !told {
             self.stage.shared.end(Ending::SourceEnded { lost });

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::Engines;
 use crate::clock::Instant;
 use crate::telemetry::Counters;
 
@@ -15,6 +16,8 @@ pub struct Shared {
     pub counters: Counters,
     /// Signs of life.
     pub beats: Beats,
+    /// What runs the model.
+    pub engines: Engines,
     has_published: AtomicBool,
     words: Mutex<Words>,
     ending: Mutex<Option<Ending>>,
@@ -30,7 +33,8 @@ struct Words {
 #[derive(Debug)]
 pub struct Beats {
     capture: AtomicU64,
-    infer: AtomicU64,
+    /// One for each lane.
+    infer: Box<[AtomicU64]>,
     publish: AtomicU64,
 }
 
@@ -51,11 +55,12 @@ pub enum Ending {
 }
 
 impl Shared {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, lanes: usize, engines: Engines) -> Self {
         let beat = || AtomicU64::new(now.as_nanos());
         Self {
             counters: Counters::default(),
-            beats: Beats { capture: beat(), infer: beat(), publish: beat() },
+            beats: Beats { capture: beat(), infer: (0..lanes).map(|_| beat()).collect(), publish: beat() },
+            engines,
             has_published: AtomicBool::new(false),
             words: Mutex::new(Words::default()),
             ending: Mutex::new(None),
@@ -88,11 +93,13 @@ impl Shared {
     /// One line about the present, for `STATUS=`.
     pub fn status(&self) -> String {
         let words = lock(&self.words);
-        match (words.speed.as_str(), words.camera.as_str()) {
-            ("", "") => "starting".to_owned(),
-            ("", camera) => camera.to_owned(),
-            (speed, camera) => format!("{speed}; {camera}"),
+        let engine = self.engines.status().unwrap_or_default();
+        let parts = [words.speed.as_str(), &engine, words.camera.as_str()];
+        let said: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        if said.is_empty() {
+            return "starting".to_owned();
         }
+        said.join("; ")
     }
 
     /// Notes why the run ends, unless that is known already.
@@ -116,8 +123,10 @@ impl Beats {
         self.capture.store(now.as_nanos(), Ordering::Relaxed);
     }
 
-    pub(super) fn infer(&self, now: Instant) {
-        self.infer.store(now.as_nanos(), Ordering::Relaxed);
+    pub(super) fn infer(&self, lane: usize, now: Instant) {
+        if let Some(beat) = self.infer.get(lane) {
+            beat.store(now.as_nanos(), Ordering::Relaxed);
+        }
     }
 
     pub(super) fn publish(&self, now: Instant) {
@@ -127,9 +136,14 @@ impl Beats {
     /// The stage that has been silent longest, and for how long.
     pub fn slowest(&self, now: Instant) -> (&'static str, Duration) {
         let age = |name, beat: &AtomicU64| (name, now.since(Instant::from_nanos(beat.load(Ordering::Relaxed))));
-        [age("infer", &self.infer), age("publish", &self.publish)]
-            .into_iter()
-            .fold(age("capture", &self.capture), |slowest, stage| if stage.1 > slowest.1 { stage } else { slowest })
+        let lanes = self.infer.iter().map(|beat| age("infer", beat));
+        lanes.chain([age("publish", &self.publish)]).fold(age("capture", &self.capture), |slowest, stage| {
+            if stage.1 > slowest.1 {
+                stage
+            } else {
+                slowest
+            }
+        })
     }
 }
 
@@ -139,16 +153,19 @@ mod tests {
 
     #[test]
     fn the_silent_stage_is_found() {
-        let shared = Shared::new(Instant::from_nanos(0));
+        let shared = Shared::new(Instant::from_nanos(0), 2, Engines::new("cpu", 0, true));
         let later = Instant::from_nanos(5_000_000_000);
         shared.beats.capture(later);
         shared.beats.publish(later);
+        shared.beats.infer(0, later);
         assert_eq!(shared.beats.slowest(later), ("infer", Duration::from_secs(5)));
+        shared.beats.infer(1, later);
+        assert_eq!(shared.beats.slowest(later).1, Duration::ZERO);
     }
 
     #[test]
     fn the_first_ending_stays() {
-        let shared = Shared::new(Instant::default());
+        let shared = Shared::new(Instant::default(), 1, Engines::new("cpu", 0, true));
         shared.end(Ending::SinksGone);
         shared.end(Ending::Panicked);
         assert_eq!(shared.ending(), Some(Ending::SinksGone));
@@ -156,7 +173,7 @@ mod tests {
 
     #[test]
     fn the_status_tells_speed_and_camera() {
-        let shared = Shared::new(Instant::default());
+        let shared = Shared::new(Instant::default(), 1, Engines::new("cpu", 0, true));
         assert_eq!(shared.status(), "starting");
         shared.set_camera("camera: waiting: gone");
         shared.set_speed(9.96, Duration::from_micros(52_340));

@@ -186,6 +186,7 @@ impl Serialize for Record<'_> {
             map.serialize_entry("groups", &Groups(result))?;
         }
         map.serialize_entry("confidence", &result.summary.confidence.map(|value| rounded(f64::from(value), 1e4)))?;
+        map.serialize_entry("engine", &Engine(result))?;
         map.serialize_entry("latency_ms", &Latency(result))?;
         map.serialize_entry("drops", &Drops(result))?;
         map.end()
@@ -214,6 +215,31 @@ struct Groups<'a>(&'a Published<'a>);
 impl Serialize for Groups<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(group_areas(self.0.labels, self.0.summary))
+    }
+}
+
+struct Engine<'a>(&'a Published<'a>);
+
+impl Serialize for Engine<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Published { engine, worker, .. } = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("ran", if worker.is_some() { engine.kind } else { "cpu" })?;
+        if engine.is_cpu_alone() {
+            return map.end();
+        }
+        if let Some(number) = worker {
+            map.serialize_entry("worker", &(number + 1))?;
+        }
+        map.serialize_entry("workers", &engine.workers)?;
+        map.serialize_entry("up", &engine.up)?;
+        map.serialize_entry("starts", &engine.starts)?;
+        map.serialize_entry("faults", &engine.faults)?;
+        map.serialize_entry("fallback_frames", &engine.fallback_frames)?;
+        if let Some(reason) = &engine.reason {
+            map.serialize_entry("reason", reason.as_ref())?;
+        }
+        map.end()
     }
 }
 
@@ -252,7 +278,7 @@ mod tests {
     use crate::frame::Size;
     use crate::model::{LabelMap, Manifest};
     use crate::segment::Summary;
-    use crate::telemetry::{Counts, Timings};
+    use crate::telemetry::{Counts, EngineReport, Timings};
 
     fn publish(sink: &mut JsonlSink, sequence: u64) {
         publish_as(sink, sequence, &LabelMap::new(Some(2), None).unwrap());
@@ -274,6 +300,8 @@ mod tests {
             summary: &summary,
             timings: &timings,
             counts: &Counts { replaced: 7, ..Counts::default() },
+            engine: &EngineReport { kind: "cpu", ..EngineReport::default() },
+            worker: None,
             dropped: 0,
             mask: &[],
             mask_size: Size::new(2, 2),
@@ -296,7 +324,7 @@ mod tests {
             std::fs::read_to_string(&path).unwrap(),
             "{\"time\":\"1970-01-01T00:00:00.000000Z\",\"sequence\":3,\"model\":\"m\",\
              \"classes\":{\"class_0\":0.25,\"class_1\":0.5,\"void\":0.25},\"confidence\":0.75,\
-             \"latency_ms\":{\"sensor\":0.0,\"convert\":0.0,\"queue\":0.0,\"infer\":1.5,\"decode\":0.0,\
+             \"engine\":{\"ran\":\"cpu\"},\"latency_ms\":{\"sensor\":0.0,\"convert\":0.0,\"queue\":0.0,\"infer\":1.5,\"decode\":0.0,\
              \"end_to_end\":0.0},\
              \"drops\":{\"replaced\":7,\"skipped\":0,\"corrupt\":0,\"failed\":0,\"sinks\":0}}\n"
         );

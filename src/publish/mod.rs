@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::frame::Size;
 use crate::model::LabelMap;
 use crate::segment::Summary;
-use crate::telemetry::{Counts, Timings};
+use crate::telemetry::{Counts, EngineReport, Timings};
 
 /// One frame's result, borrowed for the time of a [`Sink::publish`].
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +32,10 @@ pub struct Published<'a> {
     pub timings: &'a Timings,
     /// Frames lost so far.
     pub counts: &'a Counts,
+    /// What runs the model, at this moment.
+    pub engine: &'a EngineReport,
+    /// The worker that ran this frame, from 0; None is the CPU in this process.
+    pub worker: Option<usize>,
     /// Results that this run's sinks have dropped so far.
     pub dropped: u64,
     /// Class id per pixel.

@@ -193,7 +193,7 @@ mod tests {
     use crate::clock::ManualClock;
     use crate::config::values::Seconds;
     use crate::segment::Summary;
-    use crate::telemetry::{Counts, Timings};
+    use crate::telemetry::{Counts, EngineReport, Timings};
 
     #[test]
     fn pictures_come_at_the_interval_and_old_ones_go() {
@@ -216,6 +216,8 @@ mod tests {
                 summary: &Summary::default(),
                 timings: &Timings::default(),
                 counts: &Counts::default(),
+                engine: &EngineReport::default(),
+                worker: None,
                 dropped: 0,
                 mask: &[0, 1],
                 mask_size: Size::new(2, 1),

@@ -3,11 +3,13 @@
 //! [`Timings`] travel with a frame; the publish thread records them in a [`Recorder`]. [`Counters`] are shared by all
 //! stages.
 
+mod engine;
 mod recorder;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+pub use engine::EngineReport;
 pub use recorder::Recorder;
 
 /// A step on a frame's way, in order.

@@ -9,9 +9,7 @@
 # shellcheck source=scripts/board_lab/guest/lib.sh
 . /lab/lib.sh
 
-readonly UNIT=pspnetd.service RESULTS=/var/lib/pspnetd/masks.jsonl
-property() { systemctl show --property="$1" --value $UNIT; }
-is_state() { equal "$(property ActiveState)/$(property SubState)" "$1"; }
+readonly RESULTS=/var/lib/pspnetd/masks.jsonl
 files() { find / -xdev \( -path /dev -o -path /lab -o -path /run -o -path /tmp -o -path /var/log \) -prune -o -print | sort; }
 # What accounts, systemd and dpkg keep for themselves.
 kept='/etc/\(passwd\|group\|shadow\|gshadow\|subuid\|subgid\)-\?$\|/var/lib/systemd\|/var/lib/dpkg\|/var/cache\|/etc/systemd/system/'

@@ -10,10 +10,8 @@
 # shellcheck source=scripts/board_lab/guest/lib.sh
 . /lab/lib.sh
 
-readonly RESULTS=/var/lib/pspnetd/masks.jsonl UNIT=pspnetd.service
+readonly RESULTS=/var/lib/pspnetd/masks.jsonl
 
-property() { systemctl show --timestamp=us --property="$1" --value $UNIT; }
-is_state() { equal "$(property ActiveState)/$(property SubState)" "$1"; }
 results() { lines $RESULTS 2>/dev/null || echo 0; }
 more_results() { [ "$(results)" -gt "$1" ]; }
 journal() { journalctl --unit=$UNIT --output=cat --no-pager >/tmp/journal; }

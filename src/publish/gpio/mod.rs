@@ -128,7 +128,7 @@ mod tests {
     use crate::frame::Size;
     use crate::model::Manifest;
     use crate::segment::Summary;
-    use crate::telemetry::{Counts, Timings};
+    use crate::telemetry::{Counts, EngineReport, Timings};
     use signals::Alarm;
     use std::time::Duration;
 
@@ -187,6 +187,8 @@ mod tests {
                 summary: &summary,
                 timings: &Timings::default(),
                 counts: &Counts::default(),
+                engine: &EngineReport::default(),
+                worker: None,
                 dropped: 0,
                 mask: &[0; 4],
                 mask_size: Size::new(2, 2),

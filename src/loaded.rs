@@ -1,0 +1,224 @@
+//! The model of a configuration with everything that is known of it, and the engines that are to run it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::values::Auto;
+use crate::config::{Config, EngineKind};
+use crate::failure::{Failure, Kind};
+use crate::infer::edgetpu::{self, advice};
+use crate::infer::worker::{compare, test_picture, Job, Worker, WorkerEngine};
+use crate::infer::{self, default_threads, Engine, EngineMaker, InputSpec, ModelIo, TfliteEngine};
+use crate::infer::{Buffers, DelegateKind, DelegateSpec, DeviceChoice, Fault};
+use crate::model::{find_default, LabelMap, ModelError, ModelFile, Want};
+use crate::pipeline::{Cpu, Crew};
+use crate::preprocess::{Normalisation, PixelMap};
+use crate::segment::OutputKind;
+
+/// A model that was read, and what is to run it.
+pub struct LoadedModel {
+    /// The file, its manifest and its compiled half.
+    pub file: ModelFile,
+    /// Both ends.
+    pub io: ModelIo,
+    /// Names and colours.
+    pub labels: LabelMap,
+    /// Pixel values to tensor values.
+    pub pixel_map: PixelMap,
+    /// The CPU as an engine, where it is to run the model, alone or now and then.
+    pub cpu: Option<Cpu>,
+    config: Config,
+    threads: usize,
+}
+
+impl LoadedModel {
+    /// Reads the model that `config` names, or the default one, and loads it for the CPU where that is to run it.
+    ///
+    /// # Errors
+    /// When there is none, or it can't run on the engine that is configured. A device that isn't there now is no error.
+    pub fn read(config: &Config) -> Result<Self, Failure> {
+        let path = match &config.model.path {
+            Auto::Auto => find_default()?,
+            Auto::Set(path) => path.0.clone(),
+        };
+        let want = match config.engine.kind {
+            EngineKind::Auto => Want::Auto,
+            EngineKind::EdgeTpu => Want::EdgeTpu,
+            EngineKind::Cpu | EngineKind::Delegate(_) => Want::Cpu,
+        };
+        let file = ModelFile::load_for(&path, want)?;
+        if config.engine.kind == EngineKind::Auto && file.is_compiled {
+            let expected =
+                "the CPU model that it was compiled from, or engine.kind = \"edgetpu\" for an Edge TPU alone";
+            let found = "a model compiled for the Edge TPU, with no model for the CPU beside it";
+            return Err(ModelError::unfit(&file.path, found, expected).into());
+        }
+        let threads = config.model.threads.as_set().map_or_else(default_threads, |threads| threads.0);
+        let has_device = match config.engine.kind {
+            EngineKind::Cpu => false,
+            EngineKind::Auto | EngineKind::EdgeTpu => file.for_edgetpu().is_some(),
+            EngineKind::Delegate(_) => true,
+        };
+        let for_cpu = file.for_cpu().filter(|_| !has_device || config.engine.cpu_fallback);
+        let cpu = for_cpu.map(|file| load(file, threads)).transpose()?;
+        // What the interpreter says counts: it works out shapes that a file may have wrong.
+        let io = match &cpu {
+            Some(cpu) => cpu.engine.io().clone(),
+            None => infer::io(&file)?,
+        };
+        let classes = match io.output.kind {
+            OutputKind::Logits { classes, .. } => Some(classes),
+            OutputKind::Labels { .. } => None,
+        };
+        let labels = LabelMap::new(classes, file.manifest.as_ref())
+            .map_err(|error| Failure::new(Kind::Config, format!("model {}: {error}", path.display())))?;
+        let pixel_map = pixel_map(&io.input, &file);
+        Ok(Self { file, io, labels, pixel_map, cpu, config: config.clone(), threads })
+    }
+
+    /// The workers of a daemon; None where the CPU alone runs the model.
+    ///
+    /// # Errors
+    /// When the model fails on the CPU.
+    pub fn crew(&mut self) -> Result<Option<Crew>, Failure> {
+        let jobs = self.jobs();
+        if jobs.is_empty() {
+            return Ok(None);
+        }
+        if self.cpu.is_none() && self.config.engine.cpu_fallback {
+            log::warn!(
+                "engine.cpu_fallback: there is no model for the CPU beside {}; nothing fills in while the device is away",
+                self.file.path.display()
+            );
+        }
+        let expected = self.expected()?;
+        let engine = &self.config.engine;
+        Ok(Some(Crew {
+            kind: if matches!(engine.kind, EngineKind::Delegate(_)) { "delegate" } else { "edgetpu" },
+            jobs,
+            deadline: engine.deadline.as_set().map(|deadline| limit(deadline.0)),
+            start_limit: limit(engine.start_limit.0),
+            longest_pause: engine.longest_pause.0,
+            expected,
+            is_optional: engine.kind == EngineKind::Auto,
+        }))
+    }
+
+    /// One engine for pictures that somebody waits for: the CPU, unless a device is asked for by name or the model has no
+    /// other half.
+    ///
+    /// # Errors
+    /// When the model can't run there, or the device can't be used now.
+    pub fn engine(&mut self) -> Result<Box<dyn Engine>, Failure> {
+        let wants_device = matches!(self.config.engine.kind, EngineKind::EdgeTpu | EngineKind::Delegate(_));
+        let expected = if wants_device { self.expected()? } else { None };
+        match (self.cpu.take().filter(|_| !wants_device), self.jobs().into_iter().next()) {
+            (Some(cpu), _) => Ok(cpu.engine),
+            (None, Some(job)) => {
+                let engine = WorkerEngine::start(&job, limit(self.config.engine.start_limit.0))
+                    .and_then(|engine| self.compare(expected.as_deref(), engine.answer()).map(|()| engine));
+                Ok(Box::new(engine.map_err(|fault| unusable(&job, &fault))?))
+            }
+            // A compiled file always has a job, and every other is one for the CPU.
+            (None, None) => Err(Failure::new(Kind::Software, "nothing can run this model")),
+        }
+    }
+
+    /// Starts every worker and ends them again. Says of each what it runs, or why it can't now and what to do; nothing where no
+    /// device is configured, or `auto` finds no compiled model.
+    ///
+    /// # Errors
+    /// When the model fails on the CPU, or there is no memory.
+    pub fn try_workers(&mut self) -> Result<Vec<Result<String, Failure>>, Failure> {
+        let expected = self.expected()?;
+        let buffers = Buffers::shared(&self.io, 1, 1)?;
+        // Those that are up keep their devices until all were tried.
+        let (mut up, mut devices, mut told) = (Vec::new(), Vec::new(), Vec::new());
+        for mut job in self.jobs() {
+            if let Some(DelegateSpec { kind: DelegateKind::EdgeTpu(DeviceChoice::Free { taken, .. }), .. }) =
+                &mut job.delegate
+            {
+                taken.clone_from(&devices);
+            }
+            let started = Worker::start(&job, &buffers, limit(self.config.engine.start_limit.0), &mut || true)
+                .and_then(|(worker, ready)| self.compare(expected.as_deref(), &ready.answer).map(|()| (worker, ready)));
+            let outcome = started.map(|(worker, ready)| {
+                up.push(worker);
+                devices.extend(ready.device);
+                format!("{}, test picture in {:.1} ms", ready.describe, ready.try_out.as_secs_f64() * 1e3)
+            });
+            told.push(outcome.map_err(|fault| unusable(&job, &fault)));
+        }
+        Ok(told)
+    }
+
+    /// Whether `answer` to the test picture can be that of the model that answers `expected` on the CPU.
+    fn compare(&self, expected: Option<&[u8]>, answer: &[u8]) -> Result<(), Fault> {
+        let Some(expected) = expected else { return Ok(()) };
+        compare(&self.io.output, expected, answer).map_err(|text| Fault::Nonsense { text })
+    }
+
+    /// What the CPU makes of the test picture.
+    fn expected(&mut self) -> Result<Option<Arc<[u8]>>, Failure> {
+        let Some(cpu) = &mut self.cpu else { return Ok(None) };
+        let mut output = vec![0; self.io.output.bytes()];
+        cpu.engine
+            .infer(&test_picture(&self.io.input), &mut output)
+            .map_err(|error| Failure::new(Kind::Software, error.to_string()))?;
+        Ok(Some(output.into()))
+    }
+
+    /// What workers are to do, one for each; none where the CPU alone runs the model.
+    fn jobs(&self) -> Vec<Job> {
+        let engine = &self.config.engine;
+        let (file, kind, library) = match &engine.kind {
+            EngineKind::Cpu => return Vec::new(),
+            EngineKind::Auto | EngineKind::EdgeTpu => {
+                let Some(file) = self.file.for_edgetpu() else { return Vec::new() };
+                (file, "edgetpu", PathBuf::from(&engine.library))
+            }
+            EngineKind::Delegate(library) => (self.file.clone(), "delegate", library.clone()),
+        };
+        let job = |number: usize| Job {
+            delegate: Some(DelegateSpec {
+                library: library.clone(),
+                kind: match (&engine.kind, &engine.device) {
+                    (EngineKind::Delegate(_), _) => DelegateKind::Plugin,
+                    (_, Auto::Set(devices)) => DelegateKind::EdgeTpu(DeviceChoice::Named(devices.0[number])),
+                    (_, Auto::Auto) => DelegateKind::EdgeTpu(DeviceChoice::at(number)),
+                },
+                options: engine.options.0.clone(),
+            }),
+            ..Job::new(format!("{kind} {}", number + 1), &file, self.io.clone(), self.threads)
+        };
+        (0..engine.workers.0).map(job).collect()
+    }
+}
+
+/// As with other times of the configuration, zero turns a limit off.
+const fn limit(configured: Duration) -> Duration {
+    if configured.is_zero() {
+        return Duration::MAX;
+    }
+    configured
+}
+
+fn load(file: &ModelFile, threads: usize) -> Result<Cpu, ModelError> {
+    let file = file.clone();
+    let make: EngineMaker =
+        Arc::new(move || TfliteEngine::new(&file, threads).map(|engine| Box::new(engine) as Box<dyn Engine>));
+    Ok(Cpu { engine: make()?, make })
+}
+
+fn unusable(job: &Job, fault: &Fault) -> Failure {
+    let sight = edgetpu::look(&edgetpu::root());
+    let hint = job.delegate.as_ref().map(|delegate| advice(fault, &sight, delegate)).unwrap_or_default();
+    Failure::new(Kind::Unavailable, format!("{}: {fault}. {hint}", job.name))
+}
+
+fn pixel_map(input: &InputSpec, file: &ModelFile) -> PixelMap {
+    let entry = file.manifest.as_ref().map(|manifest| manifest.input).unwrap_or_default();
+    let normalisation = entry.mean.zip(entry.std).map(|(mean, std)| Normalisation { mean, std });
+    PixelMap::new(input.signed, input.scale, input.zero_point, normalisation.as_ref())
+}

@@ -1,0 +1,213 @@
+//! What runs the model at this moment, and why: told by the lanes, read by everybody.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::infer::is_same_device;
+use crate::telemetry::EngineReport;
+
+/// The state of every worker, and counts.
+#[derive(Debug)]
+pub struct Engines {
+    kind: &'static str,
+    has_cpu: bool,
+    workers: Mutex<Vec<State>>,
+    /// The device that each worker has, or is about to open.
+    claims: Mutex<Vec<Option<String>>>,
+    changed: Condvar,
+    faults: AtomicU64,
+    starts: AtomicU64,
+    fallback_frames: AtomicU64,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Starting,
+    Up,
+    Down(Arc<str>),
+}
+
+impl Engines {
+    /// `workers` of `kind`, none of them up; `has_cpu` where the CPU fills in.
+    pub(super) fn new(kind: &'static str, workers: usize, has_cpu: bool) -> Self {
+        Self {
+            kind,
+            has_cpu,
+            workers: Mutex::new(vec![State::Starting; workers]),
+            claims: Mutex::new(vec![None; workers]),
+            changed: Condvar::new(),
+            faults: AtomicU64::new(0),
+            starts: AtomicU64::new(0),
+            fallback_frames: AtomicU64::new(0),
+        }
+    }
+
+    /// How many workers there should be.
+    pub fn workers(&self) -> usize {
+        self.states().len()
+    }
+
+    fn states(&self) -> MutexGuard<'_, Vec<State>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, number: usize, state: State) {
+        if let Some(place) = self.states().get_mut(number) {
+            *place = state;
+        }
+        self.changed.notify_all();
+    }
+
+    pub(super) fn came_up(&self, number: usize, device: Option<String>) {
+        self.starts.fetch_add(1, Ordering::Relaxed);
+        self.set_claim(number, device);
+        self.set(number, State::Up);
+    }
+
+    /// Takes one of `devices` for a worker: the one at `preferred`, unless another worker has it or is about to open it; then
+    /// the first that is free. Returns its place, and what the others have. Two that open the same stick reset it under each
+    /// other.
+    ///
+    /// # Errors
+    /// What the others have, when that is all.
+    pub(super) fn claim(
+        &self,
+        number: usize,
+        preferred: usize,
+        devices: &[(usize, String)],
+    ) -> Result<(usize, Vec<String>), Vec<String>> {
+        let mut claims = self.claims();
+        let others = claims.iter().enumerate().filter(|(other, _)| *other != number);
+        let taken: Vec<String> = others.filter_map(|(_, claim)| claim.clone()).collect();
+        let mut free = devices.iter().filter(|(_, device)| !taken.iter().any(|taken| is_same_device(taken, device)));
+        let first = free.clone().next();
+        let Some((place, device)) = free.find(|(place, _)| *place == preferred).or(first) else { return Err(taken) };
+        if let Some(claim) = claims.get_mut(number) {
+            *claim = Some(device.clone());
+        }
+        Ok((*place, taken))
+    }
+
+    fn claims(&self) -> MutexGuard<'_, Vec<Option<String>>> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_claim(&self, number: usize, device: Option<String>) {
+        if let Some(claim) = self.claims().get_mut(number) {
+            *claim = device;
+        }
+    }
+
+    pub(super) fn failed(&self, number: usize, reason: &str) {
+        self.faults.fetch_add(1, Ordering::Relaxed);
+        self.set_claim(number, None);
+        // One line in STATUS=, whatever is in a path.
+        self.set(number, State::Down(reason.replace(char::is_control, " ").into()));
+    }
+
+    pub(super) fn fell_back(&self) {
+        self.fallback_frames.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// True while a worker is up; waits at most `limit` for that to end.
+    pub(super) fn wait_while_up(&self, limit: Duration) -> bool {
+        let is_up = |states: &mut Vec<State>| states.iter().any(|state| matches!(state, State::Up));
+        let waited = self.changed.wait_timeout_while(self.states(), limit, is_up);
+        is_up(&mut waited.unwrap_or_else(PoisonError::into_inner).0)
+    }
+
+    /// What becomes of frames while one worker is down, for the line that tells of it.
+    pub(super) fn meanwhile(&self) -> &'static str {
+        match self.report().up {
+            0 if self.has_cpu => "the CPU runs the model",
+            0 => "no masks meanwhile",
+            _ => "the others go on",
+        }
+    }
+
+    /// The state now.
+    pub fn report(&self) -> EngineReport {
+        let states = self.states();
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        EngineReport {
+            kind: self.kind,
+            workers: states.len(),
+            up: states.iter().filter(|state| matches!(state, State::Up)).count(),
+            reason: states.iter().find_map(|state| match state {
+                State::Down(reason) => Some(Arc::clone(reason)),
+                _ => None,
+            }),
+            faults: count(&self.faults),
+            starts: count(&self.starts),
+            fallback_frames: count(&self.fallback_frames),
+        }
+    }
+
+    /// One phrase for `STATUS=`; None where the CPU alone runs the model.
+    pub fn status(&self) -> Option<String> {
+        let EngineReport { kind, workers, up, reason, .. } = self.report();
+        let because = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+        match (workers, up) {
+            (0, _) => None,
+            (1, 1) => Some(format!("engine: {kind}")),
+            (_, 0) if self.has_cpu => Some(format!("engine: CPU instead of {kind}{because}")),
+            (_, 0) => Some(format!("engine: waiting for {kind}{because}")),
+            _ => Some(format!("engine: {up} of {workers} {kind}{because}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_says_what_runs_and_why() {
+        assert_eq!(Engines::new("cpu", 0, true).status(), None);
+        let engines = Engines::new("edgetpu", 2, true);
+        assert_eq!(
+            (engines.status().unwrap().as_str(), engines.meanwhile()),
+            ("engine: CPU instead of edgetpu", "the CPU runs the model")
+        );
+        engines.came_up(0, Some("/dev/apex_0".to_owned()));
+        engines.failed(1, "no answer");
+        assert_eq!(engines.status().unwrap(), "engine: 1 of 2 edgetpu (no answer)");
+        assert_eq!(engines.meanwhile(), "the others go on");
+        let report = engines.report();
+        assert_eq!((report.up, report.workers, report.faults, report.starts), (1, 2, 1, 1));
+        let alone = Engines::new("edgetpu", 1, false);
+        alone.failed(0, "no library");
+        assert_eq!(alone.meanwhile(), "no masks meanwhile");
+        assert_eq!(alone.status().unwrap(), "engine: waiting for edgetpu (no library)");
+        alone.came_up(0, None);
+        assert_eq!(alone.status().unwrap(), "engine: edgetpu");
+    }
+
+    #[test]
+    fn no_two_workers_claim_the_same_device() {
+        let engines = Engines::new("edgetpu", 3, true);
+        let devices = [(0, "/dev/apex_0".to_owned()), (2, "/sys/bus/usb/devices/1-2".to_owned())];
+        let taken = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        // The second prefers one that can't be used, and gets the first that is free.
+        assert_eq!(engines.claim(0, 0, &devices), Ok((0, taken(&[]))));
+        assert_eq!(engines.claim(1, 1, &devices), Ok((2, taken(&["/dev/apex_0"]))));
+        assert_eq!(engines.claim(2, 2, &devices), Err(taken(&["/dev/apex_0", "/sys/bus/usb/devices/1-2"])));
+        assert_eq!(engines.claim(0, 0, &devices), Ok((0, taken(&["/sys/bus/usb/devices/1-2"]))), "its own again");
+        engines.came_up(0, Some("/root/of/a/test/dev/apex_0".to_owned()));
+        engines.failed(1, "gone");
+        assert_eq!(engines.claim(2, 0, &devices).unwrap().0, 2);
+    }
+
+    #[test]
+    fn who_waits_for_the_last_worker_hears_of_its_end_at_once() {
+        let engines = Arc::new(Engines::new("edgetpu", 1, true));
+        assert!(!engines.wait_while_up(Duration::from_secs(60)));
+        engines.came_up(0, None);
+        assert!(engines.wait_while_up(Duration::from_millis(1)));
+        let theirs = Arc::clone(&engines);
+        let waiter = std::thread::spawn(move || theirs.wait_while_up(Duration::from_secs(60)));
+        engines.failed(0, "gone");
+        assert!(!waiter.join().unwrap());
+    }
+}

@@ -1,0 +1,279 @@
+//! The infer stage: tensor to output, by one lane or several.
+//!
+//! A lane is a thread with something that runs the model: the CPU in this process ([`cpu`]), or a worker process that looks
+//! after a device ([`worker`]). Whichever lane is free takes the next frame; results leave in order ([`order`]). The CPU's
+//! lane rests while a worker is up.
+
+mod care;
+mod cpu;
+mod order;
+mod watch;
+mod worker;
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::{Pool, ResultSlot, Stage, TensorSlot};
+use crate::infer::worker::Job;
+use crate::infer::{Buffers, Engine, EngineMaker};
+use crate::mailbox::{Inlet, Outlet, Take};
+use crate::segment::OutputSpec;
+use crate::shutdown::TICK;
+use crate::telemetry::Counters;
+
+use cpu::CpuLane;
+use order::Order;
+use worker::WorkerLane;
+
+/// The CPU as an engine.
+pub struct Cpu {
+    /// Ready to run.
+    pub engine: Box<dyn Engine>,
+    /// Makes another after a failure.
+    pub make: EngineMaker,
+}
+
+/// Worker processes, and how they are looked after.
+pub struct Crew {
+    /// What each of them does.
+    pub jobs: Vec<Job>,
+    /// Its kind in log lines and JSON: `edgetpu`, `delegate`.
+    pub kind: &'static str,
+    /// Longest time for an answer; None works it out.
+    pub deadline: Option<Duration>,
+    /// Longest time to get ready.
+    pub start_limit: Duration,
+    /// Longest pause between two attempts.
+    pub longest_pause: Duration,
+    /// What the CPU makes of the test picture, where there is a CPU model.
+    pub expected: Option<Arc<[u8]>>,
+    /// A device that was never there is no reason for a warning.
+    pub is_optional: bool,
+}
+
+/// What the lanes are made of.
+pub(super) struct Ends {
+    pub(super) tensors: Pool<TensorSlot>,
+    pub(super) results: Pool<ResultSlot>,
+    pub(super) inlet: Inlet<TensorSlot>,
+    pub(super) outlet: Outlet<ResultSlot>,
+}
+
+/// Starts every lane. The stage ends when the capture thread has ended and its last frame is through.
+pub(super) fn start(
+    stage: &Stage,
+    ends: Ends,
+    cpu: Option<Cpu>,
+    crew: Option<Crew>,
+    buffers: &Buffers,
+    output: OutputSpec,
+) -> io::Result<Vec<JoinHandle<()>>> {
+    let Ends { tensors, results, inlet, outlet } = ends;
+    let order = Order::new(outlet, results.clone(), results.size());
+    let work = Arc::new(Work {
+        stage: stage.clone(),
+        tensors,
+        results,
+        frames: inlet.clone(),
+        intake: Pool::try_filled(1, || Ok(Intake { inlet: inlet.clone(), next: 0 }))?,
+        order: Mutex::new(order),
+    });
+    let mut threads = Vec::new();
+    let mut lanes = 0;
+    if let Some(crew) = crew {
+        let crew = Arc::new(crew);
+        for number in 0..crew.jobs.len() {
+            let lane = WorkerLane::new(Lane::new(&work, number), Arc::clone(&crew), number, buffers, output);
+            threads.push(stage.spawn("infer", move || lane.run())?);
+        }
+        lanes = crew.jobs.len();
+    }
+    if let Some(cpu) = cpu {
+        let lane = CpuLane::new(Lane::new(&work, lanes), cpu);
+        threads.push(stage.spawn("infer", move || lane.run())?);
+    }
+    Ok(threads)
+}
+
+/// What all lanes share.
+struct Work {
+    stage: Stage,
+    tensors: Pool<TensorSlot>,
+    results: Pool<ResultSlot>,
+    /// For a look whether more may come.
+    frames: Inlet<TensorSlot>,
+    /// One, lent to the lane whose turn it is. No lock: lanes that wait for a lock have no limit, and one that lets it go and
+    /// takes it again at once, as while no frame comes, keeps the others waiting.
+    intake: Pool<Intake>,
+    order: Mutex<Order>,
+}
+
+/// Frames come out of here one by one, each with the number of its turn.
+struct Intake {
+    inlet: Inlet<TensorSlot>,
+    next: u64,
+}
+
+/// One lane's share of the work.
+struct Lane {
+    work: Arc<Work>,
+    /// Its place among the signs of life.
+    beat: usize,
+    spare: Option<ResultSlot>,
+}
+
+/// A frame that a lane has taken, with a place for its result.
+struct Taken {
+    ticket: u64,
+    tensor: TensorSlot,
+    result: ResultSlot,
+}
+
+/// How a look for work ended.
+// A frame is moved once; a box would be an allocation for each.
+#[allow(clippy::large_enum_variant)]
+enum Look {
+    Frame(Taken),
+    Nothing,
+    Over,
+}
+
+impl Lane {
+    fn new(work: &Arc<Work>, beat: usize) -> Self {
+        Self { work: Arc::clone(work), beat, spare: None }
+    }
+
+    fn stage(&self) -> &Stage {
+        &self.work.stage
+    }
+
+    fn alive(&self) {
+        self.stage().shared.beats.infer(self.beat, self.stage().now());
+    }
+
+    /// True when no frame will come any more.
+    fn is_over(&self) -> bool {
+        self.work.frames.is_over()
+    }
+
+    /// Takes the next frame. Waits a tick at most for each of the three: a free result, its turn, and the frame.
+    fn look(&mut self) -> Look {
+        let Some(result) = self.spare.take().or_else(|| self.work.results.take(TICK)) else { return self.nothing() };
+        let Some(mut intake) = self.work.intake.take(TICK) else {
+            self.spare = Some(result);
+            return self.nothing();
+        };
+        let look = match intake.inlet.take(TICK, &self.stage().shutdown) {
+            Take::Item(tensor) => {
+                let ticket = intake.next;
+                intake.next += 1;
+                Look::Frame(Taken { ticket, tensor, result })
+            }
+            Take::Empty => {
+                self.spare = Some(result);
+                Look::Nothing
+            }
+            Take::Closed => Look::Over,
+        };
+        self.work.intake.give_back(intake);
+        look
+    }
+
+    fn nothing(&self) -> Look {
+        if self.is_over() {
+            Look::Over
+        } else {
+            Look::Nothing
+        }
+    }
+
+    /// Gives the tensor back and hands the result on, or the result slot back where the frame failed.
+    fn finish(&mut self, taken: Taken, is_good: bool) {
+        let Taken { ticket, mut tensor, mut result } = taken;
+        // The picture's buffer travels on; the slot gets the one that came back.
+        std::mem::swap(&mut tensor.about, &mut result.about);
+        self.work.tensors.give_back(tensor);
+        let counters = &self.work.stage.shared.counters;
+        Counters::count(if is_good { &counters.inferred } else { &counters.failed });
+        let result = if is_good {
+            Some(result)
+        } else {
+            self.spare = Some(result);
+            None
+        };
+        lock(&self.work.order).finish(ticket, result, counters, &self.stage().shutdown);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // A lane that panics stops the program; the others may still finish.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::mailbox::{mailbox, Delivery};
+    use crate::pipeline::{Engines, Settings, Shared};
+    use crate::shutdown::Shutdown;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Instant;
+
+    /// Lanes of a stage whose camera gives no frame, and the end that frames would be put in.
+    fn work(shutdown: &Shutdown) -> (Arc<Work>, Outlet<TensorSlot>) {
+        let clock = Arc::new(SystemClock);
+        let shared = Arc::new(Shared::new(Default::default(), 2, Engines::new("edgetpu", 2, false)));
+        let settings = Settings {
+            delivery: Delivery::Newest,
+            fit: crate::preprocess::Fit::Letterbox,
+            mask: crate::config::values::MaskSize::Picture,
+            interval: Duration::ZERO,
+            finite: false,
+        };
+        let stage = Stage { shared, shutdown: shutdown.clone(), clock, settings };
+        let results = Pool::try_filled(4, || Ok(ResultSlot::new(crate::infer::Buffer::heap(0)))).unwrap();
+        let (outlet, inlet) = mailbox(Delivery::Newest, 1);
+        let work = Work {
+            stage,
+            tensors: Pool::try_filled(0, || Err(io::ErrorKind::Other.into())).unwrap(),
+            frames: inlet.clone(),
+            intake: Pool::try_filled(1, || Ok(Intake { inlet: inlet.clone(), next: 0 })).unwrap(),
+            order: Mutex::new(Order::new(mailbox(Delivery::Newest, 1).0, results.clone(), 4)),
+            results,
+        };
+        (Arc::new(work), outlet)
+    }
+
+    #[test]
+    fn while_no_frame_comes_no_lane_keeps_another_from_looking_after_its_device() {
+        let shutdown = Shutdown::default();
+        let (work, outlet) = work(&shutdown);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let others: Vec<_> = (0..2)
+            .map(|number| {
+                let (mut lane, is_over) = (Lane::new(&work, number), Arc::clone(&is_over));
+                std::thread::spawn(move || {
+                    while !is_over.load(Ordering::SeqCst) {
+                        assert!(matches!(lane.look(), Look::Nothing));
+                    }
+                })
+            })
+            .collect();
+        let lane = Lane::new(&work, 2);
+        let mut waited = Duration::ZERO;
+        for _ in 0..20 {
+            let start = Instant::now();
+            assert!(!lane.is_over());
+            waited += start.elapsed();
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        is_over.store(true, Ordering::SeqCst);
+        others.into_iter().for_each(|other| other.join().unwrap());
+        drop(outlet);
+        assert!(lane.is_over());
+        assert!(waited < Duration::from_secs(2), "{waited:?} for 20 looks");
+    }
+}

@@ -1,0 +1,228 @@
+//! A worker's lane: brings a worker process up, gives it frames, notices when it fails, and leaves it alone for a while.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::care::{Deadline, Patience};
+use super::watch::Watch;
+use super::{Crew, Lane, Look, Taken};
+use crate::clock::Instant;
+use crate::infer::edgetpu::{self, advice, Sight};
+use crate::infer::worker::{compare, Job, Ready, Worker};
+use crate::infer::{Buffers, DelegateKind, DelegateSpec, DeviceChoice, Fault};
+use crate::pipeline::waits::Waits;
+use crate::pipeline::Stage;
+use crate::segment::OutputSpec;
+use crate::shutdown::TICK;
+
+/// Looks at the clock that an inference gets to end by itself once the program stops.
+const LAST_TICKS: u32 = 3;
+
+pub(super) struct WorkerLane {
+    lane: Lane,
+    crew: Arc<Crew>,
+    job: Job,
+    number: usize,
+    buffers: Buffers,
+    output: OutputSpec,
+    worker: Option<Worker>,
+    deadline: Deadline,
+    patience: Patience,
+    watch: Watch,
+    waits: Waits,
+    /// The failure that was told last left nothing plugged in.
+    told_gone: bool,
+    down_since: Option<Instant>,
+    /// Its last end was worth a line.
+    was_told: bool,
+    /// As it was told when it came up last.
+    described: String,
+}
+
+impl WorkerLane {
+    pub(super) fn new(lane: Lane, crew: Arc<Crew>, number: usize, buffers: &Buffers, output: OutputSpec) -> Self {
+        let job = crew.jobs[number].clone();
+        Self {
+            lane,
+            number,
+            buffers: buffers.clone(),
+            output,
+            worker: None,
+            deadline: Deadline::new(crew.deadline),
+            patience: Patience::new(crew.longest_pause),
+            watch: Watch::new(job.delegate.as_ref(), &edgetpu::root()),
+            waits: Waits::default(),
+            told_gone: false,
+            down_since: None,
+            was_told: true,
+            described: String::new(),
+            job,
+            crew,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        self.watch.remember(self.lane.stage().now());
+        loop {
+            self.lane.alive();
+            let outcome = match &mut self.worker {
+                None if self.lane.stage().shutdown.is_pulled() || self.lane.is_over() => break,
+                None => self.bring_up(),
+                // Between two frames, so that a worker that died meanwhile doesn't cost one.
+                Some(worker) => match worker.is_alive() {
+                    Err(fault) => Err(fault),
+                    Ok(()) => match self.lane.look() {
+                        Look::Frame(taken) => self.infer(taken),
+                        Look::Nothing => Ok(()),
+                        Look::Over => break,
+                    },
+                },
+            };
+            if let Err(fault) = outcome {
+                self.failed(&fault);
+            }
+        }
+    }
+
+    fn bring_up(&mut self) -> Result<(), Fault> {
+        if let Some(sight) = self.watch.sight() {
+            // Why it is no use to start a worker now, as far as that can be seen from outside.
+            sight.obstacle().map_or(Ok(()), Err)?;
+            self.claim(&sight)?;
+        }
+        let lane = &self.lane;
+        let mut go_on = || {
+            lane.alive();
+            !lane.stage().shutdown.is_pulled() && !lane.is_over()
+        };
+        let (worker, ready) = Worker::start(&self.job, &self.buffers, self.crew.start_limit, &mut go_on)?;
+        if let Some(expected) = &self.crew.expected {
+            compare(&self.output, expected, &ready.answer).map_err(|text| Fault::Nonsense { text })?;
+        }
+        self.worker = Some(worker);
+        self.is_up(&ready);
+        Ok(())
+    }
+
+    /// Chooses a device that no other worker has or is about to open, where none is configured.
+    fn claim(&mut self, sight: &Sight) -> Result<(), Fault> {
+        let Some(DelegateSpec { kind: DelegateKind::EdgeTpu(choice), .. }) = &mut self.job.delegate else {
+            return Ok(());
+        };
+        let DeviceChoice::Free { preferred, taken } = choice else { return Ok(()) };
+        let engines = &self.lane.work.stage.shared.engines;
+        match engines.claim(self.number, self.number, &sight.usable_paths()) {
+            Ok((place, others)) => (*preferred, *taken) = (place, others),
+            Err(others) => {
+                *taken = others;
+                let listed: Vec<String> = sight.names().iter().map(ToString::to_string).collect();
+                return Err(Fault::NoDevice { wanted: choice.to_string(), listed: listed.join(", ") });
+            }
+        }
+        Ok(())
+    }
+
+    fn is_up(&mut self, ready: &Ready) {
+        let now = self.lane.stage().now();
+        // Its own word: a worker gone wrong may say anything.
+        self.deadline.begin(ready.try_out.min(self.crew.start_limit));
+        self.patience.up(now);
+        self.waits.is_back();
+        self.told_gone = false;
+        let again = match self.down_since.take() {
+            Some(since) => format!("runs the model again after {:.1} s: ", now.since(since).as_secs_f64()),
+            None => "runs the model: ".to_owned(),
+        };
+        // Versions and paths are told once, and when they have changed.
+        let is_known = self.described == ready.describe;
+        let what = if is_known { String::new() } else { format!("{}; ", ready.describe) };
+        let try_out = ready.try_out.as_secs_f64() * 1e3;
+        // Who did not hear of its end need not hear of its return.
+        let level = if self.was_told { log::Level::Info } else { log::Level::Debug };
+        log::log!(level, "{}: {again}{what}test picture in {try_out:.1} ms", self.job.name);
+        self.described.clone_from(&ready.describe);
+        self.lane.stage().shared.engines.came_up(self.number, ready.device.clone());
+    }
+
+    fn infer(&mut self, mut taken: Taken) -> Result<(), Fault> {
+        // There is one: the caller looked.
+        let Some(worker) = self.worker.as_mut() else {
+            self.lane.finish(taken, false);
+            return Ok(());
+        };
+        let lane = &self.lane;
+        let mut last_ticks = LAST_TICKS;
+        let mut go_on = || {
+            lane.alive();
+            if lane.stage().shutdown.is_pulled() {
+                last_ticks = last_ticks.saturating_sub(1);
+            }
+            last_ticks > 0
+        };
+        let clock = &lane.stage().clock;
+        taken.result.engine = Some(self.number);
+        taken.result.infer_started = clock.now();
+        let outcome =
+            worker.infer(&taken.tensor.tensor, &mut taken.result.output, self.deadline.now(), &mut go_on).map(|_| ());
+        taken.result.infer_ended = clock.now();
+        if outcome.is_ok() {
+            self.deadline.note(taken.result.infer_ended.since(taken.result.infer_started));
+        }
+        self.lane.finish(taken, outcome.is_ok());
+        outcome
+    }
+
+    /// The worker is gone: says why and what to do, and leaves it alone for a while.
+    fn failed(&mut self, fault: &Fault) {
+        // What it holds is given back before anything else; a worker that failed is killed and reaped already.
+        self.worker = None;
+        if *fault == Fault::Stopped {
+            return;
+        }
+        let stage = self.lane.stage().clone();
+        let now = stage.now();
+        let was_up = self.down_since.is_none();
+        self.down_since.get_or_insert(now);
+        let text = fault.to_string();
+        let sight = self.watch.remember(now);
+        let is_gone = sight.is_empty();
+        let hint = self.job.delegate.as_ref().map(|delegate| advice(fault, sight, delegate)).unwrap_or_default();
+        stage.shared.engines.failed(self.number, &text);
+        let pause = self.patience.down(now);
+        let is_old = matches!(fault, Fault::NoDevice { .. }) && is_gone && self.told_gone;
+        // What it means and what to do is said once, also where the same happens at another moment.
+        let known = if hint.is_empty() { &text } else { &hint };
+        let is_news = !is_old && self.waits.is_news(known, now);
+        self.told_gone = is_gone && (self.told_gone || is_news);
+        self.was_told = is_news || self.was_told && !was_up;
+        let level = match fault {
+            _ if !is_news => log::Level::Debug,
+            Fault::Library { .. } | Fault::NoDevice { .. } if self.crew.is_optional => log::Level::Info,
+            _ => log::Level::Warn,
+        };
+        let next = format!("next attempt in {:.1} s, or when something changes", pause.as_secs_f64());
+        let meanwhile = stage.shared.engines.meanwhile();
+        log::log!(level, "{}: {text}. {hint} ({meanwhile}; {next})", self.job.name);
+        self.leave_alone(&stage, pause);
+    }
+
+    /// Waits, but not past a change of the device or its library.
+    fn leave_alone(&mut self, stage: &Stage, pause: Duration) {
+        let end = stage.now().after(pause);
+        let mut has_changed = false;
+        loop {
+            self.lane.alive();
+            let now = stage.now();
+            let left = end.since(now);
+            if left.is_zero() || self.lane.is_over() || stage.shutdown.sleep(left.min(TICK)) {
+                return;
+            }
+            // Asked at most as often as the watch looks; a change that may not end the pause yet ends it later.
+            has_changed |= self.watch.has_changed(now);
+            if has_changed && self.patience.returned(now) {
+                log::debug!("{}: its device or its library has changed: trying it again", self.job.name);
+                return;
+            }
+        }
+    }
+}

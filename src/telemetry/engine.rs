@@ -1,0 +1,42 @@
+//! What runs the model, as it is told to the outside.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// What is told of the engines with every result.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EngineReport {
+    /// `cpu`, or the kind of the workers: `edgetpu`, `delegate`.
+    pub kind: &'static str,
+    /// Workers that are configured; 0 where the CPU alone runs the model.
+    pub workers: usize,
+    /// Those that are up.
+    pub up: usize,
+    /// Why the first of the others is not, where that is known.
+    pub reason: Option<Arc<str>>,
+    /// Times that a worker failed, or could not be brought up.
+    pub faults: u64,
+    /// Times that a worker came up.
+    pub starts: u64,
+    /// Frames that the CPU ran because no worker was up.
+    pub fallback_frames: u64,
+}
+
+impl EngineReport {
+    /// True where the CPU of this process is all there is.
+    pub const fn is_cpu_alone(&self) -> bool {
+        self.workers == 0
+    }
+}
+
+/// The line for the log: `engine kind=edgetpu workers=1 up=1 faults=0 starts=1 fallback_frames=0`.
+impl fmt::Display for EngineReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, workers, up, faults, starts, fallback_frames, .. } = self;
+        write!(
+            f,
+            "engine kind={kind} workers={workers} up={up} faults={faults} starts={starts} \
+             fallback_frames={fallback_frames}"
+        )
+    }
+}
