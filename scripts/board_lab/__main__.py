@@ -20,6 +20,14 @@ from .verdict import Verdict
 # Filling the Debian disk takes two minutes on a quiet machine.
 _FIRST_LIMIT = 1200
 
+_CC = "aarch64-linux-gnu-gcc"
+_UNRULY = "tests/support/unruly/unruly.c"
+# Test doubles, by the name under which scenarios have them in their `files`: what builds each, with {out} for its path.
+DOUBLES = {
+    "target/aarch64-debian/doubles/libedgetpu.so.1": ["tests/support/fake-edgetpu/build", "{out}", _CC],
+    "target/aarch64-debian/doubles/unruly.so": [_CC, "-shared", "-fPIC", "-Wall", "-Werror", "-O1", _UNRULY, "-o", "{out}"],
+}
+
 
 class Lab:
     """The boards and what they boot, kept under `.board/`."""
@@ -86,6 +94,11 @@ def _build(root: Path, scenarios: list[Scenario]) -> None:
     steps = [["scripts/build-aarch64", "--bins", "--example", "v4l2_probe", "--example", "usb_camera"]]
     if any(scenario.package for scenario in scenarios):
         steps.append(["scripts/build-deb", "arm64"])
+    wanted = {source for scenario in scenarios for source in scenario.files.values()}
+    for out, command in DOUBLES.items():
+        if out in wanted:
+            (root / out).parent.mkdir(parents=True, exist_ok=True)
+            steps.append([part.format(out=out) for part in command])
     for step in steps:
         if subprocess.run(step, cwd=root, check=False).returncode != 0:
             raise LabError(f"{' '.join(step)} failed, see above")

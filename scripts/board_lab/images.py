@@ -64,7 +64,8 @@ class Images:
         self._kernel.add_modules(image, names, home)
         image.text(f"{home}/lab/modules", "".join(f"modprobe {line}\n" for line in scenario.modules))
         image.file(f"{home}/lab/scenario", scenario.script)
-        image.file(f"{home}/lab/lib.sh", GUEST / "lib.sh")
+        for name in ("lib.sh", "edgetpu.sh"):
+            image.file(f"{home}/lab/{name}", GUEST / name)
         image.file(f"{home}/lab/run", GUEST / "run")
         if scenario.package:
             image.file(f"{home}/lab/pspnetd.deb", self._package())

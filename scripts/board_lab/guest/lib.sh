@@ -2,7 +2,7 @@
 # What scenarios share: checks, waiting, and a running daemon to watch. Lines that start with @@ are for the lab.
 
 export LD_LIBRARY_PATH=/usr/lib/pspnetd RUST_LOG=info
-readonly LOG=/tmp/pspnetd.log MASKS=/tmp/masks.jsonl
+readonly LOG=/tmp/pspnetd.log MASKS=/tmp/masks.jsonl UNIT=pspnetd.service
 
 # check NAME COMMAND…: the scenario fails unless the command succeeds, and goes on.
 check() {
@@ -89,3 +89,7 @@ said() { wait_for 5 has "$1" $LOG; }
 memory_kb() { sed -n "s/^$1:[^0-9]*\([0-9]*\) kB/\1/p" "/proc/$PID/status"; }
 descriptors() { find "/proc/$PID/fd" -type l | wc -l; }
 mappings() { lines "/proc/$PID/maps"; }
+
+# property NAME, is_state STATE/SUBSTATE: of the unit.
+property() { systemctl show --timestamp=us --property="$1" --value $UNIT; }
+is_state() { equal "$(property ActiveState)/$(property SubState)" "$1"; }

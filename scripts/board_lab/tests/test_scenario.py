@@ -4,6 +4,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
+from board_lab.__main__ import DOUBLES
 from board_lab.errors import LabError
 from board_lab.scenario import Scenario, find
 
@@ -44,6 +45,16 @@ class Head(unittest.TestCase):
             read('#: about = "x"\n#: machine = "pi5"')
         with self.assertRaisesRegex(LabError, "needs machine = 'virt'"):
             read('#: about = "x"\n#: machine = "raspi3b"\n#: root = "debian"')
+
+
+class Repository(unittest.TestCase):
+    def test_every_file_that_a_scenario_carries_is_there_or_built(self) -> None:
+        root = Path(__file__).parents[3]
+        carried = {source for scenario in find(root / "tests/board", ["all"]) for source in scenario.files.values()}
+        self.assertLessEqual(set(DOUBLES), carried)
+        for source in carried - set(DOUBLES):
+            example = root / f"examples/{Path(source).name}.rs"
+            self.assertTrue((root / source).exists() or "/examples/" in source and example.exists(), source)
 
 
 class Find(unittest.TestCase):
