@@ -94,13 +94,13 @@ impl Fault {
     /// What the log must say of it.
     const fn words(self, moment: Moment) -> &'static str {
         match self {
-            // Without a worker that has it, nobody sees it go.
-            Self::Unplug if matches!(moment, Moment::AtStart | Moment::HandBack) => "no such device",
+            // Without a worker that has it, nobody sees it go; else its end is told, and what follows from it is not told again.
+            Self::Unplug | Self::Late if matches!(moment, Moment::AtStart | Moment::HandBack) => "no such device",
+            Self::Late => "SIGABRT",
             Self::InvokeError => "the inference failed",
             Self::Abort | Self::Unplug => "SIGABRT",
             Self::Segfault | Self::WrongVersion => "SIGSEGV",
             Self::Hang | Self::Slow => "no answer",
-            Self::Late => "no such device",
             Self::LibraryMissing => "can't be loaded",
             Self::Denied => "can't be opened",
         }
