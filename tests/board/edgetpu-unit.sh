@@ -35,15 +35,9 @@ Environment=PSPNETD_ROOT=$PSPNETD_ROOT FAKE_EDGETPU=$FAKE_EDGETPU
 Environment=LD_PRELOAD=$CORAL/unruly.so "UNRULY=everything 9"
 ReadWritePaths=$PSPNETD_ROOT/dev
 DROP_IN
-cat >>/etc/pspnetd/pspnetd.toml <<CONFIGURATION
-[engine]
-kind = "edgetpu"
-library = "$EDGETPU"
-cpu_fallback = false
-[log]
-level = "debug"
-CONFIGURATION
-sed -i "s,^path = .*tflite.*,path = \"$CORAL/pair/model.tflite\"," /etc/pspnetd/pspnetd.toml
+printf '[log]\nlevel = "debug"\n' >>/etc/pspnetd/pspnetd.toml
+sed -i -e "s,^path = .*tflite.*,path = \"$CORAL/pair/model.tflite\"," \
+    -e "s,^\\[engine\\]$,&\nkind = \"edgetpu\"\nlibrary = \"$EDGETPU\"\ncpu_fallback = false," /etc/pspnetd/pspnetd.toml
 systemctl daemon-reload
 rm -f $RESULTS
 systemctl start --no-block $UNIT
