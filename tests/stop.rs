@@ -37,6 +37,19 @@ fn endless() -> Command {
     with(run(&colours(), &replay("colours.mjpeg")), ["camera.rate=max", "camera.loop=true"])
 }
 
+/// `inner`, started by the program of `command`.
+fn through(command: &mut Command, inner: &Command) -> Command {
+    let mut whole = Command::new(command.get_program());
+    whole.args(command.get_args()).arg(inner.get_program()).args(inner.get_args()).stdin(Stdio::null());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => whole.env(name, value),
+            None => whole.env_remove(name),
+        };
+    }
+    whole
+}
+
 #[test]
 fn both_signals_stop_a_running_pipeline() {
     for signal in [Signal::TERM, Signal::INT] {
@@ -48,22 +61,15 @@ fn both_signals_stop_a_running_pipeline() {
 
 #[test]
 fn a_terminal_that_goes_stops_it_in_order_as_well() {
-    let finished =
-        stops_in_time(Signal::HUP, || Running::start(endless()), |running| running.stdout.wait_for_count(50));
+    // As a shell starts it, also where these tests run under nohup themselves.
+    let start = || Running::start(through(Command::new("env").arg("--default-signal=HUP"), &endless()));
+    let finished = stops_in_time(Signal::HUP, start, |running| running.stdout.wait_for_count(50));
     finished.says(["stopping: SIGHUP", "frames in="]);
 }
 
 #[test]
 fn under_nohup_it_goes_on_without_a_terminal() {
-    let inner = endless();
-    let mut command = Command::new("nohup");
-    command.arg(inner.get_program()).args(inner.get_args()).stdin(Stdio::null());
-    for (name, value) in inner.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
+    let command = through(&mut Command::new("nohup"), &endless());
     let running = Running::start(command);
     running.stdout.wait_for_count(1);
     running.signal(Signal::HUP);
