@@ -8,7 +8,7 @@ use crate::config::values::Auto;
 use crate::config::{Config, EngineKind};
 use crate::failure::{Failure, Kind};
 use crate::infer::edgetpu::{self, advice};
-use crate::infer::worker::{compare, test_picture, Job, Worker, WorkerEngine};
+use crate::infer::worker::{check_answer, test_picture, Job, Worker, WorkerEngine};
 use crate::infer::{self, default_threads, Engine, EngineMaker, InputSpec, ModelIo, TfliteEngine};
 use crate::infer::{Buffers, DelegateKind, DelegateSpec, DeviceChoice, Fault};
 use crate::model::{find_default, LabelMap, ModelError, ModelFile, Want};
@@ -116,8 +116,9 @@ impl LoadedModel {
         match (self.cpu.take().filter(|_| !wants_device), self.jobs().into_iter().next()) {
             (Some(cpu), _) => Ok(cpu.engine),
             (None, Some(job)) => {
-                let engine = WorkerEngine::start(&job, limit(self.config.engine.start_limit.0))
-                    .and_then(|engine| self.compare(expected.as_deref(), engine.answer()).map(|()| engine));
+                let engine = WorkerEngine::start(&job, limit(self.config.engine.start_limit.0)).and_then(|engine| {
+                    check_answer(&self.io.output, expected.as_deref(), engine.answer()).map(|()| engine)
+                });
                 Ok(Box::new(engine.map_err(|fault| unusable(&job, &fault))?))
             }
             // A compiled file always has a job, and every other is one for the CPU.
@@ -142,7 +143,9 @@ impl LoadedModel {
                 taken.clone_from(&devices);
             }
             let started = Worker::start(&job, &buffers, limit(self.config.engine.start_limit.0), &mut || true)
-                .and_then(|(worker, ready)| self.compare(expected.as_deref(), &ready.answer).map(|()| (worker, ready)));
+                .and_then(|(worker, ready)| {
+                    check_answer(&self.io.output, expected.as_deref(), &ready.answer).map(|()| (worker, ready))
+                });
             let outcome = started.map(|(worker, ready)| {
                 up.push(worker);
                 devices.extend(ready.device);
@@ -151,12 +154,6 @@ impl LoadedModel {
             told.push(outcome.map_err(|fault| unusable(&job, &fault)));
         }
         Ok(told)
-    }
-
-    /// Whether `answer` to the test picture can be that of the model that answers `expected` on the CPU.
-    fn compare(&self, expected: Option<&[u8]>, answer: &[u8]) -> Result<(), Fault> {
-        let Some(expected) = expected else { return Ok(()) };
-        compare(&self.io.output, expected, answer).map_err(|text| Fault::Nonsense { text })
     }
 
     /// What the CPU makes of the test picture.

@@ -41,14 +41,6 @@ pub struct Inlet<T> {
     is_over: Arc<AtomicBool>,
 }
 
-// Not derived: items need not be `Clone`.
-impl<T> Clone for Inlet<T> {
-    /// Another end to take from the same mailbox.
-    fn clone(&self) -> Self {
-        Self { receiver: self.receiver.clone(), is_over: Arc::clone(&self.is_over) }
-    }
-}
-
 /// How a put ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Put<T> {

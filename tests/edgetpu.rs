@@ -35,20 +35,7 @@ fn stop(running: Running) -> Finished {
 /// Waits for a record that `is_it` says yes to, after the first `from`.
 #[track_caller]
 fn wait_for_record(running: &Running, from: usize, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
-    let mut found = Value::Null;
-    let mut at = from;
-    running.stdout.wait_until(what, |lines| {
-        while at < lines.len() {
-            let record: Value = serde_json::from_str(&lines[at]).unwrap();
-            at += 1;
-            if is_it(&record) {
-                found = record;
-                return true;
-            }
-        }
-        false
-    });
-    found
+    running.stdout.wait_for_record(from, what, is_it).1
 }
 
 fn ran(record: &Value) -> &str {

@@ -209,19 +209,9 @@ impl Watched {
     /// Waits for a record after the first `from` lines that `is_it` says yes to; when it came.
     fn wait_for_record(&mut self, from: usize, what: &str, is_it: impl Fn(&Value) -> bool) -> Instant {
         self.look_at_children();
-        let mut at = from;
-        self.running.stdout.wait_until(what, |lines| {
-            while at < lines.len() {
-                let record: Value = serde_json::from_str(&lines[at]).expect("a record");
-                at += 1;
-                if is_it(&record) {
-                    return true;
-                }
-            }
-            false
-        });
+        let (number, _) = self.running.stdout.wait_for_record(from, what, is_it);
         self.look_at_children();
-        self.running.stdout.time(at - 1)
+        self.running.stdout.time(number)
     }
 
     /// The longest time without a mask between these two.

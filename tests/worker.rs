@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use pspnetd::infer::worker::{compare, test_picture, Job, Ready, Worker};
+use pspnetd::infer::worker::{check_answer, test_picture, Job, Ready, Worker};
 use pspnetd::infer::{Buffers, Engine, Fault, Phase, TfliteEngine};
 use pspnetd::model::ModelFile;
 use rustix::process::{kill_process, Pid, Signal};
@@ -83,7 +83,7 @@ fn it_answers_what_the_engine_in_this_process_answers() {
         let mut expected = vec![0; io.output.bytes()];
         here.engine.infer(&test_picture(&io.input), &mut expected).unwrap();
         assert_eq!(ready.answer, expected);
-        compare(&io.output, &expected, &ready.answer).unwrap();
+        check_answer(&io.output, Some(&expected[..]), &ready.answer).unwrap();
         assert_eq!(ready.describe, here.engine.describe());
         assert!(ready.try_out > Duration::ZERO && ready.version.is_none());
         // In all places, in any order, with another picture each time.

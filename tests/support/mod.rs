@@ -337,6 +337,22 @@ impl Lines {
         found
     }
 
+    /// Waits for a JSON record that `is_it` says yes to, from line `from` on; its line's number, and the record.
+    #[track_caller]
+    pub fn wait_for_record(&self, from: usize, what: &str, is_it: impl Fn(&Value) -> bool) -> (usize, Value) {
+        let mut at = from;
+        let mut found = None;
+        self.wait_until(what, |lines| {
+            while found.is_none() && at < lines.len() {
+                let record: Value = serde_json::from_str(&lines[at]).expect("a record");
+                found = is_it(&record).then_some((at, record));
+                at += 1;
+            }
+            found.is_some()
+        });
+        found.expect("a record")
+    }
+
     /// Waits for `count` lines.
     #[track_caller]
     pub fn wait_for_count(&self, count: usize) {

@@ -31,7 +31,7 @@ use crate::model::ModelFile;
 
 pub use self::engine::WorkerEngine;
 pub use self::inside::run as run_inside;
-pub use self::picture::{compare, test_picture};
+pub use self::picture::{check_answer, test_picture};
 pub use self::spoken::Told;
 pub use crate::child::LogLimit;
 

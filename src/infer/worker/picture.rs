@@ -1,7 +1,7 @@
 //! The test picture that every worker runs first, and how its answer is compared with the CPU's: a device that answers
 //! nonsense is found before its first mask.
 
-use crate::infer::InputSpec;
+use crate::infer::{Fault, InputSpec};
 use crate::segment::{LabelType, OutputKind, OutputSpec, ScoreType};
 
 /// The least correlation of two logit tensors that come from the same network.
@@ -31,12 +31,20 @@ pub fn test_picture(spec: &InputSpec) -> Vec<u8> {
     picture
 }
 
+/// Holds a worker's answer to the test picture against the CPU's, where there is a CPU model.
+///
+/// # Errors
+/// [`Fault::Nonsense`] when they can't be of the same network.
+pub fn check_answer(spec: &OutputSpec, cpu: Option<&[u8]>, theirs: &[u8]) -> Result<(), Fault> {
+    cpu.map_or(Ok(()), |cpu| compare(spec, cpu, theirs)).map_err(|text| Fault::Nonsense { text })
+}
+
 /// Whether `theirs` can be the answer of the network that answers `cpu`: the same shape of logits (rounding differs between
 /// devices), or mostly the same labels.
 ///
 /// # Errors
 /// How far apart they are, as a phrase.
-pub fn compare(spec: &OutputSpec, cpu: &[u8], theirs: &[u8]) -> Result<(), String> {
+fn compare(spec: &OutputSpec, cpu: &[u8], theirs: &[u8]) -> Result<(), String> {
     if cpu.len() != theirs.len() || cpu.len() != spec.bytes() {
         return Err(format!("{} bytes instead of {}", theirs.len(), cpu.len()));
     }

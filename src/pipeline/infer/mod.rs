@@ -76,8 +76,8 @@ pub(super) fn start(
         stage: stage.clone(),
         tensors,
         results,
-        frames: inlet.clone(),
-        intake: Pool::try_filled(1, || Ok(Intake { inlet: inlet.clone(), next: 0 }))?,
+        inlet,
+        turn: Pool::try_filled(1, || Ok(0))?,
         order: Mutex::new(order),
     });
     let mut threads = Vec::new();
@@ -102,18 +102,11 @@ struct Work {
     stage: Stage,
     tensors: Pool<TensorSlot>,
     results: Pool<ResultSlot>,
-    /// For a look whether more may come.
-    frames: Inlet<TensorSlot>,
-    /// One, lent to the lane whose turn it is. No lock: lanes that wait for a lock have no limit, and one that lets it go and
-    /// takes it again at once, as while no frame comes, keeps the others waiting.
-    intake: Pool<Intake>,
-    order: Mutex<Order>,
-}
-
-/// Frames come out of here one by one, each with the number of its turn.
-struct Intake {
     inlet: Inlet<TensorSlot>,
-    next: u64,
+    /// The ticket of the next frame, lent to the lane whose turn it is to take that. No lock: lanes that wait for a lock have
+    /// no limit, and one that lets it go and takes it again at once, as while no frame comes, keeps the others waiting.
+    turn: Pool<u64>,
+    order: Mutex<Order>,
 }
 
 /// One lane's share of the work.
@@ -155,29 +148,25 @@ impl Lane {
 
     /// True when no frame will come any more.
     fn is_over(&self) -> bool {
-        self.work.frames.is_over()
+        self.work.inlet.is_over()
     }
 
     /// Takes the next frame. Waits a tick at most for each of the three: a free result, its turn, and the frame.
     fn look(&mut self) -> Look {
         let Some(result) = self.spare.take().or_else(|| self.work.results.take(TICK)) else { return self.nothing() };
-        let Some(mut intake) = self.work.intake.take(TICK) else {
+        let Some(ticket) = self.work.turn.take(TICK) else {
             self.spare = Some(result);
             return self.nothing();
         };
-        let look = match intake.inlet.take(TICK, &self.stage().shutdown) {
-            Take::Item(tensor) => {
-                let ticket = intake.next;
-                intake.next += 1;
-                Look::Frame(Taken { ticket, tensor, result })
-            }
+        let (look, next) = match self.work.inlet.take(TICK, &self.stage().shutdown) {
+            Take::Item(tensor) => (Look::Frame(Taken { ticket, tensor, result }), ticket + 1),
             Take::Empty => {
                 self.spare = Some(result);
-                Look::Nothing
+                (Look::Nothing, ticket)
             }
-            Take::Closed => Look::Over,
+            Take::Closed => (Look::Over, ticket),
         };
-        self.work.intake.give_back(intake);
+        self.work.turn.give_back(next);
         look
     }
 
@@ -239,8 +228,8 @@ mod tests {
         let work = Work {
             stage,
             tensors: Pool::try_filled(0, || Err(io::ErrorKind::Other.into())).unwrap(),
-            frames: inlet.clone(),
-            intake: Pool::try_filled(1, || Ok(Intake { inlet: inlet.clone(), next: 0 })).unwrap(),
+            inlet,
+            turn: Pool::try_filled(1, || Ok(0)).unwrap(),
             order: Mutex::new(Order::new(mailbox(Delivery::Newest, 1).0, results.clone(), 4)),
             results,
         };

@@ -8,7 +8,7 @@ use super::watch::Watch;
 use super::{Crew, Lane, Look, Taken};
 use crate::clock::Instant;
 use crate::infer::edgetpu::{self, advice, Sight};
-use crate::infer::worker::{compare, Job, Ready, Worker};
+use crate::infer::worker::{check_answer, Job, Ready, Worker};
 use crate::infer::{Buffers, DelegateKind, DelegateSpec, DeviceChoice, Fault};
 use crate::pipeline::waits::Waits;
 use crate::pipeline::Stage;
@@ -96,9 +96,7 @@ impl WorkerLane {
             !lane.stage().shutdown.is_pulled() && !lane.is_over()
         };
         let (worker, ready) = Worker::start(&self.job, &self.buffers, self.crew.start_limit, &mut go_on)?;
-        if let Some(expected) = &self.crew.expected {
-            compare(&self.output, expected, &ready.answer).map_err(|text| Fault::Nonsense { text })?;
-        }
+        check_answer(&self.output, self.crew.expected.as_deref(), &ready.answer)?;
         self.worker = Some(worker);
         self.is_up(&ready);
         Ok(())
