@@ -91,7 +91,7 @@ class Lab:
 
 def _build(root: Path, scenarios: list[Scenario]) -> None:
     """Builds what the scenarios put into their images; where nothing has changed, that costs a second."""
-    steps = [["scripts/build-aarch64", "--bins", "--example", "v4l2_probe", "--example", "usb_camera"]]
+    steps = [["scripts/build-aarch64", "--bins", "--example", "v4l2_probe", "--example", "usb_camera", "--example", "usb_i2c"]]
     if any(scenario.package for scenario in scenarios):
         steps.append(["scripts/build-deb", "arm64"])
     wanted = {source for scenario in scenarios for source in scenario.files.values()}

@@ -8,14 +8,20 @@ use serde::Serialize;
 use super::print_line;
 use super::settings::Settings;
 use crate::capture::v4l2::{self, DeviceInfo, Extent, Interval, Rates, SizeInfo};
+use crate::clock::SystemClock;
 use crate::config::EngineKind;
 use crate::failure::{Failure, Kind};
 use crate::infer::edgetpu::{self, Found, Survey};
 use crate::infer::worker::probe;
+use crate::telemetry::sensors::{Board, Sensors};
 
 /// Time for the library to list its devices, which it does without opening one.
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// Time for sensors that need some: a command, a counter.
+const SENSOR_LIMIT: Duration = Duration::from_secs(5);
+
+const NO_SENSOR: &str = "no sensor of power, heat, clock or throttling: docs/sensors.md says what is looked for";
 const NO_EDGE_TPU: &str = "no Edge TPU: no USB device 1a6e:089a or 18d1:9302, no /dev/apex_0";
 
 #[derive(Debug, clap::Args)]
@@ -33,17 +39,31 @@ pub(super) struct Args {
 struct All {
     cameras: Vec<DeviceInfo>,
     edge_tpus: Survey,
+    sensors: FoundSensors,
+}
+
+/// What measures on this board, and what it measures now.
+#[derive(Serialize)]
+struct FoundSensors {
+    /// A line for each.
+    found: Vec<String>,
+    /// Their values.
+    now: Board,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let engine = args.settings.load(&[])?.config.engine;
+    let config = args.settings.load(&[])?.config;
+    let engine = config.engine;
     let root = edgetpu::root();
     let sight = edgetpu::look(&root);
     // Without a device, its library is nobody's concern who did not ask for it. It is asked in a process of its own.
     let is_asked = !sight.is_empty() || engine.kind == EngineKind::EdgeTpu;
     let library = Path::new(&engine.library);
     let answer = is_asked.then(|| probe(library, LIMIT));
-    let all = All { cameras: v4l2::list(), edge_tpus: Survey::new(&root, &sight, library, answer) };
+    let mut sensors = Sensors::new(&config.telemetry, &root);
+    let now = sensors.settle(&SystemClock, SENSOR_LIMIT);
+    let sensors = FoundSensors { found: sensors.describe(), now };
+    let all = All { cameras: v4l2::list(), edge_tpus: Survey::new(&root, &sight, library, answer), sensors };
     if args.json {
         let text =
             serde_json::to_string_pretty(&all).map_err(|error| Failure::new(Kind::Software, error.to_string()))?;
@@ -56,7 +76,18 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     for device in &all.cameras {
         describe(device)?;
     }
-    describe_edge_tpus(&all.edge_tpus)
+    describe_edge_tpus(&all.edge_tpus)?;
+    describe_sensors(&all.sensors)
+}
+
+fn describe_sensors(sensors: &FoundSensors) -> Result<(), Failure> {
+    if sensors.found.is_empty() {
+        print_line(NO_SENSOR)?;
+    }
+    for line in &sensors.found {
+        print_line(line)?;
+    }
+    Ok(())
 }
 
 fn describe_edge_tpus(survey: &Survey) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ mod survey;
 use std::path::PathBuf;
 
 pub use advice::advice;
+pub(crate) use sight::name_of;
 pub(super) use sight::port;
 pub use sight::{look, Access, Card, Sight, Stick, StickState};
 pub use survey::{Found, Library, Survey};

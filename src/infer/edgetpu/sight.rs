@@ -277,7 +277,7 @@ fn number<T: TryFrom<i64>>(folder: &Path, name: &str, radix: u32) -> Option<T> {
 }
 
 /// The name of a user or group, from `/etc/passwd` or `/etc/group`; its number where they don't know it.
-pub(super) fn name_of(root: &Path, file: &str, number: u32) -> String {
+pub(crate) fn name_of(root: &Path, file: &str, number: u32) -> String {
     let number = number.to_string();
     let table = fs::read_to_string(root.join("etc").join(file)).unwrap_or_default();
     let entry = table.lines().find(|line| line.split(':').nth(2) == Some(&number));

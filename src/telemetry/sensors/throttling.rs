@@ -1,0 +1,181 @@
+//! What slows a Raspberry Pi down, by the best of what tells: the firmware's throttle word (a file of older kernels, else a
+//! command), and the kernel's own alarm of under-voltage.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::command::Repeated;
+use super::health::Health;
+use super::{files, Causes, Throttle};
+use crate::clock::Instant;
+use crate::config::{SensorCommand, Telemetry};
+
+const COMMAND: &str = "vcgencmd get_throttled";
+/// Time between two runs of the command, which is a process each time. The kernel asks the firmware as often.
+const SHORTEST: Duration = Duration::from_secs(2);
+
+/// What tells of it, and what it told so far.
+pub(super) struct Throttling {
+    /// `get_throttled` of the firmware's device; Raspberry Pi's kernels had it until 6.12.
+    word: Option<PathBuf>,
+    /// `in0_lcrit_alarm` of the hwmon chip `rpi_volt`: the voltage was too low within the last two seconds.
+    alarm: Option<PathBuf>,
+    command: Option<Repeated<u32>>,
+    health: Health,
+    /// Seen by this program: the kernel clears the firmware's own memory of it.
+    seen: Causes,
+    has_told: bool,
+}
+
+impl Throttling {
+    pub(super) fn new(config: &Telemetry, interval: Duration, model: &str, root: &Path) -> Self {
+        let line = match config.throttle_command.as_set() {
+            Some(SensorCommand::Off) => None,
+            Some(SensorCommand::Run(line)) => Some(line.clone()),
+            None => (files::is_pi(model) && word(root).is_none()).then(|| COMMAND.parse().ok()).flatten(),
+        };
+        let every = interval.max(SHORTEST);
+        Self {
+            word: None,
+            alarm: None,
+            command: line.map(|line| Repeated::start("throttled", line, every, answer)),
+            health: Health::default(),
+            seen: Causes::default(),
+            has_told: false,
+        }
+    }
+
+    pub(super) fn search(&mut self, root: &Path) {
+        self.word = word(root);
+        let chips = files::folders(root, "sys/class/hwmon", "hwmon");
+        let is_volt = |folder: &PathBuf| files::text(&folder.join("name")).as_deref() == Ok("rpi_volt");
+        self.alarm = chips.into_iter().find(is_volt).map(|folder| folder.join("in0_lcrit_alarm"));
+    }
+
+    /// What is known now; None where nothing tells.
+    pub(super) fn look(&mut self, now: Instant) -> Option<Throttle> {
+        // What was asked for by name comes first.
+        let word = match (&self.command, &self.word) {
+            (Some(command), _) => Some(command.latest()),
+            (None, Some(path)) => Some(files::text(path).and_then(|text| parse(&text))),
+            (None, None) => None,
+        };
+        let alarm = self.alarm.as_ref().map(|path| files::number(path));
+        let mut throttle: Option<Throttle> = None;
+        let mut reason = None;
+        match word {
+            Some(Ok(word)) => throttle = Some(Throttle { now: causes(word), has_occurred: causes(word >> 16) }),
+            Some(Err(error)) => reason = Some(error),
+            None => {}
+        }
+        match alarm {
+            Some(Ok(alarm)) => throttle.get_or_insert_default().now.under_voltage |= alarm != 0,
+            Some(Err(error)) => reason = reason.or(Some(error)),
+            None => {}
+        }
+        match (throttle, reason) {
+            (Some(_), _) => self.health.good("throttling"),
+            // A command tells of its own failures.
+            (None, Some(reason)) if self.has_told && self.command.is_none() => {
+                self.health.failed("throttling", reason, now);
+            }
+            (None, reason) => self.health.quiet(reason.unwrap_or_default()),
+        }
+        let throttle = throttle.as_mut()?;
+        self.has_told = true;
+        self.seen = union(self.seen, throttle.now);
+        self.seen = union(self.seen, throttle.has_occurred);
+        throttle.has_occurred = self.seen;
+        Some(*throttle)
+    }
+
+    /// The command has answered or failed.
+    pub(super) fn has_heard(&self) -> bool {
+        self.command.as_ref().is_none_or(Repeated::has_tried)
+    }
+
+    pub(super) fn describe(&self) -> Option<String> {
+        let what = match (&self.command, &self.word, &self.alarm) {
+            (Some(command), _, alarm) => match (command.latest(), alarm) {
+                (Ok(_), _) => "by command".to_owned(),
+                (Err(reason), Some(_)) => format!("under-voltage alone (hwmon rpi_volt); {reason}"),
+                (Err(reason), None) => reason,
+            },
+            (None, Some(path), _) => path.display().to_string(),
+            (None, None, Some(_)) => "under-voltage alone (hwmon rpi_volt)".to_owned(),
+            (None, None, None) => return None,
+        };
+        Some(format!("throttling: {what}"))
+    }
+}
+
+/// `/sys/devices/platform/soc/soc:firmware/get_throttled`, `…/soc@107c000000/soc@107c000000:firmware/…`
+fn word(root: &Path) -> Option<PathBuf> {
+    let platform = "sys/devices/platform";
+    let parents =
+        files::folders(root, platform, "").into_iter().map(|folder| format!("{platform}/{}", files::name(&folder)));
+    let mut folders = [platform.to_owned()].into_iter().chain(parents);
+    folders.find_map(|parent| {
+        let firmware =
+            files::folders(root, &parent, "").into_iter().filter(|path| files::name(path).contains("firmware"));
+        firmware.map(|path| path.join("get_throttled")).find(|path| path.is_file())
+    })
+}
+
+/// The word in what the command printed: `throttled=0x50005`.
+fn answer(text: &str) -> Result<u32, String> {
+    parse(text.trim().trim_start_matches("throttled="))
+}
+
+/// A word in hexadecimal, with 0x or without.
+fn parse(text: &str) -> Result<u32, String> {
+    let digits = text.trim().trim_start_matches("0x");
+    u32::from_str_radix(digits, 16).map_err(|_| {
+        let said: String = text.chars().take(100).collect();
+        format!("expected a throttle word such as 50005 (hexadecimal), found {said:?}")
+    })
+}
+
+const fn causes(bits: u32) -> Causes {
+    Causes {
+        under_voltage: bits & 1 != 0,
+        frequency_capped: bits & 2 != 0,
+        throttled: bits & 4 != 0,
+        soft_temperature_limit: bits & 8 != 0,
+    }
+}
+
+const fn union(a: Causes, b: Causes) -> Causes {
+    Causes {
+        under_voltage: a.under_voltage || b.under_voltage,
+        frequency_capped: a.frequency_capped || b.frequency_capped,
+        throttled: a.throttled || b.throttled,
+        soft_temperature_limit: a.soft_temperature_limit || b.soft_temperature_limit,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_read_as_the_file_and_the_command_print_them() {
+        assert_eq!((parse("50005\n"), parse("0"), parse("0x50005")), (Ok(0x50005), Ok(0), Ok(0x50005)));
+        assert_eq!(answer("throttled=0x80008\n"), Ok(0x80008));
+        for text in ["", "error=1 error_msg=\"Command not registered\"", "throttled=", "123456789"] {
+            let error = answer(text).unwrap_err();
+            assert!(error.contains("expected a throttle word"), "{error}");
+        }
+    }
+
+    #[test]
+    fn bits_have_their_meaning() {
+        assert_eq!(causes(0b1111).named().map(|(_, is_on)| is_on), [true; 4]);
+        for (bit, name) in
+            ["under_voltage", "frequency_capped", "throttled", "soft_temperature_limit"].iter().enumerate()
+        {
+            assert_eq!(causes(1 << bit).to_string(), *name);
+        }
+        assert_eq!(causes(0xffff_0000 | 5).to_string(), "under_voltage,throttled");
+    }
+}
