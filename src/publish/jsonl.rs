@@ -1,49 +1,19 @@
 //! JSON Lines to standard output or to a file that is rotated by size.
 //!
-//! One line per frame, written by a thread of its own. The publish thread formats into a buffer that circulates; where
-//! no buffer is free, the reader or the disk is too slow, and the line is dropped and counted. The line's format is
-//! described in `docs/json-lines.md`.
+//! One line per frame, handed to the thread that writes them ([`crate::lines`]). The line's format is described in
+//! `docs/json-lines.md`.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
-
-use crossbeam_channel::{bounded, Receiver, Sender};
 use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
 
 use super::{class_areas, group_areas, rounded, Closing, Published, Sink, SinkError, SinkHealth};
+use crate::config::values::Seconds;
 use crate::config::Jsonl;
+use crate::lines::{Inlet, Place, SyncPolicy, Writer};
 use crate::telemetry::Stage;
 
-mod target;
-
-use target::Target;
-
-/// A drain gives up when nothing was written for this long.
-const STALLED: Duration = Duration::from_secs(5);
-
 /// The sink's half in the publish thread.
-pub struct JsonlSink {
-    full: Sender<Vec<u8>>,
-    free: Receiver<Vec<u8>>,
-    /// Buffers that exist; they are made when they are first needed.
-    made: usize,
-    queue: usize,
-    dropped: u64,
-    said: bool,
-    shared: Arc<Shared>,
-    finished: Receiver<()>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    taken: AtomicU64,
-    written: AtomicU64,
-    lost: AtomicU64,
-    gone: AtomicBool,
-}
+pub struct JsonlSink(Inlet);
 
 impl JsonlSink {
     /// Opens the target and starts the writer. None where `config` turns the sink off.
@@ -54,42 +24,16 @@ impl JsonlSink {
         if config.path.is_empty() {
             return Ok(None);
         }
-        let target = Target::open(config)?;
-        let queue = usize::from(config.queue).max(1);
-        let (full, lines) = bounded::<Vec<u8>>(queue);
-        let (back, free) = bounded::<Vec<u8>>(queue);
-        let (finish, finished) = bounded::<()>(0);
-        let shared = Arc::new(Shared::default());
-        let theirs = Arc::clone(&shared);
-        let writer = move || {
-            write_lines(target, &lines, &back, &theirs);
-            drop(finish);
-        };
-        thread::Builder::new().name("jsonl".to_owned()).spawn(writer).map_err(|error| SinkError {
+        let place = Place {
+            name: "jsonl",
             key: "publish.jsonl.path",
             path: config.path.clone(),
-            reason: format!("no thread can be started: {error}"),
-        })?;
-        Ok(Some(Self { full, free, made: 0, queue, dropped: 0, said: false, shared, finished }))
-    }
-
-    fn buffer(&mut self) -> Option<Vec<u8>> {
-        if let Ok(buffer) = self.free.try_recv() {
-            return Some(buffer);
-        }
-        if self.made < self.queue {
-            self.made += 1;
-            return Some(Vec::with_capacity(1024));
-        }
-        None
-    }
-
-    fn drop_one(&mut self, why: &str) {
-        self.dropped += 1;
-        if !self.said {
-            self.said = true;
-            log::warn!("jsonl: {why}; lines are dropped and counted until that changes");
-        }
+            max_bytes: config.max_bytes,
+            max_age: Seconds::new(0),
+            keep: config.keep,
+            sync: SyncPolicy::AtEnd,
+        };
+        Ok(Writer::start(&place, &[usize::from(config.queue)])?.pop().map(Self))
     }
 }
 
@@ -99,76 +43,19 @@ impl Sink for JsonlSink {
     }
 
     fn publish(&mut self, result: &Published<'_>) {
-        let Some(mut buffer) = self.buffer() else {
-            self.drop_one("the reader or the disk is slower than the frames");
-            return;
-        };
-        // Writing to a Vec can't fail, and the record has no map keys that JSON lacks.
-        if serde_json::to_writer(&mut buffer, &Record(result)).is_ok() {
-            buffer.push(b'\n');
-        }
-        self.shared.taken.fetch_add(1, Ordering::Relaxed);
-        if self.full.try_send(buffer).is_err() {
-            self.shared.taken.fetch_sub(1, Ordering::Relaxed);
-            self.drop_one("the writer has ended");
-            return;
-        }
-        self.said = false;
+        self.0.put(false, |line| {
+            // Writing to a Vec can't fail, and the record has no map keys that JSON lacks.
+            let _ = serde_json::to_writer(line, &Record(result));
+        });
     }
 
     fn health(&self) -> SinkHealth {
-        SinkHealth {
-            dropped: self.dropped + self.shared.lost.load(Ordering::Relaxed),
-            gone: self.shared.gone.load(Ordering::Relaxed),
-        }
+        self.0.health()
     }
 
     fn close(self: Box<Self>, closing: Closing) -> SinkHealth {
-        let Self { full, free, dropped, shared, finished, .. } = *self;
-        drop((full, free));
-        let written = || shared.written.load(Ordering::Relaxed) + shared.lost.load(Ordering::Relaxed);
-        let wait = |limit: Duration| {
-            matches!(finished.recv_timeout(limit), Err(crossbeam_channel::RecvTimeoutError::Disconnected))
-        };
-        match closing {
-            Closing::Within(limit) => {
-                wait(limit);
-            }
-            Closing::Drain => {
-                let (mut last, mut since) = (written(), Instant::now());
-                while !wait(Duration::from_millis(100)) {
-                    if written() != last {
-                        (last, since) = (written(), Instant::now());
-                    }
-                    if since.elapsed() > STALLED {
-                        break;
-                    }
-                }
-            }
-        }
-        let unwritten = shared.taken.load(Ordering::Relaxed).saturating_sub(written());
-        if unwritten > 0 {
-            log::error!("jsonl: {unwritten} lines could not be written before the end");
-        }
-        SinkHealth {
-            dropped: dropped + shared.lost.load(Ordering::Relaxed) + unwritten,
-            gone: shared.gone.load(Ordering::Relaxed),
-        }
+        self.0.close(closing)
     }
-}
-
-fn write_lines(mut target: Target, lines: &Receiver<Vec<u8>>, back: &Sender<Vec<u8>>, shared: &Shared) {
-    for mut line in lines {
-        let counter = if target.write(&line) { &shared.written } else { &shared.lost };
-        counter.fetch_add(1, Ordering::Relaxed);
-        if target.is_gone() {
-            shared.gone.store(true, Ordering::Relaxed);
-        }
-        line.clear();
-        // There is room for every buffer that was made; when the sink is closed nobody wants it back.
-        let _ = back.try_send(line);
-    }
-    target.finish();
 }
 
 /// Serialises without allocating.
@@ -194,7 +81,7 @@ impl Serialize for Record<'_> {
 }
 
 /// A time stamp with six digits of the second, always as long.
-struct Micros(jiff::Timestamp);
+pub(crate) struct Micros(pub(crate) jiff::Timestamp);
 
 impl Serialize for Micros {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -243,7 +130,8 @@ impl Serialize for Engine<'_> {
     }
 }
 
-struct Latency<'a>(&'a Published<'a>);
+/// Milliseconds of every stage but the one that is under way.
+pub(crate) struct Latency<'a>(pub(crate) &'a Published<'a>);
 
 impl Serialize for Latency<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -273,6 +161,8 @@ impl Serialize for Drops<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::config::values::Bytes;
     use crate::frame::Size;

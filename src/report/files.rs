@@ -1,0 +1,193 @@
+//! From the names on the command line to lines: rotated files are taken along, oldest first, and no line is too long.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::failure::{Failure, Kind};
+
+/// A longer line is no record, and is passed over without being kept.
+const LONGEST_LINE: usize = 1 << 20;
+const BUFFER: usize = 256 << 10;
+
+/// An open file of a log.
+pub(super) struct Input {
+    /// For messages.
+    pub(super) name: String,
+    reader: BufReader<Box<dyn Read>>,
+}
+
+/// What came of reading a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A line that ends with a newline.
+    Line,
+    /// The last one, without a newline: a power cut, or it is being written.
+    Torn,
+    /// A line that is too long to be a record; its bytes are gone.
+    TooLong,
+    /// Nothing more.
+    End,
+}
+
+/// Opens what `path` names with the files that were rotated away from it, oldest first; what is in `seen` is left out. `-` is
+/// standard input.
+///
+/// # Errors
+/// When there is none of them, or one can't be read.
+pub(super) fn open(path: &Path, seen: &mut HashSet<(u64, u64)>) -> Result<Vec<Input>, Failure> {
+    if path == Path::new("-") {
+        return Ok(vec![Input::new("standard input".to_owned(), Box::new(io::stdin()))]);
+    }
+    // The newest first: a file that is rotated meanwhile is then met twice rather than not at all.
+    let mut inputs = Vec::new();
+    let mut missing = None;
+    for number in 0.. {
+        let name = if number == 0 { path.to_owned() } else { rotated(path, number) };
+        let opened = File::open(&name).and_then(|file| file.metadata().map(|meta| (file, meta)));
+        let (file, meta) = match opened {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match number {
+                // Just now rotated; the next line makes it anew.
+                0 => {
+                    missing = Some(error);
+                    continue;
+                }
+                _ => break,
+            },
+            Err(error) => return Err(unreadable(&name, &error)),
+        };
+        if meta.is_dir() {
+            let what = "is a folder; name the file that telemetry.latency_log.path names";
+            return Err(Failure::new(Kind::NoInput, format!("{}: {what}", name.display())));
+        }
+        if seen.insert((meta.dev(), meta.ino())) {
+            inputs.push(Input::new(name.display().to_string(), Box::new(file)));
+        }
+    }
+    if let (true, Some(error)) = (inputs.is_empty(), missing) {
+        return Err(unreadable(path, &error));
+    }
+    inputs.reverse();
+    Ok(inputs)
+}
+
+fn rotated(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    PathBuf::from(name)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    let (kind, hint) = match error.kind() {
+        io::ErrorKind::NotFound => (Kind::NoInput, "; telemetry.latency_log.path names the log where there is one"),
+        io::ErrorKind::PermissionDenied => (Kind::NoInput, "; its user or group, or root, can read it"),
+        _ => (Kind::Io, ""),
+    };
+    Failure::new(kind, format!("{}: {error}{hint}", path.display()))
+}
+
+impl Input {
+    fn new(name: String, reader: Box<dyn Read>) -> Self {
+        Self { name, reader: BufReader::with_capacity(BUFFER, reader) }
+    }
+
+    /// The next line, without its newline.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub(super) fn next(&mut self, line: &mut Vec<u8>) -> io::Result<Found> {
+        line.clear();
+        let limit = LONGEST_LINE as u64 + 1;
+        if self.reader.by_ref().take(limit).read_until(b'\n', line)? == 0 {
+            return Ok(Found::End);
+        }
+        if line.last() == Some(&b'\n') {
+            line.pop();
+            return Ok(Found::Line);
+        }
+        if line.len() <= LONGEST_LINE {
+            return Ok(Found::Torn);
+        }
+        line.clear();
+        Ok(Found::TooLong)
+    }
+
+    /// Passes over the rest of a line that is too long, up to `limit` bytes; how many there were.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub(super) fn skip_line(&mut self, limit: u64) -> io::Result<u64> {
+        let mut skipped = 0;
+        while skipped < limit {
+            let available = self.reader.fill_buf()?;
+            let (length, is_over) = match available.iter().position(|&byte| byte == b'\n') {
+                Some(at) => (at + 1, true),
+                None => (available.len(), available.is_empty()),
+            };
+            self.reader.consume(length);
+            skipped += length as u64;
+            if is_over {
+                break;
+            }
+        }
+        Ok(skipped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(bytes: Vec<u8>) -> Input {
+        Input::new("x".to_owned(), Box::new(io::Cursor::new(bytes)))
+    }
+
+    #[test]
+    fn lines_come_one_by_one_and_a_torn_one_last() {
+        let mut input = input(b"a\n\nbc".to_vec());
+        let mut line = Vec::new();
+        let mut next = || (input.next(&mut line).unwrap(), String::from_utf8(line.clone()).unwrap());
+        assert_eq!(next(), (Found::Line, "a".to_owned()));
+        assert_eq!(next(), (Found::Line, String::new()));
+        assert_eq!(next(), (Found::Torn, "bc".to_owned()));
+        assert_eq!(next(), (Found::End, String::new()));
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_passed_over() {
+        let mut input = input([vec![b'x'; 3 * LONGEST_LINE], b"\nb\n".to_vec()].concat());
+        let mut line = Vec::new();
+        assert_eq!(input.next(&mut line).unwrap(), Found::TooLong);
+        assert!(line.is_empty());
+        assert_eq!(input.skip_line(u64::MAX).unwrap(), 2 * LONGEST_LINE as u64);
+        assert_eq!((input.next(&mut line).unwrap(), &line[..]), (Found::Line, &b"b"[..]));
+    }
+
+    #[test]
+    fn rotated_files_come_first_and_none_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("l");
+        for name in ["l", "l.1", "l.2", "l.4"] {
+            std::fs::write(folder.path().join(name), name).unwrap();
+        }
+        let mut seen = HashSet::new();
+        let mut names = |path: &Path| -> Vec<String> {
+            let inputs = open(path, &mut seen).unwrap();
+            inputs.into_iter().map(|input| input.name.rsplit_once('/').unwrap().1.to_owned()).collect()
+        };
+        assert_eq!(names(&path), ["l.2", "l.1", "l"]);
+        assert_eq!(names(&folder.path().join("l.2")), [""; 0]);
+    }
+
+    #[test]
+    fn a_log_that_was_rotated_just_now_is_no_missing_one() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("l.1"), "x").unwrap();
+        assert_eq!(open(&folder.path().join("l"), &mut HashSet::new()).unwrap().len(), 1);
+        let error = open(&folder.path().join("m"), &mut HashSet::new()).err().unwrap();
+        assert_eq!(error.exit_code(), 66);
+    }
+}

@@ -1,0 +1,115 @@
+//! The latency log: a file of JSON Lines that keeps whole histograms, for `pspnetd report`.
+//!
+//! One record per interval, one per event (start, stop, camera, engine, throttling), and one per frame on demand. A thread
+//! of its own writes them ([`crate::lines`]); nobody waits for it. `docs/latency-log.md` describes the format, [`lines`]
+//! makes it.
+
+mod frames;
+pub mod lines;
+mod records;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::config::LatencyLog as Config;
+use crate::config::Sync;
+use crate::lines::{Inlet, Place, SyncPolicy, Writer};
+use crate::publish::{Closing, Sink, SinkError};
+
+use lines::Writing;
+pub use records::{EventRecord, IntervalRecord, RunInfo, What};
+
+/// Records of intervals and events that may wait for a slow disk.
+const QUEUE: usize = 64;
+/// Records of frames that may.
+const FRAMES_QUEUE: usize = 1024;
+const KEY: &str = "telemetry.latency_log.path";
+
+/// An open latency log.
+pub struct LatencyLog {
+    inlet: Inlet,
+    /// Until somebody takes the sink for frames.
+    frames: Mutex<Option<Inlet>>,
+    run: String,
+    opened: Instant,
+    writing: Writing,
+}
+
+impl LatencyLog {
+    /// Opens the file, starts the writer, and writes the `start` event. None where `config` turns the log off.
+    ///
+    /// # Errors
+    /// When the path can't be written for a reason that waiting doesn't mend.
+    pub fn open(config: &Config, about: &RunInfo) -> Result<Option<Self>, SinkError> {
+        if config.path.is_empty() {
+            return Ok(None);
+        }
+        if config.path == "-" {
+            let reason = "standard output is for publish.jsonl; name a file".to_owned();
+            return Err(SinkError { key: KEY, path: config.path.clone(), reason });
+        }
+        let place = Place {
+            name: "latency_log",
+            key: KEY,
+            path: config.path.clone(),
+            max_bytes: config.max_bytes,
+            max_age: config.max_age,
+            keep: config.keep,
+            sync: match config.sync {
+                Sync::Interval => SyncPolicy::OnDemand,
+                Sync::Rotate => SyncPolicy::AtRotation,
+                Sync::Never => SyncPolicy::Never,
+            },
+        };
+        let queues: &[usize] = if config.frames { &[QUEUE, FRAMES_QUEUE] } else { &[QUEUE] };
+        let mut inlets = Writer::start(&place, queues)?.into_iter();
+        // One for each queue.
+        let Some(inlet) = inlets.next() else { return Ok(None) };
+        let mut log = Self {
+            inlet,
+            frames: Mutex::new(inlets.next()),
+            run: about.run_id(),
+            opened: Instant::now(),
+            writing: Writing::default(),
+        };
+        let interval = config.interval.0.as_secs_f64();
+        log.inlet.put(true, |line| lines::start(line, &log.run, interval, about));
+        Ok(Some(log))
+    }
+
+    /// Writes the record of an interval. Never waits: what can't be taken is dropped and counted.
+    pub fn interval(&mut self, record: &IntervalRecord<'_>) {
+        let uptime = self.opened.elapsed();
+        let Self { inlet, writing, run, .. } = self;
+        inlet.put(true, |line| writing.interval(line, run, uptime, record));
+    }
+
+    /// Writes an event. Never waits.
+    pub fn event(&mut self, event: &EventRecord<'_>) {
+        let uptime = self.opened.elapsed();
+        let Self { inlet, run, .. } = self;
+        inlet.put(true, |line| lines::event(line, run, uptime, event));
+    }
+
+    /// The sink for a record per frame, where the configuration wants that; once. It is closed before the log is.
+    pub fn frames(&self) -> Option<Box<dyn Sink>> {
+        let inlet = self.frames.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(Box::new(frames::FramesSink::new(inlet, self.run.clone())))
+    }
+
+    /// Records of intervals and events that were lost so far. Those of frames are the sink's.
+    pub fn lost(&self) -> u64 {
+        self.inlet.health().dropped
+    }
+
+    /// Waits up to `limit` for what was handed over to be written, and says how many records were lost in all.
+    pub fn close(self, limit: Duration) -> u64 {
+        if let Some(unused) = self.frames.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            unused.close(Closing::Within(Duration::ZERO));
+        }
+        self.inlet.close(Closing::Within(limit)).dropped
+    }
+}
+
+#[cfg(test)]
+mod tests;
