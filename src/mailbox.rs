@@ -78,6 +78,11 @@ impl<T> Drop for Outlet<T> {
 }
 
 impl<T> Outlet<T> {
+    /// True once everything was taken. What lies there may still be replaced.
+    pub fn is_empty(&self) -> bool {
+        self.sender.is_empty()
+    }
+
     /// Puts `item` in. Blocks only for [`Delivery::Every`], and then no longer than until `shutdown`.
     pub fn put(&self, item: T, shutdown: &Shutdown) -> Put<T> {
         match self.delivery {

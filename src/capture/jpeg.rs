@@ -118,6 +118,18 @@ impl JpegDecoder {
     }
 }
 
+impl JpegDecoder {
+    /// The size that the header announces. Nothing is decoded.
+    ///
+    /// # Errors
+    /// When there is no whole header, or it announces a picture that is never decoded.
+    pub fn size(&mut self, jpeg: &[u8]) -> Result<Size, JpegError> {
+        let mended = huffman::with_tables(jpeg, &mut self.patched);
+        let result = read_header(&mut self.turbo, mended).map(|header| Size::new(header.width, header.height));
+        or_renew(&mut self.turbo, result)
+    }
+}
+
 /// After an error in the header, libjpeg-turbo's handle stays in the middle of it and fails on every further picture.
 /// A new one costs microseconds.
 fn or_renew<T>(turbo: &mut Decompressor, result: Result<T, JpegError>) -> Result<T, JpegError> {

@@ -14,6 +14,9 @@ use crate::frame::{Colorimetry, Layout, Picture, PictureFormat, ShortPlane, Size
 /// names only choose files in a folder.
 pub const EXTENSIONS: [&str; 9] = ["bmp", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm", "webp"];
 
+/// How every JPEG begins.
+pub(crate) const JPEG: [u8; 2] = [0xFF, 0xD8];
+
 /// Largest file that is read.
 const MAX_FILE: u64 = 256 << 20;
 
@@ -55,6 +58,14 @@ pub enum PictureError {
     /// More pixels than can be worth it.
     #[error("{0} pixels, more than {MAX_SIDE}x{MAX_SIDE} or 64 megapixels")]
     TooLarge(Size),
+    /// More pixels than the caller takes.
+    #[error("{size} pixels, or more than 4 bytes for each; at most {most} pixels are taken")]
+    TooManyPixels {
+        /// What the header announces.
+        size: Size,
+        /// What is taken.
+        most: usize,
+    },
 }
 
 /// Reads the picture at `path`: JPEG, PNG, BMP, PNM or WebP, told apart by content.
@@ -77,26 +88,62 @@ pub(super) fn load_with(decoder: &mut JpegDecoder, path: &Path) -> Result<RgbPic
     if bytes.len() as u64 > MAX_FILE {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is larger than 256 MiB").into());
     }
-    if bytes.starts_with(&[0xFF, 0xD8]) {
+    if bytes.starts_with(&JPEG) {
         let (size, pixels) = decoder.decode_rgb(&bytes)?;
         return Ok(RgbPicture { size, pixels });
     }
-    let mut reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format()?;
-    if reader.format().is_none() {
-        return Err(PictureError::Unknown);
-    }
-    let mut limits = Limits::default();
-    let side = u32::try_from(MAX_SIDE).ok();
-    (limits.max_image_width, limits.max_image_height) = (side, side);
-    reader.limits(limits);
-    let decoder = reader.into_decoder()?;
-    let (width, height) = decoder.dimensions();
-    let size = Size::new(width as usize, height as usize);
+    let decoder = open(&bytes, Limits::default())?;
+    let size = size_of(&decoder);
     if size.pixels() > MAX_PIXELS {
         return Err(PictureError::TooLarge(size));
     }
     let pixels = image::DynamicImage::from_decoder(decoder)?.into_rgb8().into_raw();
     Ok(RgbPicture { size, pixels })
+}
+
+/// Reads the picture that `bytes` are, as [`load`] does, unless its header announces more than `most` pixels, or pixels that
+/// take more than four bytes for each of those.
+///
+/// # Errors
+/// When it isn't a whole picture, or too large. Nothing but the header is decoded before that is known.
+pub fn decode(bytes: &[u8], most: usize) -> Result<RgbPicture, PictureError> {
+    if bytes.starts_with(&JPEG) {
+        let mut decoder = JpegDecoder::new()?;
+        let size = decoder.size(bytes)?;
+        if size.pixels() > most {
+            return Err(PictureError::TooManyPixels { size, most });
+        }
+        let (size, pixels) = decoder.decode_rgb(bytes)?;
+        return Ok(RgbPicture { size, pixels });
+    }
+    let memory = most as u64 * 4;
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(memory);
+    let decoder = open(bytes, limits)?;
+    let size = size_of(&decoder);
+    // Deep pixels take more than four bytes.
+    if size.pixels() > most || decoder.total_bytes() > memory {
+        return Err(PictureError::TooManyPixels { size, most });
+    }
+    let pixels = image::DynamicImage::from_decoder(decoder)?.into_rgb8().into_raw();
+    Ok(RgbPicture { size, pixels })
+}
+
+/// The header of a picture that is no JPEG.
+fn open(bytes: &[u8], mut limits: Limits) -> Result<impl ImageDecoder + '_, PictureError> {
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
+    if reader.format().is_none() {
+        return Err(PictureError::Unknown);
+    }
+    let side = u32::try_from(MAX_SIDE).ok();
+    (limits.max_image_width, limits.max_image_height) = (side, side);
+    reader.limits(limits);
+    Ok(reader.into_decoder()?)
+}
+
+fn size_of(decoder: &impl ImageDecoder) -> Size {
+    let (width, height) = decoder.dimensions();
+    Size::new(width as usize, height as usize)
 }
 
 #[cfg(test)]

@@ -2,6 +2,9 @@
 
 use super::manifest::{ClassEntry, Manifest};
 
+/// A colour (R, G, B) for every value that a mask can have.
+pub type Palette = [[u8; 3]; 256];
+
 /// Names and colours by class id, and the groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelMap {
@@ -80,6 +83,15 @@ impl LabelMap {
     /// Groups in the order in which the manifest first names them. A class without a group is in none of them.
     pub fn groups(&self) -> &[Group] {
         &self.groups
+    }
+
+    /// The colours of all mask values, see [`LabelMap::color`].
+    pub fn colors(&self) -> Palette {
+        let mut colors = [[0; 3]; 256];
+        for (color, class) in colors.iter_mut().zip(&self.palette) {
+            *color = *class;
+        }
+        colors
     }
 
     /// The colour of any mask value; ids without a class (void) are black.

@@ -4,24 +4,42 @@
 //! colours laid over it.
 
 use std::fs::File;
-use std::io::{self, BufWriter};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use crate::frame::Size;
+use crate::model::labels::Palette;
 use crate::model::LabelMap;
 
-/// How much of an overlay is class colour, in 1/256.
+/// How much of an overlay is class colour where nobody says, in 1/256.
 const OPACITY: u16 = 128;
 
-/// Lays the classes' colours over `picture` (RGB, the mask's size).
+/// Lays the classes' colours over `picture` (RGB, the mask's size), half and half.
 pub fn overlay(picture: &mut [u8], mask: &[u8], labels: &LabelMap) {
+    blend(picture, mask, &labels.colors(), OPACITY);
+}
+
+/// Lays the classes' colours over `picture` (RGB, the mask's size). `opacity`: how much of the result is colour, in 1/256,
+/// at most 256.
+pub fn blend(picture: &mut [u8], mask: &[u8], palette: &Palette, opacity: u16) {
+    let opacity = opacity.min(256);
+    let shares = palette.map(|color| color.map(|channel| u16::from(channel) * opacity));
     for (pixel, &id) in picture.chunks_exact_mut(3).zip(mask) {
-        for (channel, color) in pixel.iter_mut().zip(labels.color(id)) {
-            let mixed = u16::from(*channel) * (256 - OPACITY) + u16::from(color) * OPACITY;
+        for (channel, share) in pixel.iter_mut().zip(shares[usize::from(id)]) {
             // At most 255 * 256, so the high byte is the result.
-            *channel = mixed.to_be_bytes()[0];
+            *channel = (u16::from(*channel) * (256 - opacity) + share).to_be_bytes()[0];
         }
     }
+}
+
+/// A class map as the bytes of a palette PNG.
+///
+/// # Errors
+/// When the mask doesn't have `size`, or PNG can't hold it.
+pub fn encode_mask(mask: &[u8], size: Size, palette: &Palette) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    encode(&mut bytes, mask, size, png::ColorType::Indexed, |encoder| encoder.set_palette(palette.concat()))?;
+    Ok(bytes)
 }
 
 /// Writes a class map as a palette PNG.
@@ -29,9 +47,8 @@ pub fn overlay(picture: &mut [u8], mask: &[u8], labels: &LabelMap) {
 /// # Errors
 /// The system's.
 pub fn write_mask(path: &Path, mask: &[u8], size: Size, labels: &LabelMap) -> io::Result<()> {
-    write(path, mask, size, png::ColorType::Indexed, |encoder| {
-        encoder.set_palette((0..=255).flat_map(|id| labels.color(id)).collect::<Vec<u8>>());
-    })
+    let bytes = encode_mask(mask, size, &labels.colors())?;
+    write(path, |file| file.write_all(&bytes))
 }
 
 /// Writes an RGB picture.
@@ -39,19 +56,19 @@ pub fn write_mask(path: &Path, mask: &[u8], size: Size, labels: &LabelMap) -> io
 /// # Errors
 /// The system's.
 pub fn write_rgb(path: &Path, pixels: &[u8], size: Size) -> io::Result<()> {
-    write(path, pixels, size, png::ColorType::Rgb, |encoder| encoder.set_compression(png::Compression::Fast))
+    write(path, |file| {
+        encode(file, pixels, size, png::ColorType::Rgb, |encoder| encoder.set_compression(png::Compression::Fast))
+    })
 }
 
 /// Writes to a file beside `path` first: nobody ever sees half a picture.
-fn write(
-    path: &Path,
-    pixels: &[u8],
-    size: Size,
-    color: png::ColorType,
-    adjust: impl FnOnce(&mut png::Encoder<'_, BufWriter<File>>),
-) -> io::Result<()> {
+fn write(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
     let partial = path.with_extension("png.partial");
-    let outcome = encode(&partial, pixels, size, color, adjust).and_then(|()| std::fs::rename(&partial, path));
+    let written = File::create(&partial).map(BufWriter::new).and_then(|mut file| {
+        content(&mut file)?;
+        file.flush()
+    });
+    let outcome = written.and_then(|()| std::fs::rename(&partial, path));
     if outcome.is_err() {
         // The first error is the one worth telling.
         let _ = std::fs::remove_file(&partial);
@@ -59,15 +76,15 @@ fn write(
     outcome
 }
 
-fn encode(
-    path: &Path,
+fn encode<W: Write>(
+    to: W,
     pixels: &[u8],
     size: Size,
     color: png::ColorType,
-    adjust: impl FnOnce(&mut png::Encoder<'_, BufWriter<File>>),
+    adjust: impl FnOnce(&mut png::Encoder<'_, W>),
 ) -> io::Result<()> {
     let side = |side: usize| u32::try_from(side).map_err(|_| io::Error::other("picture too large for PNG"));
-    let mut encoder = png::Encoder::new(BufWriter::new(File::create(path)?), side(size.width)?, side(size.height)?);
+    let mut encoder = png::Encoder::new(to, side(size.width)?, side(size.height)?);
     encoder.set_color(color);
     encoder.set_depth(png::BitDepth::Eight);
     adjust(&mut encoder);
@@ -104,5 +121,22 @@ mod tests {
         overlay(&mut picture, &[0], &labels);
         let [red, green, blue] = labels.color(0).map(u16::from);
         assert_eq!(picture.map(u16::from), [(100 + red) / 2, green / 2, (255 + blue) / 2]);
+    }
+
+    #[test]
+    fn an_overlay_can_be_all_picture_or_all_colour() {
+        let labels = LabelMap::new(Some(1), None).unwrap();
+        for (opacity, expected) in [(0, [100, 0, 255]), (256, labels.color(0)), (999, labels.color(0))] {
+            let mut picture = [100, 0, 255];
+            blend(&mut picture, &[0], &labels.colors(), opacity);
+            assert_eq!(picture, expected, "{opacity}");
+        }
+    }
+
+    #[test]
+    fn a_mask_of_another_size_is_an_error() {
+        let palette = LabelMap::new(Some(1), None).unwrap().colors();
+        assert!(encode_mask(&[0; 5], Size::new(3, 2), &palette).is_err());
+        assert!(encode_mask(&[], Size::new(0, 0), &palette).is_err());
     }
 }

@@ -4,12 +4,15 @@
 //! counted.
 
 pub mod gpio;
+pub mod http;
 pub mod images;
 pub mod jsonl;
 pub mod snapshot;
+pub mod view;
 
 use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::frame::Size;
 use crate::model::LabelMap;
 use crate::segment::Summary;
@@ -75,8 +78,24 @@ pub trait Sink: Send {
     /// Drops so far, and whether the sink is beyond help.
     fn health(&self) -> SinkHealth;
 
+    /// True for a sink that only looks on: while all others are gone, results reach nobody.
+    fn is_onlooker(&self) -> bool {
+        false
+    }
+
     /// Finishes what was taken, as far as `closing` allows.
     fn close(self: Box<Self>, closing: Closing) -> SinkHealth;
+}
+
+/// Says when frames are to carry their picture to the sinks. The capture thread asks, once for every frame, so both calls
+/// must be quick and never wait.
+pub trait PictureGate: Send + Sync {
+    /// True when a frame that is converted now should carry its picture.
+    fn is_due(&self, now: Instant) -> bool;
+
+    /// The frame that carries the picture asked for at `converted` is on its way through the model. Until this is said, a
+    /// newer frame may still replace it, and should then carry its own.
+    fn taken(&self, _converted: Instant) {}
 }
 
 /// A sink that can't work as configured.
@@ -123,6 +142,11 @@ fn count(classes: &[u8], summary: &Summary) -> u64 {
 
 fn share(count: u64, pixels: u64) -> f64 {
     rounded(count as f64 / pixels.max(1) as f64, 1e6)
+}
+
+/// Areas as a JSON object.
+pub(crate) fn object<'a>(areas: impl Iterator<Item = (&'a str, f64)>) -> serde_json::Value {
+    areas.map(|(name, area)| (name.to_owned(), serde_json::json!(area))).collect()
 }
 
 /// `value` to the nearest `1 / steps`.

@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use crossbeam_channel::{bounded, Receiver, Sender};
 
-use super::{images, Closing, Published, Sink, SinkError, SinkHealth};
+use super::{images, Closing, PictureGate, Published, Sink, SinkError, SinkHealth};
 use crate::clock::{Clock, Instant};
 use crate::config::Snapshot;
 use crate::frame::Size;
+use crate::logging::FIGURES;
 use crate::model::LabelMap;
 
 /// Tells the capture thread when the next picture is due.
@@ -29,14 +30,15 @@ impl SnapshotGate {
         self.postpone(Instant::default());
     }
 
-    /// True when a frame that is converted now should carry its picture.
-    pub fn is_due(&self, now: Instant) -> bool {
-        now.as_nanos() >= self.due_nanos.load(Ordering::Relaxed)
-    }
-
     /// The next picture is due at `due`.
     pub(super) fn postpone(&self, due: Instant) {
         self.due_nanos.store(due.as_nanos(), Ordering::Relaxed);
+    }
+}
+
+impl PictureGate for SnapshotGate {
+    fn is_due(&self, now: Instant) -> bool {
+        now.as_nanos() >= self.due_nanos.load(Ordering::Relaxed)
     }
 }
 
@@ -147,7 +149,7 @@ fn write(mut job: Job, keep: u32) -> bool {
         log::error!("snapshot: {}: {error}", job.path.display());
         return false;
     }
-    log::info!("snapshot: {}", job.path.display());
+    log::info!(target: FIGURES, "snapshot: {}", job.path.display());
     if keep > 0 {
         prune(folder, keep as usize, &job.path);
     }

@@ -24,7 +24,8 @@ pub(super) struct Mjpeg {
     /// Number of the next frame in the file, and where the last one began.
     next: u64,
     offset: u64,
-    format: Option<PictureFormat>,
+    /// Of the first frame, as it is decoded and as it is in the file.
+    first: Option<(PictureFormat, Size)>,
 }
 
 impl Mjpeg {
@@ -39,13 +40,13 @@ impl Mjpeg {
             frame: Vec::with_capacity(BUFFER),
             next: 0,
             offset: 0,
-            format: None,
+            first: None,
         };
         let mut first_fault = None;
         while source.splitter.offset() < MAX_SEARCH {
             match source.advance()? {
                 Advance::Ready => {
-                    source.format = source.picture().ok().map(|picture| picture.format());
+                    source.first = source.picture().ok().map(|picture| (picture.format(), picture.full_size()));
                     source.rewind()?;
                     return Ok(source);
                 }
@@ -98,12 +99,12 @@ impl Source for Mjpeg {
     }
 
     fn describe(&self) -> String {
-        let format = self.format.map(|format| format!(", {} {}", format.size, format.layout)).unwrap_or_default();
+        let format = self.first.map(|(format, full)| format!(", {full} {}", format.layout)).unwrap_or_default();
         format!("MJPEG clip {}{format}", file_name(&self.path))
     }
 
     fn format(&self) -> Option<PictureFormat> {
-        self.format
+        self.first.map(|(format, _)| format)
     }
 }
 
@@ -180,6 +181,9 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/media/walkway.mjpeg");
         let mut camera = open(&path, &MAX, Arc::new(ManualClock::default())).unwrap();
         assert_eq!(camera.describe(), "MJPEG clip walkway.mjpeg, 640x480 YU12, as fast as it goes");
+        let reduced = ReplayOptions { wanted: Some(Size::new(288, 192)), ..MAX };
+        let reduced = open(&path, &reduced, Arc::new(ManualClock::default())).unwrap();
+        assert_eq!((reduced.describe(), reduced.format().unwrap().size), (camera.describe(), Size::new(320, 240)));
         for sequence in 0..150 {
             assert_eq!(poll_once(&mut *camera).unwrap().sequence, sequence);
         }

@@ -4,6 +4,7 @@ use super::super::board::fake::FakeBoard;
 use super::*;
 use crate::clock::ManualClock;
 use crate::config::Gpio;
+use crate::publish::PictureGate;
 
 const LED: u8 = 17;
 const RELAY: u8 = 27;

@@ -1,0 +1,114 @@
+//! Who is answered.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::{Request, StatusCode};
+
+use super::connection::Peer;
+use super::origin::{self, Names};
+use super::route::Route;
+use super::token::{Credentials, Token};
+use super::Problem;
+use crate::clock::{Clock, Instant};
+
+/// Wrong tokens are told once in this time, with their number.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// The rule of one address or socket.
+pub(super) struct Access {
+    rule: Rule,
+}
+
+enum Rule {
+    /// Whoever may open the socket, but not the pages of others in the browser behind a tunnel to it.
+    Socket,
+    /// Programs of this machine, but not the pages of others in its browsers.
+    ThisMachine,
+    /// Whoever has the token.
+    Holders { token: Arc<Token>, failures: Mutex<Failures>, clock: Arc<dyn Clock> },
+}
+
+#[derive(Debug, Default)]
+struct Failures {
+    untold: u64,
+    told: Option<Instant>,
+}
+
+impl Access {
+    /// The Unix socket's, which has its file's permissions.
+    pub(super) const fn local() -> Self {
+        Self { rule: Rule::Socket }
+    }
+
+    /// An address's. Without a token it is one of this machine (`http.listen` sees to that).
+    pub(super) fn network(token: Option<Arc<Token>>, clock: Arc<dyn Clock>) -> Self {
+        let holders = |token| Rule::Holders { token, failures: Mutex::default(), clock };
+        Self { rule: token.map_or(Rule::ThisMachine, holders) }
+    }
+
+    /// Whether `request` may be answered.
+    ///
+    /// # Errors
+    /// The answer instead.
+    pub(super) fn check<B>(&self, request: &Request<B>, route: Option<Route>, peer: Peer) -> Result<(), Problem> {
+        let (token, failures, clock) = match &self.rule {
+            Rule::Socket => {
+                origin::check_host(request, Names::NoDomain)?;
+                return origin::check_site(request, route);
+            }
+            Rule::ThisMachine => {
+                origin::check_host(request, Names::ThisMachine)?;
+                return origin::check_site(request, route);
+            }
+            Rule::Holders { token, failures, clock } => (token, failures, clock),
+        };
+        origin::check_host(request, Names::Any)?;
+        origin::check_site(request, route)?;
+        if route.is_some_and(|route| !route.needs_token()) {
+            return Ok(());
+        }
+        match token.verdict(request.headers()) {
+            Credentials::Right => return Ok(()),
+            Credentials::Wrong => {
+                let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(count) = failures.count(clock.now()) {
+                    let more = if count > 1 { format!(" ({count} since the last such line)") } else { String::new() };
+                    log::warn!("http: {peer} brought a wrong token{more}");
+                }
+            }
+            // Every browser's first request: no reason for a line.
+            Credentials::Missing => {}
+        }
+        let reason = "a token is needed: Authorization: Bearer TOKEN, or the token as the password of any user";
+        Err(Problem::new(StatusCode::UNAUTHORIZED, reason))
+    }
+}
+
+impl Failures {
+    /// Counts one; how many there were since the last line, when another line is due.
+    fn count(&mut self, now: Instant) -> Option<u64> {
+        self.untold += 1;
+        if self.told.is_some_and(|told| now.since(told) < TOLD_EVERY) {
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_tokens_are_told_once_a_minute_with_their_number() {
+        let mut failures = Failures::default();
+        let start = Instant::from_nanos(0);
+        assert_eq!(failures.count(start), Some(1));
+        for second in 1..60 {
+            assert_eq!(failures.count(start.after(Duration::from_secs(second))), None);
+        }
+        assert_eq!(failures.count(start.after(Duration::from_secs(60))), Some(60));
+    }
+}

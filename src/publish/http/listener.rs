@@ -1,0 +1,208 @@
+//! Taking connections: an address or a socket that can't be had is tried again, and so is a failing accept.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::time::sleep;
+
+use super::connection::{self, Host};
+use super::server::Shared;
+use super::socket;
+
+/// Pauses between two tries.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// When a peer that says nothing is asked whether it is still there, and how often: a viewer that vanished goes within a minute.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+const KEEPALIVE_TRIES: u32 = 3;
+/// What the system takes for a peer that doesn't read: a viewer who is slow shall skip pictures, not get old ones.
+const SEND_BUFFER: usize = 64 << 10;
+
+/// Binds one address or socket, as often as it takes.
+pub(super) struct Binder {
+    place: Place,
+    shared: Arc<Shared>,
+    failed: bool,
+}
+
+enum Place {
+    Tcp(SocketAddr, &'static str),
+    Unix(PathBuf),
+}
+
+enum Listener {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener),
+}
+
+/// A binder that has tried once.
+pub(super) struct Bound {
+    binder: Binder,
+    outcome: Option<Listener>,
+}
+
+impl Binder {
+    pub(super) fn tcp(address: SocketAddr, scheme: &'static str, shared: Arc<Shared>) -> Self {
+        Self { place: Place::Tcp(address, scheme), shared, failed: false }
+    }
+
+    pub(super) fn unix(path: PathBuf, shared: Arc<Shared>) -> Self {
+        Self { place: Place::Unix(path), shared, failed: false }
+    }
+
+    pub(super) fn tried(mut self) -> Bound {
+        let outcome = self.attempt();
+        Bound { binder: self, outcome }
+    }
+
+    /// One try. Says the outcome, a failure once.
+    fn attempt(&mut self) -> Option<Listener> {
+        match self.bind() {
+            Ok(listener) => Some(listener),
+            Err(error) => {
+                if !std::mem::replace(&mut self.failed, true) {
+                    log::warn!("http: {} can't be had, tried again until it can: {}", self.name(), because(&error));
+                }
+                None
+            }
+        }
+    }
+
+    fn bind(&self) -> io::Result<Listener> {
+        match &self.place {
+            Place::Tcp(address, scheme) => {
+                let listener = std::net::TcpListener::bind(address)?;
+                listener.set_nonblocking(true)?;
+                let address = listener.local_addr()?;
+                let _ = self.shared.address.set(address);
+                log::info!("http: listening on {scheme}://{address}/");
+                Ok(Listener::Tcp(listener))
+            }
+            Place::Unix(path) => {
+                let (listener, file) = socket::open(path)?;
+                *self.shared.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+                log::info!("http: listening on {}", path.display());
+                Ok(Listener::Unix(listener))
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        match &self.place {
+            Place::Tcp(address, _) => format!("http.listen {address}"),
+            Place::Unix(path) => format!("http.socket {}", path.display()),
+        }
+    }
+}
+
+/// The system's words, with what to do.
+fn because(error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse if error.raw_os_error().is_some() => "; another program has it",
+        io::ErrorKind::AddrNotAvailable => "; no network interface has this address now",
+        io::ErrorKind::PermissionDenied => {
+            "; a port below 1024 needs CAP_NET_BIND_SERVICE, a socket a folder to write to"
+        }
+        io::ErrorKind::NotFound => "; its folder isn't there",
+        _ => "",
+    };
+    format!("{error}{advice}")
+}
+
+/// Takes connections until the runtime ends.
+pub(super) async fn serve(bound: Bound, host: Host) {
+    let Bound { mut binder, mut outcome } = bound;
+    let mut pause = FIRST_PAUSE;
+    let listener = loop {
+        match outcome.take() {
+            Some(listener) => break listener,
+            None => sleep(pause).await,
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        outcome = binder.attempt();
+    };
+    let host = Arc::new(host);
+    let name = binder.name();
+    let outcome = match listener {
+        Listener::Tcp(listener) => match TcpListener::from_std(listener) {
+            Ok(listener) => {
+                accept(&name, host, || async { listener.accept().await.map(|(s, peer)| (s, Some(peer))) }).await
+            }
+            Err(error) => Err(error),
+        },
+        Listener::Unix(listener) => match UnixListener::from_std(listener) {
+            Ok(listener) => accept(&name, host, || async { listener.accept().await.map(|(s, _)| (s, None)) }).await,
+            Err(error) => Err(error),
+        },
+    };
+    if let Err(error) = outcome {
+        log::error!("http: {name} is not served: {error}");
+    }
+}
+
+/// Accepts for ever. What goes wrong with one connection is passed over; what goes wrong here (no descriptors left) is said
+/// once, and tried again after a pause.
+async fn accept<S: connection::Stream, F: Future<Output = io::Result<(S, Option<SocketAddr>)>>>(
+    name: &str,
+    host: Arc<Host>,
+    mut next: impl FnMut() -> F,
+) -> io::Result<()> {
+    let mut pause = FIRST_PAUSE;
+    let mut is_failing = false;
+    loop {
+        match next().await {
+            Ok((stream, peer)) => {
+                if std::mem::take(&mut is_failing) {
+                    log::info!("http: {name}: connections are taken again");
+                }
+                pause = FIRST_PAUSE;
+                stream.prepare();
+                connection::admit(stream, peer, &host);
+                // Many that come at once are looked at one by one: a request that is there is read before its connection could
+                // be given up for the next.
+                tokio::task::yield_now().await;
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                if !std::mem::replace(&mut is_failing, true) {
+                    log::warn!("http: {name}: connections can't be taken, tried again until they can: {error}");
+                }
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+impl connection::Stream for TcpStream {
+    fn prepare(&self) {
+        // All of them are for comfort: a failure costs nothing that matters.
+        let _ = self.set_nodelay(true);
+        let _ = sockopt::set_socket_send_buffer_size(self, SEND_BUFFER);
+        let _ = sockopt::set_socket_keepalive(self, true);
+        let _ = sockopt::set_tcp_keepidle(self, KEEPALIVE);
+        let _ = sockopt::set_tcp_keepintvl(self, KEEPALIVE_EVERY);
+        let _ = sockopt::set_tcp_keepcnt(self, KEEPALIVE_TRIES);
+    }
+
+    async fn first_byte(&self) -> io::Result<Option<u8>> {
+        let mut byte = [0];
+        Ok((self.peek(&mut byte).await? == 1).then_some(byte[0]))
+    }
+}
+
+impl connection::Stream for tokio::net::UnixStream {
+    fn prepare(&self) {}
+
+    async fn first_byte(&self) -> io::Result<Option<u8>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}

@@ -1,0 +1,185 @@
+//! Requests that a browser makes for somebody else's page.
+//!
+//! A page from anywhere can make a browser ask this machine. It must get nothing: neither by a name of its own that resolves to
+//! this machine (DNS rebinding), nor by a link to a picture or a form that posts here.
+
+use std::net::IpAddr;
+
+use hyper::header::{HeaderName, HOST, ORIGIN};
+use hyper::http::uri::Authority;
+use hyper::{Method, Request, StatusCode, Version};
+
+use super::route::Route;
+use super::Problem;
+
+const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// The names by which one may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    /// All of them.
+    Any,
+    /// `localhost` and IP addresses.
+    ThisMachine,
+    /// Those, and words that are no domain, as scripts make them up for a Unix socket. A domain can be somebody else's also
+    /// here: behind a tunnel to the socket there may be a browser.
+    NoDomain,
+}
+
+/// Whether the request says which host it is for, by one of `names`.
+///
+/// # Errors
+/// The answer instead.
+pub(super) fn check_host<B>(request: &Request<B>, names: Names) -> Result<(), Problem> {
+    let bad = |reason: &str| Err(Problem::new(StatusCode::BAD_REQUEST, reason));
+    let mut fields = request.headers().get_all(HOST).iter();
+    let field = fields.next();
+    if fields.next().is_some() {
+        return bad("the request has more than one Host");
+    }
+    if field.is_none() && request.version() >= Version::HTTP_11 {
+        return bad("the request has no Host");
+    }
+    let written = match field.map(|field| field.to_str()) {
+        Some(Err(_)) => return bad("the request's Host is no text"),
+        Some(Ok(text)) => Some(text),
+        None => None,
+    };
+    let target = request.uri().authority().map(Authority::as_str);
+    // Old programs send none, browsers always do.
+    let is_fine = |host: &str| match names {
+        Names::Any => true,
+        Names::ThisMachine => names_this_machine(host),
+        Names::NoDomain => names_this_machine(host) || !host.contains('.'),
+    };
+    if !written.is_none_or(is_fine) || !target.is_none_or(is_fine) {
+        let reason = match names {
+            Names::NoDomain => {
+                "over the socket this is served to http://localhost only, not under the name of a domain"
+            }
+            _ => {
+                "without a token this is served to http://localhost and to IP addresses only, not under another name: \
+                 set http.token_file to open it further"
+            }
+        };
+        return Err(Problem::new(StatusCode::FORBIDDEN, reason));
+    }
+    Ok(())
+}
+
+/// `localhost` or an IP address, with or without a port.
+fn names_this_machine(host: &str) -> bool {
+    let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, "")) => (address, None),
+        Some((address, rest)) => (address, Some(rest.strip_prefix(':').unwrap_or("x"))),
+        None => host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port))),
+    };
+    let is_port = port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+    is_port && (name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok())
+}
+
+/// Whether a browser makes the request for a page that is served here, or for nobody's (its address was typed).
+///
+/// # Errors
+/// The answer instead.
+pub(super) fn check_site<B>(request: &Request<B>, route: Option<Route>) -> Result<(), Problem> {
+    let text = |name: &HeaderName| request.headers().get(name).map(|field| field.to_str().unwrap_or("?"));
+    let forbidden = |reason: &str| Err(Problem::new(StatusCode::FORBIDDEN, reason));
+    let is_foreign = text(&SITE).is_some_and(|site| !["same-origin", "none"].contains(&site));
+    if is_foreign && !is_link(request, route) {
+        return forbidden("the page of another site asks for this; only the page that is served here may");
+    }
+    // Browsers leave Sec-Fetch-Site out over plain HTTP, but say where a form comes from.
+    let is_plain = [Method::GET, Method::HEAD].contains(request.method());
+    if let Some(origin) = text(&ORIGIN).filter(|_| !is_plain) {
+        let host = request.uri().authority().map(Authority::as_str).or_else(|| text(&HOST));
+        let is_same = origin.split_once("://").is_some_and(|(_, origin)| Some(origin) == host);
+        if !is_same {
+            return forbidden("the page of another site posts this; only the page that is served here may");
+        }
+    }
+    Ok(())
+}
+
+/// A link to the page itself is followed from anywhere: that tells the other site nothing.
+fn is_link<B>(request: &Request<B>, route: Option<Route>) -> bool {
+    let is = |name: &'static str, value: &str| request.headers().get(name).is_some_and(|field| field == value);
+    let is_page = route.is_some() && request.uri().path() == "/";
+    is_page && is("sec-fetch-mode", "navigate") && is("sec-fetch-dest", "document")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Request<()> {
+        let builder = Request::builder().method(method).uri(target);
+        fields.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value)).body(()).unwrap()
+    }
+
+    fn host(fields: &[(&str, &str)]) -> Option<u16> {
+        check_host(&request("GET", "/", fields), Names::ThisMachine).err().map(|problem| problem.status.as_u16())
+    }
+
+    #[test]
+    fn only_names_that_nobody_else_can_have_are_served() {
+        for fine in ["localhost", "LOCALHOST:8088", "127.0.0.1", "127.0.0.1:8088", "[::1]", "[::1]:8088", "192.168.1.2"]
+        {
+            assert_eq!(host(&[("host", fine)]), None, "{fine}");
+        }
+        let foreign =
+            ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "localhost:80@evil", "x:1"];
+        for foreign in foreign.into_iter().chain(["[::1", "[::1]x", "localhost:8x", "127.1", "0x7f000001"]) {
+            assert_eq!(host(&[("host", foreign)]), Some(403), "{foreign}");
+        }
+        assert_eq!(host(&[]), Some(400));
+        assert_eq!(host(&[("host", "localhost"), ("host", "localhost")]), Some(400));
+        let absolute = request("GET", "http://evil.example/", &[("host", "localhost")]);
+        assert_eq!(check_host(&absolute, Names::ThisMachine).unwrap_err().status, StatusCode::FORBIDDEN);
+        assert!(check_host(&absolute, Names::Any).is_ok(), "whoever has the token may use any name");
+    }
+
+    #[test]
+    fn behind_a_tunnel_to_the_socket_no_domain_is_served() {
+        let status = |host| {
+            let request = request("GET", "/api/v1/state", &[("host", host)]);
+            check_host(&request, Names::NoDomain).err().map(|problem| problem.status.as_u16())
+        };
+        for fine in ["x", "", "anything", "localhost", "localhost:8088", "127.0.0.1:8088", "[::1]:8088"] {
+            assert_eq!(status(fine), None, "{fine}");
+        }
+        for foreign in
+            ["evil.example", "evil.example:8088", "evil.", "127.0.0.1.evil.example", "localhost:80@evil.example"]
+        {
+            assert_eq!(status(foreign), Some(403), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn pages_of_others_get_nothing() {
+        let site = |fields: &[(&str, &str)]| check_site(&request("GET", "/livez", fields), Some(Route::Live));
+        assert!(site(&[]).is_ok());
+        assert!(site(&[("sec-fetch-site", "same-origin")]).is_ok());
+        assert!(site(&[("sec-fetch-site", "none")]).is_ok());
+        for foreign in ["cross-site", "same-site", "whatever", ""] {
+            assert!(site(&[("sec-fetch-site", foreign)]).is_err(), "{foreign}");
+        }
+        let link = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+        assert!(site(&link).is_err(), "a link is for the page only");
+        assert!(check_site(&request("GET", "/", &link), Some(Route::Live)).is_ok());
+        let frame = [link[0], link[1], ("sec-fetch-dest", "iframe")];
+        assert!(check_site(&request("GET", "/", &frame), Some(Route::Live)).is_err());
+    }
+
+    #[test]
+    fn forms_of_others_are_not_taken() {
+        let post = |origin| {
+            let fields = [("host", "192.168.1.2:8088"), ("origin", origin)];
+            check_site(&request("POST", "/api/v1/predict", &fields), Some(Route::Predict))
+        };
+        assert!(post("http://192.168.1.2:8088").is_ok() && post("https://192.168.1.2:8088").is_ok());
+        for foreign in ["null", "http://evil.example", "http://192.168.1.2", "", "192.168.1.2:8088"] {
+            assert!(post(foreign).is_err(), "{foreign}");
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! [`Predictor`]: the thread that runs the pictures that are sent, and the one place in front of it.
+//!
+//! It never touches a device: the model's half for the CPU runs with one thread, at the lowest priority, so that the camera's
+//! frames go first. It is loaded with the first picture, and freed when none has come for a while.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
+use hyper::StatusCode;
+use serde_json::{json, Value};
+use tokio::sync::oneshot;
+
+use super::body::Problem;
+use crate::capture::jpeg::JpegError;
+use crate::capture::picture::{self, PictureError};
+use crate::config::values::{Auto, Threads};
+use crate::config::{Config, EngineKind};
+use crate::failure::Failure;
+use crate::frame::Size;
+use crate::model::{find_default, ModelFile, Want};
+use crate::priority;
+use crate::publish::{class_areas, group_areas, images, object, rounded};
+use crate::still::{Still, StillTimes};
+
+/// Most pixels of a picture: 16.7 million, 4096 x 4096.
+pub(super) const MOST_PIXELS: usize = 1 << 24;
+/// How long what may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// From a request's head to the last byte of its picture.
+    pub(super) receive: Duration,
+    /// From there to the answer.
+    pub(super) run: Duration,
+    /// The model is freed when no picture came for so long.
+    pub(super) keep: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { receive: Duration::from_secs(30), run: Duration::from_secs(30), keep: Duration::from_secs(60) }
+    }
+}
+
+/// What is made of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Class areas and more, as JSON.
+    Figures,
+    /// The class map as a palette PNG.
+    Mask,
+}
+
+/// A picture on its way to the thread.
+struct Job {
+    picture: Vec<u8>,
+    wanted: Wanted,
+    answer: oneshot::Sender<Result<Vec<u8>, Problem>>,
+    /// Held until the thread is done, also when nobody waits any more.
+    _turn: Turn,
+}
+
+/// Runs pictures, one at a time.
+pub struct Predictor {
+    config: Config,
+    pub(super) limits: Limits,
+    jobs: Mutex<Option<Sender<Job>>>,
+    busy: Arc<AtomicBool>,
+    /// Bytes of pictures that are being received.
+    held: AtomicUsize,
+}
+
+impl Predictor {
+    /// A predictor for the model of `config`. Nothing is loaded or started yet.
+    pub fn new(config: &Config) -> Self {
+        let mut config = config.clone();
+        config.model.threads = Auto::Set(Threads(1));
+        config.engine.cpu_fallback = true;
+        config.engine.kind = match config.engine.kind {
+            // The compiled half may be the one that is configured; this looks for the other one. It opens no device.
+            EngineKind::Auto | EngineKind::EdgeTpu => EngineKind::Auto,
+            EngineKind::Cpu | EngineKind::Delegate(_) => EngineKind::Cpu,
+        };
+        Self {
+            config,
+            limits: Limits::default(),
+            jobs: Mutex::new(None),
+            busy: Arc::new(AtomicBool::new(false)),
+            held: AtomicUsize::new(0),
+        }
+    }
+
+    /// Largest picture that is taken, in bytes.
+    pub(super) fn max_body(&self) -> usize {
+        usize::try_from(self.config.http.max_body.0).unwrap_or(usize::MAX)
+    }
+
+    /// A place for the bytes of a picture that is being received.
+    pub(super) fn hold(&self) -> Held<'_> {
+        Held { predictor: self, bytes: 0 }
+    }
+
+    /// Whether a picture is being run.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Acquire)
+    }
+
+    /// Runs a picture: JPEG or PNG.
+    ///
+    /// # Errors
+    /// When another one is being run, this one is unusable or takes too long, or there is no model that can run here.
+    pub(super) async fn run(&self, picture: Vec<u8>, wanted: Wanted) -> Result<Vec<u8>, Problem> {
+        let turn = Turn::take(&self.busy).ok_or_else(busy)?;
+        let (answer, answered) = oneshot::channel();
+        self.send(Job { picture, wanted, answer, _turn: turn })?;
+        match tokio::time::timeout(self.limits.run, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(fault("the picture could not be run; the program's log has more")),
+            Err(_) => {
+                let detail =
+                    format!("the picture took longer than {} s: the processor has no time", self.limits.run.as_secs());
+                Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))
+            }
+        }
+    }
+
+    /// Hands `job` to the thread, which is started with the first one, and again if it failed.
+    fn send(&self, job: Job) -> Result<(), Problem> {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let unsent = match jobs.as_ref() {
+            None => job,
+            // Whoever has the turn is alone, so there is room.
+            Some(sender) => match sender.try_send(job) {
+                Ok(()) => return Ok(()),
+                Err(unsent) => unsent.into_inner(),
+            },
+        };
+        let (sender, received) = bounded(1);
+        let _ = sender.try_send(unsent);
+        let worker = Worker { config: self.config.clone(), keep: self.limits.keep, still: None };
+        let thread = thread::Builder::new().name("predict".to_owned());
+        match thread.spawn(move || worker.run(&received)) {
+            Ok(_) => *jobs = Some(sender),
+            Err(error) => return Err(fault(format!("no thread can be started: {error}"))),
+        }
+        Ok(())
+    }
+}
+
+/// The answer while another picture is being run.
+pub(super) fn busy() -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "another picture is being run; one at a time is. Try again")
+}
+
+fn fault(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+}
+
+/// The right to run a picture.
+struct Turn(Arc<AtomicBool>);
+
+impl Turn {
+    fn take(busy: &Arc<AtomicBool>) -> Option<Self> {
+        (!busy.swap(true, Ordering::AcqRel)).then(|| Self(Arc::clone(busy)))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// Memory for pictures that are being received: twice the largest, for all senders together, so that many slow ones can't
+/// fill it.
+pub(super) struct Held<'a> {
+    predictor: &'a Predictor,
+    bytes: usize,
+}
+
+impl Held<'_> {
+    /// Room for `bytes` more. False where there is none now.
+    pub(super) fn grow(&mut self, bytes: usize) -> bool {
+        let most = self.predictor.max_body().saturating_mul(2);
+        let all = self.predictor.held.fetch_add(bytes, Ordering::AcqRel).saturating_add(bytes);
+        self.bytes += bytes;
+        all <= most
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.predictor.held.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+/// The thread's half.
+struct Worker {
+    config: Config,
+    keep: Duration,
+    still: Option<Still>,
+}
+
+impl Worker {
+    fn run(mut self, jobs: &Receiver<Job>) {
+        priority::lower(priority::LAST);
+        loop {
+            let job = match self.still {
+                Some(_) => jobs.recv_timeout(self.keep),
+                None => jobs.recv().map_err(Into::into),
+            };
+            match job {
+                // Who asked may have gone meanwhile.
+                Ok(job) if job.answer.is_closed() => {}
+                Ok(Job { picture, wanted, answer, _turn: turn }) => {
+                    let made = self.answer(&picture, wanted);
+                    // Whoever has the answer may ask again at once.
+                    drop((picture, turn));
+                    let _ = answer.send(made);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.still = None;
+                    log::debug!("predict: no picture for {} s; the model is freed", self.keep.as_secs());
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+    }
+
+    fn answer(&mut self, picture: &[u8], wanted: Wanted) -> Result<Vec<u8>, Problem> {
+        let picture = picture::decode(picture, MOST_PIXELS).map_err(|error| unusable(&error))?;
+        let mut still = match self.still.take() {
+            Some(still) => still,
+            None => Still::new(&self.config).map_err(|failure| self.no_engine(&failure))?,
+        };
+        // An engine that fails is dropped, and made anew for the next picture.
+        let times = still.run_rgb(&picture).map_err(|failure| {
+            log::error!("predict: {failure}");
+            fault(failure.to_string())
+        })?;
+        let made = match wanted {
+            Wanted::Figures => Ok(figures(&still, picture.size, &times).to_string().into_bytes()),
+            Wanted::Mask => images::encode_mask(still.mask(), picture.size, &still.model().labels.colors())
+                .map_err(|error| fault(error.to_string())),
+        };
+        self.still = Some(still);
+        made
+    }
+
+    fn no_engine(&self, failure: &Failure) -> Problem {
+        let path = match &self.config.model.path {
+            Auto::Set(path) => Ok(path.0.clone()),
+            Auto::Auto => find_default(),
+        };
+        if path.and_then(|path| ModelFile::load_for(&path, Want::EdgeTpu)).is_ok_and(|file| file.is_compiled) {
+            let detail = format!("pictures are run on the CPU, and there is no model for it: {failure}");
+            return Problem::new(StatusCode::NOT_IMPLEMENTED, detail);
+        }
+        log::error!("predict: {failure}");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("the model can't be loaded now: {failure}"))
+    }
+}
+
+fn unusable(error: &PictureError) -> Problem {
+    let is_too_large = match error {
+        PictureError::TooLarge(_) | PictureError::TooManyPixels { .. } => true,
+        PictureError::Jpeg(error) => matches!(error, JpegError::TooLarge(_)),
+        PictureError::Image(error) => matches!(error, image::ImageError::Limits(_)),
+        PictureError::Io(_) | PictureError::Unknown => false,
+    };
+    if is_too_large {
+        let detail = format!("a picture that is too large: {error}; at most {MOST_PIXELS} pixels are taken");
+        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail);
+    }
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the picture can't be decoded: {error}"))
+}
+
+fn figures(still: &Still, size: Size, times: &StillTimes) -> Value {
+    let ms = |time: Duration| rounded(time.as_secs_f64() * 1e3, 1e3);
+    let (model, summary) = (still.model(), still.summary());
+    let mut figures = json!({
+        "model": model.file.name(),
+        "width": size.width,
+        "height": size.height,
+        "classes": object(class_areas(&model.labels, summary)),
+    });
+    if !model.labels.groups().is_empty() {
+        figures["groups"] = object(group_areas(&model.labels, summary));
+    }
+    figures["confidence"] = json!(summary.confidence.map(|value| rounded(f64::from(value), 1e4)));
+    figures["times_ms"] = json!({"convert": ms(times.convert), "infer": ms(times.infer), "decode": ms(times.decode)});
+    figures
+}

@@ -1,0 +1,131 @@
+//! TLS: the certificate with its key, read again when one of the files changes.
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::TlsAcceptor;
+
+use super::HttpError;
+use crate::clock::{Clock as _, Instant, SystemClock};
+
+const CERTIFICATE: &str = "http.tls_certificate";
+const KEY: &str = "http.tls_key";
+
+/// Larger files are no certificates.
+const LONGEST: u64 = 1 << 20;
+
+/// Time between two looks at the files, while connections come.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// What TLS is spoken with.
+pub(super) struct Tls {
+    certificate: String,
+    key: String,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    config: Arc<ServerConfig>,
+    /// Of the files as they were last read, also when that failed.
+    stamp: Stamp,
+    looked: Instant,
+}
+
+/// What changes with a file: device, inode, size and time, of both.
+type Stamp = [Option<(u64, u64, u64, i64, i64)>; 2];
+
+impl Tls {
+    /// Reads both files; None where neither is configured.
+    ///
+    /// # Errors
+    /// A file that can't be read or used, or a key of another certificate.
+    pub(super) fn read(certificate: &str, key: &str) -> Result<Option<Self>, HttpError> {
+        if certificate.is_empty() || key.is_empty() {
+            return Ok(None);
+        }
+        let stamp = stamp(certificate, key);
+        let config = load(certificate, key)?;
+        let current = Mutex::new(Current { config, stamp, looked: SystemClock.now() });
+        Ok(Some(Self { certificate: certificate.to_owned(), key: key.to_owned(), current }))
+    }
+
+    /// For the next handshake, with the certificate of now.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = SystemClock.now();
+        if now.since(current.looked) >= LOOK_EVERY {
+            current.looked = now;
+            self.look(&mut current);
+        }
+        TlsAcceptor::from(Arc::clone(&current.config))
+    }
+
+    /// Reads the files again if they have changed. While one of them is half written, or of another certificate than the
+    /// other, the old ones stay.
+    fn look(&self, current: &mut Current) {
+        let stamp = stamp(&self.certificate, &self.key);
+        if stamp == current.stamp {
+            return;
+        }
+        current.stamp = stamp;
+        match load(&self.certificate, &self.key) {
+            Ok(config) => {
+                current.config = config;
+                log::info!("http: {CERTIFICATE} {}: read again", self.certificate);
+            }
+            Err(error) => log::warn!("http: {error}; the certificate that was read before stays in use"),
+        }
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("certificate", &self.certificate).field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+fn stamp(certificate: &str, key: &str) -> Stamp {
+    [certificate, key].map(|path| {
+        let meta = fs::metadata(path).ok()?;
+        Some((meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()))
+    })
+}
+
+fn load(certificate: &str, key: &str) -> Result<Arc<ServerConfig>, HttpError> {
+    let bytes = super::token::read_file(LONGEST, certificate).map_err(|error| {
+        HttpError::new(CERTIFICATE, certificate, format!("{error}; expected a certificate chain in PEM"))
+    })?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let chain =
+        chain.map_err(|error| HttpError::new(CERTIFICATE, certificate, unreadable(&error, "a certificate chain")))?;
+    if chain.is_empty() {
+        return Err(HttpError::new(CERTIFICATE, certificate, "no certificate is in it; expected a chain in PEM"));
+    }
+    let bytes = super::token::read_secret(KEY, LONGEST, key)
+        .map_err(|error| HttpError::new(KEY, key, format!("{error}; expected the certificate's key in PEM")))?;
+    let secret = PrivateKeyDer::from_pem_slice(&bytes)
+        .map_err(|error| HttpError::new(KEY, key, unreadable(&error, "a private key without a password")))?;
+    let unusable = |error| HttpError::new(KEY, key, format!("it can't be used with {certificate}: {error}"));
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(unusable)?
+        .with_no_client_auth()
+        .with_single_cert(chain, secret)
+        .map_err(unusable)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn unreadable(error: &pem::Error, expected: &str) -> String {
+    match error {
+        pem::Error::NoItemsFound => format!("nothing of the kind is in it; expected {expected} in PEM"),
+        error => format!("it can't be read: {error}; expected {expected} in PEM"),
+    }
+}

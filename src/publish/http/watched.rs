@@ -1,0 +1,387 @@
+//! What one connection is doing and since when: seen from its reads, its writes and the life of its answers.
+//!
+//! hyper's own time limit is for request heads only. These are for everything that a peer can hold up.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+
+use super::Body;
+use crate::clock::{Clock, Instant};
+
+/// From a request's first byte to the end of its head; also for a TLS handshake.
+const HEAD_LIMIT: Duration = Duration::from_secs(10);
+/// Between two requests.
+const IDLE_LIMIT: Duration = Duration::from_secs(30);
+/// Without a byte taken by a peer that has an answer to take.
+const STALL_LIMIT: Duration = Duration::from_secs(30);
+/// For the whole of an answer that has an end.
+const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+/// A request head or handshake that takes longer than this may be given up for a new connection.
+const PROMPT: Duration = Duration::from_secs(1);
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nothing.
+    Idle,
+    /// A request, or a TLS handshake, has begun to arrive.
+    Head,
+    /// A handler works on it.
+    Request,
+    /// An answer is under way; it has no end if `endless`.
+    Answer { endless: bool },
+    /// The answer's end is on its way out.
+    Flush,
+}
+
+/// Why a connection is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Its place is needed.
+    Evicted,
+    /// No request came.
+    Idle,
+    /// A request's head, or a handshake, took too long.
+    HeadLate,
+    /// The peer takes nothing, or too slowly.
+    Slow,
+    /// The program stops.
+    Stopping,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    since: Instant,
+    /// When the peer stopped taking what is there for it.
+    blocked: Option<Instant>,
+    verdict: Option<Verdict>,
+}
+
+/// One connection, watched.
+pub(super) struct Watch {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+impl Watch {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
+        let state = State { phase: Phase::Idle, since: clock.now(), blocked: None, verdict: None };
+        Arc::new(Self { clock, state: Mutex::new(state), changed: Notify::new() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, phase: Phase) {
+        let mut state = self.state();
+        state.phase = phase;
+        state.since = self.clock.now();
+    }
+
+    /// A TLS handshake is done; a request may come.
+    pub(super) fn is_open(&self) {
+        self.enter(Phase::Idle);
+    }
+
+    /// A request's head is complete.
+    pub(super) fn has_request(&self) {
+        self.enter(Phase::Request);
+    }
+
+    /// Its answer begins.
+    pub(super) fn has_answer(&self, endless: bool) {
+        self.enter(Phase::Answer { endless });
+    }
+
+    fn has_read(&self) {
+        if self.state().phase == Phase::Idle {
+            self.enter(Phase::Head);
+        }
+    }
+
+    fn has_written(&self, progress: bool) {
+        let now = self.clock.now();
+        let mut state = self.state();
+        state.blocked = if progress { None } else { state.blocked.or(Some(now)) };
+    }
+
+    fn has_ended(&self) {
+        // `since` stays that of the answer: its limit is for all of it.
+        self.state().phase = Phase::Flush;
+    }
+
+    fn has_flushed(&self) {
+        if self.state().phase == Phase::Flush {
+            self.enter(Phase::Idle);
+        }
+    }
+
+    /// Cuts the connection if one of its limits is past.
+    pub(super) fn check(&self, now: Instant) {
+        let state = self.state();
+        let age = now.since(state.since);
+        let is_stalled = state.blocked.is_some_and(|since| now.since(since) >= STALL_LIMIT);
+        let verdict = match state.phase {
+            _ if is_stalled => Verdict::Slow,
+            Phase::Head if age >= HEAD_LIMIT => Verdict::HeadLate,
+            Phase::Idle if age >= IDLE_LIMIT => Verdict::Idle,
+            Phase::Answer { endless: false } | Phase::Flush if age >= ANSWER_LIMIT => Verdict::Slow,
+            _ => return,
+        };
+        drop(state);
+        self.cut(verdict);
+    }
+
+    /// How willingly this connection is given up for a new one, more is more; None while it has a request.
+    pub(super) fn idleness(&self, now: Instant) -> Option<(bool, Duration)> {
+        let state = self.state();
+        let age = now.since(state.since);
+        match state.phase {
+            Phase::Idle => Some((true, age)),
+            Phase::Head if age >= PROMPT => Some((false, age)),
+            _ => None,
+        }
+    }
+
+    /// Orders the connection to end. The first reason counts, but one whose place is needed has no time for farewells.
+    pub(super) fn cut(&self, verdict: Verdict) {
+        let mut state = self.state();
+        if state.verdict.is_none() || verdict == Verdict::Evicted {
+            state.verdict = Some(verdict);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Waits for the order to end.
+    pub(super) async fn is_cut(&self) -> Verdict {
+        self.is_told(|_| true).await
+    }
+
+    /// Waits until the place is needed for another connection.
+    pub(super) async fn is_evicted(&self) {
+        self.is_told(|verdict| verdict == Verdict::Evicted).await;
+    }
+
+    async fn is_told(&self, awaited: impl Fn(Verdict) -> bool) -> Verdict {
+        loop {
+            let verdict = self.state().verdict;
+            match verdict.filter(|&verdict| awaited(verdict)) {
+                Some(verdict) => return verdict,
+                None => self.changed.notified().await,
+            }
+        }
+    }
+
+    /// An answer with an end is on its way: worth a moment when the program stops.
+    pub(super) fn is_answering(&self) -> bool {
+        matches!(self.state().phase, Phase::Request | Phase::Answer { endless: false } | Phase::Flush)
+    }
+}
+
+/// A stream that tells its [`Watch`].
+pub(super) struct Watched<S> {
+    stream: S,
+    watch: Arc<Watch>,
+}
+
+impl<S> Watched<S> {
+    pub(super) fn new(stream: S, watch: Arc<Watch>) -> Self {
+        Self { stream, watch }
+    }
+
+    pub(super) const fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    fn written(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &outcome {
+            Poll::Pending => self.watch.has_written(false),
+            Poll::Ready(Ok(count)) if *count > 0 => self.watch.has_written(true),
+            Poll::Ready(_) => {}
+        }
+        outcome
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.watch.has_read();
+        }
+        outcome
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.written(outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.written(outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = Pin::new(&mut self.stream).poll_flush(cx);
+        // hyper and rustls come here when everything before is written.
+        if outcome.is_ready() {
+            self.watch.has_flushed();
+        }
+        outcome
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// An answer's body that tells when hyper has taken all of it, or dropped it.
+pub(super) struct Tracked {
+    body: Body,
+    watch: Arc<Watch>,
+}
+
+impl Tracked {
+    pub(super) fn new(body: Body, watch: Arc<Watch>) -> Self {
+        Self { body, watch }
+    }
+}
+
+impl HttpBody for Tracked {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        self.watch.has_ended();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    struct Bench {
+        clock: Arc<ManualClock>,
+        watch: Arc<Watch>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let clock = Arc::new(ManualClock::default());
+            Self { watch: Watch::new(clock.clone()), clock }
+        }
+
+        fn after(&self, seconds: u64) -> Option<Verdict> {
+            self.clock.advance(Duration::from_secs(seconds));
+            self.watch.check(self.clock.now());
+            self.watch.state().verdict
+        }
+    }
+
+    #[test]
+    fn a_head_has_10_seconds_however_often_a_byte_of_it_comes() {
+        let bench = Bench::new();
+        bench.watch.is_open();
+        for _ in 0..9 {
+            bench.watch.has_read();
+            assert_eq!(bench.after(1), None);
+        }
+        bench.watch.has_read();
+        assert_eq!(bench.after(1), Some(Verdict::HeadLate));
+    }
+
+    #[test]
+    fn a_handshake_has_10_seconds_and_a_pause_30() {
+        let bench = Bench::new();
+        assert_eq!(bench.after(29), None);
+        bench.watch.has_read();
+        assert_eq!(bench.after(9), None);
+        bench.watch.is_open();
+        assert_eq!(bench.after(29), None);
+        assert_eq!(bench.after(1), Some(Verdict::Idle));
+    }
+
+    #[test]
+    fn a_peer_that_takes_nothing_has_30_seconds_and_one_that_trickles_120() {
+        let answering = |endless| {
+            let bench = Bench::new();
+            bench.watch.has_request();
+            assert_eq!(bench.after(60), None, "a handler has limits of its own");
+            bench.watch.has_answer(endless);
+            bench
+        };
+        let bench = answering(true);
+        assert_eq!(bench.after(3600), None, "a stream has no end, and nothing to take is no fault");
+        bench.watch.has_written(false);
+        assert_eq!(bench.after(29), None);
+        bench.watch.has_written(false);
+        assert_eq!(bench.after(1), Some(Verdict::Slow));
+
+        let bench = answering(false);
+        bench.watch.has_ended();
+        for _ in 0..11 {
+            bench.watch.has_written(false);
+            bench.watch.has_written(true);
+            assert_eq!(bench.after(10), None);
+        }
+        assert_eq!(bench.after(10), Some(Verdict::Slow));
+    }
+
+    #[test]
+    fn what_has_no_request_may_be_given_up_for_a_new_connection() {
+        let bench = Bench::new();
+        let idleness = || bench.watch.idleness(bench.clock.now());
+        bench.clock.advance(Duration::from_secs(2));
+        let idle = idleness();
+        bench.watch.has_read();
+        assert_eq!(idleness(), None);
+        bench.clock.advance(Duration::from_secs(5));
+        assert!(idle > idleness() && idleness().is_some(), "one without a request goes before a slow one");
+        bench.watch.has_request();
+        assert_eq!(idleness(), None);
+        bench.watch.has_answer(false);
+        bench.watch.has_ended();
+        assert_eq!(idleness(), None);
+        bench.watch.has_flushed();
+        assert!(idleness().is_some());
+    }
+}

@@ -1,0 +1,201 @@
+//! Tests of the sink, the gate, the encoder and the gallery together.
+
+use super::*;
+use crate::capture::jpeg::JpegDecoder;
+use crate::clock::ManualClock;
+use crate::frame::Size;
+use crate::model::LabelMap;
+use crate::segment::Summary;
+use crate::telemetry::{Counts, EngineReport, Timings};
+
+const LIMIT: Duration = Duration::from_secs(30);
+const SIZE: Size = Size::new(64, 32);
+/// Class 0 is all there is; it has the first default colour.
+const MASK: [u8; SIZE.pixels()] = [0; SIZE.pixels()];
+const GREY: [u8; SIZE.pixels() * 3] = [100; SIZE.pixels() * 3];
+
+struct Bench {
+    sink: Box<dyn Sink>,
+    gate: Arc<dyn PictureGate>,
+    gallery: Arc<Gallery>,
+    clock: Arc<ManualClock>,
+    labels: LabelMap,
+    next: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let clock = Arc::new(ManualClock::default());
+        clock.advance(Duration::from_secs(1000));
+        let (sink, gate, gallery) = open(&Http::default(), Arc::clone(&clock) as Arc<dyn Clock>).unwrap();
+        Self { sink, gate, gallery, clock, labels: LabelMap::new(Some(2), None).unwrap(), next: 0 }
+    }
+
+    /// One frame as the pipeline handles it, 33 ms after the one before. True where it carried its picture.
+    fn frame(&mut self) -> bool {
+        self.clock.advance(Duration::from_millis(33));
+        let now = self.clock.now();
+        let is_due = self.gate.is_due(now);
+        if is_due {
+            self.gate.taken(now);
+        }
+        self.publish(is_due);
+        is_due
+    }
+
+    fn publish(&mut self, with_picture: bool) {
+        self.sink.publish(&Published {
+            sequence: self.next,
+            time: jiff::Timestamp::UNIX_EPOCH,
+            model: "m",
+            labels: &self.labels,
+            summary: &Summary::default(),
+            timings: &Timings::default(),
+            counts: &Counts::default(),
+            engine: &EngineReport::default(),
+            worker: None,
+            dropped: 0,
+            mask: &MASK,
+            mask_size: SIZE,
+            picture: with_picture.then_some(&GREY),
+        });
+        self.next += 1;
+    }
+
+    fn wait_for_encoded(&self, count: u64) {
+        let start = std::time::Instant::now();
+        while self.gallery.encoded() < count {
+            assert!(start.elapsed() < LIMIT, "{} encoded", self.gallery.encoded());
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// The first pixel of a JPEG.
+fn pixel(picture: &Encoded) -> [u8; 3] {
+    let (size, pixels) = JpegDecoder::new().unwrap().decode_rgb(&picture.bytes).unwrap();
+    assert_eq!(size, SIZE);
+    [pixels[0], pixels[1], pixels[2]]
+}
+
+async fn next(viewer: &mut Viewer) -> Option<Encoded> {
+    tokio::time::timeout(LIMIT, viewer.next()).await.expect("a picture in time")
+}
+
+#[test]
+fn while_nobody_looks_nothing_is_asked_for_and_nothing_is_encoded() {
+    let mut bench = Bench::new();
+    for _ in 0..100 {
+        assert!(!bench.frame());
+        // A snapshot may have asked for the picture.
+        bench.publish(true);
+    }
+    drop(bench.gallery.subscribe(Layer::Frame));
+    assert!(!bench.frame());
+    // Had one been on its way, it would be encoded by the time that the thread has seen its end.
+    let Bench { sink, gallery, .. } = bench;
+    sink.close(Closing::Drain);
+    assert_eq!(gallery.encoded(), 0);
+}
+
+#[tokio::test]
+async fn every_layer_is_encoded_once_however_many_watch() {
+    let mut bench = Bench::new();
+    let layers = [Layer::Frame, Layer::overlay(Opacity::HALF), Layer::overlay(Opacity::percent(100)), Layer::Mask];
+    let mut viewers: Vec<Viewer> =
+        layers.iter().chain(&layers).chain(&layers).map(|&layer| bench.gallery.subscribe(layer)).collect();
+    let color = bench.labels.color(0).map(u16::from);
+    for round in 1..=5 {
+        // 100 ms, the shortest time between two.
+        assert_eq!([(); 3].map(|()| bench.frame()).iter().filter(|&&due| due).count(), 1, "round {round}");
+        bench.clock.advance(Duration::from_millis(1));
+        for viewer in &mut viewers {
+            let picture = next(viewer).await.unwrap();
+            assert_eq!(picture.number, (round - 1) * 3);
+        }
+        assert_eq!(bench.gallery.encoded(), round * 4);
+    }
+    // What each layer shows.
+    let mut frame = bench.gallery.subscribe(Layer::overlay(Opacity::percent(0)));
+    bench.frame();
+    assert!(pixel(&next(&mut frame).await.unwrap()).iter().all(|value| value.abs_diff(100) < 4));
+    let half = next(&mut viewers[1]).await.unwrap();
+    let full = next(&mut viewers[2]).await.unwrap();
+    for (channel, color) in color.into_iter().enumerate() {
+        assert!(u16::from(pixel(&half)[channel]).abs_diff((100 + color) / 2) < 8, "{:?}", pixel(&half));
+        assert!(u16::from(pixel(&full)[channel]).abs_diff(color) < 8, "{:?}", pixel(&full));
+    }
+    let mask = next(&mut viewers[3]).await.unwrap();
+    let mut reader = png::Decoder::new(io::Cursor::new(&mask.bytes)).read_info().unwrap();
+    let mut ids = vec![9; reader.output_buffer_size().unwrap()];
+    reader.next_frame(&mut ids).unwrap();
+    assert_eq!(ids, MASK);
+}
+
+#[tokio::test]
+async fn a_slow_viewer_skips_to_the_newest() {
+    let mut bench = Bench::new();
+    let mut slow = bench.gallery.subscribe(Layer::Frame);
+    for count in 1..=4 {
+        while !bench.frame() {}
+        bench.wait_for_encoded(count);
+    }
+    let newest = bench.next - 1;
+    assert_eq!(next(&mut slow).await.unwrap().number, newest);
+}
+
+#[tokio::test]
+async fn a_mask_needs_no_picture_and_takes_no_pictures_turn() {
+    let mut bench = Bench::new();
+    let mut mask = bench.gallery.subscribe(Layer::Mask);
+    assert!(!bench.frame());
+    assert_eq!(next(&mut mask).await.unwrap().number, 0);
+    let mut frame = bench.gallery.subscribe(Layer::Frame);
+    bench.clock.advance(Duration::from_secs(1));
+    bench.publish(false);
+    assert!(bench.frame());
+    assert_eq!((next(&mut frame).await.unwrap().number, next(&mut mask).await.unwrap().number), (2, 2));
+}
+
+#[tokio::test]
+async fn stills_are_shared_and_come_with_the_next_frame() {
+    let mut bench = Bench::new();
+    let gallery = Arc::clone(&bench.gallery);
+    let asked = [(); 8].map(|()| {
+        let gallery = Arc::clone(&gallery);
+        tokio::spawn(async move { gallery.still(Layer::Frame).await })
+    });
+    while !bench.gate.is_due(bench.clock.now()) {
+        tokio::task::yield_now().await;
+    }
+    // Every task has asked: each runs up to its wait before another has its turn.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(bench.frame());
+    for task in asked {
+        assert_eq!(task.await.unwrap().unwrap().number, 0);
+    }
+    assert_eq!(gallery.encoded(), 1);
+    assert!(!bench.frame());
+}
+
+#[tokio::test]
+async fn when_the_run_ends_nobody_waits_in_vain() {
+    let bench = Bench::new();
+    let mut viewer = bench.gallery.subscribe(Layer::Frame);
+    bench.sink.close(Closing::Drain);
+    assert_eq!(next(&mut viewer).await, None);
+    assert_eq!(bench.gallery.still(Layer::Mask).await, Err(NoPicture::Ended));
+}
+
+#[test]
+fn an_encoder_that_is_behind_is_not_given_more() {
+    let bench = Bench::new();
+    let _viewer = bench.gallery.subscribe(Layer::Frame);
+    // A gate whose buffers are all away.
+    let (_back, free) = bounded::<Shot>(SHOTS);
+    let gate = ViewGate { shared: bench.gallery.shared(), free, pace: Pace::new(Duration::from_millis(1)) };
+    assert!(!gate.is_due(bench.clock.now()));
+    assert!(bench.gate.is_due(bench.clock.now()));
+}
