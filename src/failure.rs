@@ -3,6 +3,7 @@
 use crate::capture::CameraError;
 use crate::config::ConfigError;
 use crate::model::ModelError;
+use crate::publish::http::HttpError;
 use crate::publish::SinkError;
 
 /// A command's failure.
@@ -63,6 +64,12 @@ impl From<ModelError> for Failure {
 
 impl From<SinkError> for Failure {
     fn from(error: SinkError) -> Self {
+        Self::new(Kind::Config, error.to_string())
+    }
+}
+
+impl From<HttpError> for Failure {
+    fn from(error: HttpError) -> Self {
         Self::new(Kind::Config, error.to_string())
     }
 }

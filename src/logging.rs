@@ -1,11 +1,31 @@
-//! Starts the program's own log on standard error.
+//! Starts the program's own log on standard error, and keeps its last lines for those who look at the running program.
 //!
 //! Under systemd each line carries its priority as `<N>` and no time stamp, since the journal has its own; elsewhere it
 //! carries time and level.
 
+use std::collections::VecDeque;
 use std::io::Write as _;
+use std::sync::{Mutex, PoisonError};
 
-use log::{Level, Record};
+use log::{Level, Log, Metadata, Record};
+
+use crate::clock::{Clock as _, SystemClock};
+use crate::telemetry::state::Event;
+
+/// Target of lines that come again and again, such as figures: they are in the log, and not among the last lines.
+pub const FIGURES: &str = "pspnetd::figures";
+
+/// Lines that are kept.
+const KEPT: usize = 100;
+/// Characters of each.
+const LONGEST: usize = 500;
+
+static LAST: Mutex<Last> = Mutex::new(Last { next: 0, events: VecDeque::new() });
+
+struct Last {
+    next: u64,
+    events: VecDeque<Event>,
+}
 
 /// Starts the log with a filter such as `info`. A second call changes nothing.
 pub fn start(filter: &str) {
@@ -19,8 +39,53 @@ pub fn start(filter: &str) {
     } else {
         builder.format_target(false).format_timestamp_millis();
     }
+    let logger = builder.build();
+    let level = logger.filter();
     // Only a logger that is already there makes this fail.
-    let _ = builder.try_init();
+    if log::set_boxed_logger(Box::new(Remembering(logger))).is_ok() {
+        log::set_max_level(level);
+    }
+}
+
+/// The last lines of the log at level info and above, oldest first, without the figures.
+pub fn last_lines() -> Vec<Event> {
+    LAST.lock().unwrap_or_else(PoisonError::into_inner).events.iter().cloned().collect()
+}
+
+/// A logger that keeps what it writes.
+struct Remembering(env_logger::Logger);
+
+impl Log for Remembering {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        self.0.log(record);
+        if record.level() <= Level::Info && record.target() != FIGURES && self.0.matches(record) {
+            remember(record);
+        }
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
+}
+
+fn remember(record: &Record<'_>) {
+    let whole = record.args().to_string();
+    let mut text: String = whole.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.len() < whole.len() {
+        text.push('…');
+    }
+    let level = record.level().as_str().to_ascii_lowercase();
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let number = last.next;
+    last.next += 1;
+    if last.events.len() == KEPT {
+        last.events.pop_front();
+    }
+    last.events.push_back(Event { number, time: SystemClock.wall(), level, text });
 }
 
 /// True when standard error is the journal's own stream: systemd says which device and inode that is.
@@ -38,5 +103,23 @@ fn priority(record: &Record<'_>) -> u8 {
         Level::Warn => 4,
         Level::Info => 6,
         Level::Debug | Level::Trace => 7,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_kept_without_what_a_terminal_obeys() {
+        for number in 0..KEPT + 20 {
+            let args = format!("line {number}\u{1b}[31m{}", "x".repeat(LONGEST));
+            remember(&Record::builder().level(Level::Warn).args(format_args!("{args}")).build());
+        }
+        let lines = last_lines();
+        assert_eq!(lines.len(), KEPT);
+        let last = &lines[KEPT - 1];
+        assert!(last.text.starts_with("line 119 [31mxx") && last.text.ends_with("x…"), "{}", last.text);
+        assert_eq!((last.level.as_str(), last.number), ("warn", lines[0].number + KEPT as u64 - 1));
     }
 }

@@ -8,14 +8,16 @@ mod support;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use counting::ALLOCATIONS;
 use pspnetd::config::values::{Auto, Rate, Seconds, Source, Threads};
-use pspnetd::config::{Config, EngineKind, ModelPath};
+use pspnetd::config::{Config, EngineKind, Http, ModelPath};
 use pspnetd::daemon::parts;
 use pspnetd::frame::Size;
-use pspnetd::pipeline::Pipeline;
+use pspnetd::pipeline::{Parts, Pipeline};
+use pspnetd::publish::view::{self, Layer, Opacity};
 use pspnetd::shutdown::Shutdown;
 use support::coral::pair;
 use support::fake_edgetpu::{library, Here, Stick};
@@ -52,8 +54,12 @@ fn endless(clip: &str) -> Source {
 
 /// Allocations while the pipeline publishes [`COUNTED`] frames.
 fn allocations(config: &Config) -> u64 {
+    allocations_of(parts(config).unwrap(), || ()).0
+}
+
+/// The same of `parts`, and what `count` counts at the beginning and at the end.
+fn allocations_of<T>(mut parts: Parts, count: impl Fn() -> T) -> (u64, T, T) {
     let shutdown = Shutdown::default();
-    let mut parts = parts(config).unwrap();
     for job in parts.crew.iter_mut().flat_map(|crew| &mut crew.jobs) {
         // This program, the test, has no worker in it.
         job.program = env!("CARGO_BIN_EXE_pspnetd").into();
@@ -75,13 +81,25 @@ fn allocations(config: &Config) -> u64 {
     }
     wait_for(pipeline.shared().counters.read().published + WARM_UP);
     let start = pipeline.shared().counters.read().published;
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let (before, first) = (ALLOCATIONS.load(Ordering::Relaxed), count());
     wait_for(start + COUNTED);
-    let after = ALLOCATIONS.load(Ordering::Relaxed);
+    let (after, last) = (ALLOCATIONS.load(Ordering::Relaxed), count());
     shutdown.pull();
     assert!(pipeline.wait(LIMIT));
     pipeline.join();
-    after - before
+    (after - before, first, last)
+}
+
+/// Allocations while `layers` are watched, and pictures that were encoded meanwhile.
+fn watched(config: &Config, layers: &[Layer]) -> (u64, u64) {
+    let mut parts = parts(config).unwrap();
+    let http = Http { stream_fps: "60".parse().unwrap(), ..Http::default() };
+    let (sink, gate, gallery) = view::open(&http, Arc::clone(&parts.clock)).unwrap();
+    parts.sinks.push(sink);
+    parts.gates.push(gate);
+    let _viewers: Vec<_> = layers.iter().map(|&layer| gallery.subscribe(layer)).collect();
+    let (count, first, last) = allocations_of(parts, || gallery.encoded());
+    (count, last - first)
 }
 
 // One test, not several: the count is the whole process's.
@@ -125,6 +143,20 @@ fn no_frame_costs_an_allocation_after_warm_up() {
     println!("two workers: {count} allocations in {COUNTED} frames");
     if count > COUNTED / 10 {
         failures.push(format!("two workers: {count}"));
+    }
+
+    // With the page's half there and nobody who looks: nothing. With viewers only what the encoder makes for each picture:
+    // its bytes.
+    let mut viewed = config(Source::Pattern(Size::new(640, 480)), &model, &folder.path().join("viewed.jsonl"));
+    viewed.camera.rate = Rate::Fps(60.0);
+    let overlay = Layer::overlay(Opacity::HALF);
+    for layers in [&[][..], &[Layer::Frame], &[Layer::Frame, overlay, overlay]] {
+        let (count, encoded) = watched(&viewed, layers);
+        println!("{layers:?}: {count} allocations, {encoded} pictures in {COUNTED} frames");
+        assert!(if layers.is_empty() { encoded == 0 } else { encoded > COUNTED / 4 }, "{layers:?}: {encoded} pictures");
+        if count > encoded + COUNTED / 10 {
+            failures.push(format!("{layers:?}: {count} allocations, {encoded} pictures"));
+        }
     }
 
     let written = std::fs::read_to_string(&lines).unwrap();

@@ -206,3 +206,18 @@ fn a_section_that_is_no_table_is_refused() {
     }
     finish(pspnetd(["check", "--config", "/dev/zero"])).expect(78).says(["larger than"]);
 }
+
+#[test]
+fn two_writers_of_one_file_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("l");
+    let set = |key: &str, path: &std::path::Path| format!("{key}={}", path.display());
+    let other = folder.path().join(".").join("l");
+    let words = run_and_check(
+        &["--set", &set("publish.jsonl.path", &path), "--set", &set("telemetry.latency_log.path", &other)],
+        &[],
+        78,
+    );
+    assert!(words.contains("is publish.jsonl.path already; each needs a file of its own"), "{words}");
+    assert!(!path.exists());
+}

@@ -213,14 +213,14 @@ fn every_page_that_the_man_page_refers_to_is_written() {
     finish(command).expect(0);
     let main = std::fs::read_to_string(pages.join("pspnetd.1")).unwrap();
     let named: Vec<_> = main.lines().filter_map(|line| line.strip_suffix("(1)")).collect();
-    assert_eq!(named.len(), 9, "{named:?}");
+    assert_eq!(named.len(), 11, "{named:?}");
     for name in named {
         let name = name.replace("\\-", "-");
         let page = std::fs::read_to_string(pages.join(format!("{name}.1"))).unwrap();
         assert!(page.contains(&format!("\n.TH {name} 1 1970-01-02 ")), "{name}: {page}");
     }
     assert!(pages.join("pspnetd-model-inspect.1").is_file());
-    assert_eq!(std::fs::read_dir(&pages).unwrap().count(), 11);
+    assert_eq!(std::fs::read_dir(&pages).unwrap().count(), 13);
 
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();

@@ -3,11 +3,12 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::clips::HangingFolder;
-use support::{colours, model, records, replay, run, with, Finished, Running, Signal};
+use support::{colours, model, records, replay, run, with, Finished, Running, Signal, LIMIT};
 
 /// From the signal to the process's end.
 const PROMISE: Duration = Duration::from_secs(1);
@@ -226,4 +227,46 @@ fn a_signal_before_the_first_frame_stops_as_well() {
     let running = Running::start_as_set(&mut command);
     running.stderr.wait_for("camera: MJPEG clip");
     running.stop(Signal::TERM).0.expect(0);
+}
+
+#[test]
+fn a_full_standard_error_holds_neither_the_pictures_nor_the_end() {
+    // As when the journal is stopped: a pipe that nobody reads.
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let results = folder.path().join("results");
+    let mut command = with(endless(), ["camera.rate=50", "telemetry.interval=200ms"]);
+    command.stdout(std::fs::File::create(&results).unwrap()).stderr(writer.try_clone().unwrap());
+    let mut child = command.spawn().unwrap();
+    let lines = || std::fs::read_to_string(&results).unwrap().lines().count();
+    let wait_for = |count: usize| {
+        let start = Instant::now();
+        while lines() < count {
+            assert!(start.elapsed() < LIMIT, "{} of {count}", lines());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    wait_for(1);
+    // The monitor fills it to the last line, and waits from then on.
+    let mut other = std::fs::OpenOptions::new();
+    let other = std::os::unix::fs::OpenOptionsExt::custom_flags(other.write(true), 0o4000);
+    let mut other = other.open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer))).unwrap();
+    for size in [4096, 1] {
+        while other.write(&vec![b'\n'; size]).is_ok() {}
+    }
+    wait_for(lines() + 100);
+    let start = Instant::now();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if start.elapsed() > LIMIT {
+            child.kill().unwrap();
+            panic!("still running");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert_eq!(status.code(), Some(0));
+    assert!(start.elapsed() < 5 * PROMISE, "{:?}", start.elapsed());
 }

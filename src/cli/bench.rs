@@ -183,6 +183,10 @@ fn pipeline_rate(config: &Config, time: Duration) -> Result<f64, Failure> {
     let (start, before) = (Instant::now(), published());
     pipeline.wait(time);
     let rate = (published() - before) as f64 / start.elapsed().as_secs_f64();
+    let engine = pipeline.shared().engines.report();
+    if !engine.is_cpu_alone() {
+        log::info!("{engine}");
+    }
     shutdown.pull();
     pipeline.wait(Duration::from_secs(10));
     Ok(rate)

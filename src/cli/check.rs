@@ -15,6 +15,7 @@ use crate::frame::Size;
 use crate::loaded::LoadedModel;
 use crate::model::Manifest;
 use crate::publish::gpio::{self, Watch};
+use crate::publish::http::Server;
 use crate::shutdown::TICK;
 
 /// The longest look for a first frame of a file.
@@ -59,8 +60,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         print_line(&comment(what, said))?;
     }
     report("camera", camera(config, &mut failures))?;
-    let sinks = check_sinks(&config.publish).map_err(|error| failures.push(error.into()));
+    let sinks = check_sinks(config).map_err(|error| failures.push(error.into()));
     report("sinks", sinks.is_ok().then(|| "can be written".to_owned()))?;
+    if let Some(text) = http(config, &mut failures) {
+        print_line(&comment("http", &text))?;
+    }
     if config.gpio.is_used() {
         print_line(&comment("gpio", &gpio(config, model.as_ref(), &mut failures)))?;
     }
@@ -133,6 +137,17 @@ fn gpio(config: &Config, model: Option<&LoadedModel>, failures: &mut Vec<Failure
     match gpio::probe(&config.gpio) {
         Ok(()) => "good: the pins can be used".to_owned(),
         Err(reason) => format!("without lights and buttons: {reason}"),
+    }
+}
+
+/// Where the page would be; None where it is turned off.
+fn http(config: &Config, failures: &mut Vec<Failure>) -> Option<String> {
+    match Server::open(&config.http) {
+        Ok(server) => server.map(|server| format!("good: {}", server.describe())),
+        Err(error) => {
+            failures.push(error.into());
+            Some("not usable, see below".to_owned())
+        }
     }
 }
 

@@ -7,8 +7,10 @@ mod eval;
 mod generate;
 mod model;
 mod predict;
+mod report;
 mod run;
 mod settings;
+mod top;
 mod worker;
 
 use std::io::{self, Write as _};
@@ -34,8 +36,8 @@ const EXIT_CODES: &str = "\
 Settings: the command line wins over the environment (PSPNETD_CAMERA_RATE and so on), that over the file, that over the \
 defaults. `pspnetd check --keys` lists every key.
 
-Exit codes: 0 done or told to stop; 2 wrong command line; 65 unusable picture or label; 66 input missing; 69 camera not \
-there now; 70 fault of the program; 74 reading or writing failed; 78 wrong configuration or model.";
+Exit codes: 0 done or told to stop; 2 wrong command line; 65 unusable picture or label; 66 input missing; 69 camera or \
+daemon not there now; 70 fault of the program; 74 reading or writing failed; 78 wrong configuration or model.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -43,14 +45,18 @@ enum Command {
     Run(run::Args),
     /// Validate configuration, model, camera and sinks without starting, and print the effective configuration
     Check(check::Args),
-    /// List cameras with their formats, and Edge TPUs
+    /// List cameras with their formats, Edge TPUs and sensors
     Devices(devices::Args),
+    /// Show a running daemon in the terminal: classes, latency, power, the log's last lines; once as text with --once
+    Top(top::Args),
     /// Segment pictures and write masks and overlays
     Predict(predict::Args),
     /// Compare a model with labelled pictures: IoU per class, mIoU, pixel accuracy
     Eval(eval::Args),
     /// Measure each stage and the whole pipeline on this machine
     Bench(bench::Args),
+    /// Sum up latency logs: percentiles, energy, heat, outages; as text, JSON or a page with plots
+    Report(report::Args),
     /// Look into model files without running them
     Model(model::Args),
     /// Print a completion script for a shell
@@ -82,9 +88,11 @@ impl Cli {
             Command::Run(args) => run::run(args),
             Command::Check(args) => check::run(&args),
             Command::Devices(args) => devices::run(&args),
+            Command::Top(args) => top::run(&args),
             Command::Predict(args) => predict::run(&args),
             Command::Eval(args) => eval::run(&args),
             Command::Bench(args) => bench::run(&args),
+            Command::Report(args) => report::run(&args),
             Command::Model(args) => model::run(&args),
             Command::Completions(args) => generate::completions(&args),
             Command::Man(args) => generate::man(&args),

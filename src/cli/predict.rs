@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{json, Value};
+use serde_json::json;
 
 use super::print_line;
 use super::settings::Settings;
 use crate::capture::picture::{self, PictureError};
 use crate::failure::{Failure, Kind};
 use crate::frame::Size;
-use crate::publish::{class_areas, group_areas, images, rounded};
+use crate::publish::{class_areas, group_areas, images, object, rounded};
 use crate::still::Still;
 
 #[derive(Debug, clap::Args)]
@@ -83,10 +83,6 @@ fn one(args: &Args, still: &mut Still, path: &Path) -> Result<(), Failure> {
         print_line(&line.to_string())?;
     }
     Ok(())
-}
-
-fn object<'a>(areas: impl Iterator<Item = (&'a str, f64)>) -> Value {
-    areas.map(|(name, area)| (name.to_owned(), json!(area))).collect()
 }
 
 /// Two pictures of one stem would write the same files.

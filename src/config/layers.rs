@@ -18,7 +18,16 @@ const PREFIX: &str = "PSPNETD_";
 /// Variables with the prefix that are not keys.
 const NOT_KEYS: [&str; 2] = ["PSPNETD_CONFIG", "PSPNETD_ROOT"];
 /// Keys of the file whose relative paths are meant from the file's own folder.
-const PATH_KEYS: [&str; 3] = ["model.path", "publish.jsonl.path", "publish.snapshot.dir"];
+const PATH_KEYS: [&str; 8] = [
+    "model.path",
+    "publish.jsonl.path",
+    "publish.snapshot.dir",
+    "telemetry.latency_log.path",
+    "http.socket",
+    "http.token_file",
+    "http.tls_certificate",
+    "http.tls_key",
+];
 
 /// One setting from the command line, such as `--set camera.rate=max`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,7 +139,12 @@ pub fn load(
         }
         config = apply(&mut table, setting)?;
     }
-    let contradiction = config.gpio.contradiction(&config.publish).or_else(|| config.engine.contradiction());
+    let contradiction = config
+        .gpio
+        .contradiction(&config.publish)
+        .or_else(|| config.engine.contradiction())
+        .or_else(|| config.telemetry.contradiction(&config.publish))
+        .or_else(|| config.http.contradiction());
     if let Some((key, reason)) = contradiction {
         let set_by = |origin: String| ConfigError::Setting { origin, key: key.to_owned(), reason: reason.clone() };
         let setting = overrides.iter().rev().find(|setting| setting.key == key).map(|setting| setting.origin.clone());
@@ -205,7 +219,7 @@ fn anchor_paths(table: &mut toml::Table, folder: &Path) {
     let anchored = |text: &str| folder.join(text).to_string_lossy().into_owned();
     for key in PATH_KEYS {
         if let Some(toml::Value::String(text)) = lookup(table, key) {
-            if !["", "-", "auto"].contains(&text.as_str()) {
+            if !["", "-", "auto", "off"].contains(&text.as_str()) {
                 *text = anchored(text);
             }
         }

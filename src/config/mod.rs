@@ -6,8 +6,10 @@
 mod command_line;
 mod engine;
 mod gpio;
+mod http;
 mod layers;
 mod spans;
+mod telemetry;
 pub mod values;
 
 use std::path::PathBuf;
@@ -17,8 +19,10 @@ use serde::{Deserialize, Serialize};
 pub use command_line::CommandLine;
 pub use engine::{DelegateOptions, Devices, Engine, EngineKind, TpuDevice, Workers};
 pub use gpio::{ButtonAction, Gpio, Level, Pull};
+pub use http::{Http, Listen, SocketPath, StreamRate};
 pub use layers::{load, ConfigError, Loaded, Override};
 pub(crate) use spans::nearest;
+pub use telemetry::{LatencyLog, RailNames, SensorCommand, Sync, Telemetry};
 use values::{Auto, Bytes, FourCc, MaskSize, Rate, Seconds, SizeText, Source, Threads};
 
 /// Everything that can be configured.
@@ -37,7 +41,9 @@ pub struct Config {
     pub publish: Publish,
     /// Lights, relays and buttons on the board's pins.
     pub gpio: Gpio,
-    /// Latency figures.
+    /// The web page, metrics and API.
+    pub http: Http,
+    /// Latency, power and heat.
     pub telemetry: Telemetry,
     /// The program's own log.
     pub log: Log,
@@ -177,20 +183,6 @@ pub struct Snapshot {
 impl Default for Snapshot {
     fn default() -> Self {
         Self { dir: String::new(), interval: Seconds::new(10), keep: 10 }
-    }
-}
-
-/// `[telemetry]`
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Telemetry {
-    /// Time between two groups of latency lines in the log. 0 turns them off.
-    pub interval: Seconds,
-}
-
-impl Default for Telemetry {
-    fn default() -> Self {
-        Self { interval: Seconds::new(10) }
     }
 }
 

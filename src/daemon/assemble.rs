@@ -19,7 +19,7 @@ use crate::pipeline::{CameraMaker, Parts, Settings};
 use crate::publish::gpio::{self, Controls, Panel, Watch};
 use crate::publish::jsonl::JsonlSink;
 use crate::publish::snapshot::SnapshotSink;
-use crate::publish::{Sink, SinkError};
+use crate::publish::{PictureGate, Sink, SinkError};
 
 /// Puts the parts together: loads the model, opens the sinks, tries the camera.
 ///
@@ -41,15 +41,32 @@ pub fn parts(config: &Config) -> Result<Parts, Failure> {
     if let Some(sink) = JsonlSink::open(&config.publish.jsonl)? {
         sinks.push(Box::new(sink));
     }
-    let mut gate = None;
-    if let Some((sink, its_gate)) = SnapshotSink::open(&config.publish.snapshot, Arc::clone(&clock))? {
+    let mut gates: Vec<Arc<dyn PictureGate>> = Vec::new();
+    let mut snapshot = None;
+    if let Some((sink, gate)) = SnapshotSink::open(&config.publish.snapshot, Arc::clone(&clock))? {
         sinks.push(Box::new(sink));
-        gate = Some(its_gate);
+        gates.push(Arc::clone(&gate) as Arc<dyn PictureGate>);
+        snapshot = Some(gate);
     }
     let settings = settings(config);
     let model_name = file.name();
     let pause = Pause::default();
-    Ok(Parts { camera, open_camera, io, cpu, crew, pixel_map, labels, model_name, sinks, pause, gate, settings, clock })
+    Ok(Parts {
+        camera,
+        open_camera,
+        io,
+        cpu,
+        crew,
+        pixel_map,
+        labels,
+        model_name,
+        sinks,
+        pause,
+        gates,
+        snapshot,
+        settings,
+        clock,
+    })
 }
 
 /// Takes the pins that `config` names, and adds their sink to `parts`. None where there is nothing to look after.
@@ -58,7 +75,7 @@ pub fn parts(config: &Config) -> Result<Parts, Failure> {
 /// When the alarm is to watch a class that the model doesn't have. Pins that can't be had are no error: a warning says so.
 pub(super) fn panel(config: &Config, parts: &mut Parts) -> Result<Option<Panel>, Failure> {
     let watch = Watch::find(&config.gpio, &parts.labels)?;
-    let controls = Controls { pause: parts.pause.clone(), gate: parts.gate.clone() };
+    let controls = Controls { pause: parts.pause.clone(), gate: parts.snapshot.clone() };
     let Some((panel, sink)) = gpio::open(&config.gpio, watch, controls, &parts.clock) else { return Ok(None) };
     parts.sinks.extend(sink.map(|sink| Box::new(sink) as Box<dyn Sink>));
     Ok(Some(panel))
@@ -71,7 +88,6 @@ fn settings(config: &Config) -> Settings {
         delivery: if waits { Delivery::Every } else { Delivery::Newest },
         fit: config.model.fit,
         mask: config.segment.mask,
-        interval: config.telemetry.interval.0,
         finite: replayed && !config.camera.repeat,
     }
 }
@@ -131,33 +147,15 @@ fn patience(configured: Duration) -> Duration {
     configured
 }
 
-/// Says whether the sinks could be opened, without making or changing a file.
+/// Says whether the files that are written could be opened, without making or changing one.
 ///
 /// # Errors
 /// The first that couldn't.
-pub fn check_sinks(config: &config::Publish) -> Result<(), SinkError> {
-    let writable = |path: &Path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).map_err(std::io::Error::from);
-    let takes_files = |folder: &Path| match folder.metadata()?.is_dir() {
-        true => writable(folder),
-        false => Err(std::io::ErrorKind::NotADirectory.into()),
-    };
-    let jsonl = &config.jsonl.path;
-    if !["", "-"].contains(&jsonl.as_str()) {
-        let path = Path::new(jsonl);
-        let outcome = match path.metadata() {
-            Ok(meta) if meta.is_dir() => Err(std::io::ErrorKind::IsADirectory.into()),
-            Ok(_) => writable(path),
-            Err(_) => {
-                takes_files(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
-            }
-        };
-        outcome.map_err(|error| SinkError {
-            key: "publish.jsonl.path",
-            path: jsonl.clone(),
-            reason: error.to_string(),
-        })?;
-    }
-    let dir = &config.snapshot.dir;
+pub fn check_sinks(config: &Config) -> Result<(), SinkError> {
+    let publish = &config.publish;
+    check_file("publish.jsonl.path", &publish.jsonl.path)?;
+    check_file("telemetry.latency_log.path", &config.telemetry.latency_log.path)?;
+    let dir = &publish.snapshot.dir;
     if !dir.is_empty() {
         // A folder that isn't there is made at start, so the nearest one that is there counts.
         let nearest = Path::new(dir).ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
@@ -168,6 +166,31 @@ pub fn check_sinks(config: &config::Publish) -> Result<(), SinkError> {
         })?;
     }
     Ok(())
+}
+
+/// Whether the file at `text` could be appended to; true of one that is turned off, and of standard output.
+fn check_file(key: &'static str, text: &str) -> Result<(), SinkError> {
+    if ["", "-"].contains(&text) {
+        return Ok(());
+    }
+    let path = Path::new(text);
+    let outcome = match path.metadata() {
+        Ok(meta) if meta.is_dir() => Err(std::io::ErrorKind::IsADirectory.into()),
+        Ok(_) => writable(path),
+        Err(_) => takes_files(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))),
+    };
+    outcome.map_err(|error| SinkError { key, path: text.to_owned(), reason: error.to_string() })
+}
+
+fn writable(path: &Path) -> std::io::Result<()> {
+    Ok(rustix::fs::access(path, rustix::fs::Access::WRITE_OK)?)
+}
+
+fn takes_files(folder: &Path) -> std::io::Result<()> {
+    match folder.metadata()?.is_dir() {
+        true => writable(folder),
+        false => Err(std::io::ErrorKind::NotADirectory.into()),
+    }
 }
 
 #[cfg(test)]

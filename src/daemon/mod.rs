@@ -3,6 +3,9 @@
 //! The main thread handles signals, tells systemd how the pipeline is, and decides when the run is over.
 
 mod assemble;
+mod live;
+mod monitor;
+mod onlookers;
 mod systemd;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,11 +13,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::child;
-use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::failure::{Failure, Kind};
 use crate::pipeline::{Ending, Pipeline, Shared};
@@ -22,10 +25,14 @@ use crate::shutdown::{Shutdown, TICK};
 
 use assemble::panel;
 pub use assemble::{camera_maker, check_sinks, parts};
+use onlookers::{no_thread, Onlookers};
 use systemd::Supervisor;
 
 /// Time between the order to stop and leaving, whatever the stages still do. With the rest it stays under 1 s.
 const STOP_LIMIT: Duration = Duration::from_millis(700);
+
+/// By then everything is told and written, if standard error takes what is told.
+const LAST_MOMENT: Duration = Duration::from_millis(900);
 
 /// Signals this close together are one: a terminal and timeout(1) send to the program and to its group.
 const ONE_SIGNAL: Duration = Duration::from_millis(300);
@@ -38,15 +45,16 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let shutdown = Shutdown::default();
     let started = Arc::new(AtomicBool::new(false));
     watch_signals(&shutdown, Arc::clone(&started))?;
-    let no_thread = |error| Failure::new(Kind::Software, format!("threads can't be started: {error}"));
     let mut parts = parts(config)?;
     let panel = panel(config, &mut parts)?;
+    let onlookers = Onlookers::prepare(config, &mut parts)?;
+    let clock = Arc::clone(&parts.clock);
     let pipeline = Pipeline::start(parts, &shutdown).map_err(no_thread)?;
+    let watching = onlookers.start(config, pipeline.shared(), &shutdown)?;
     started.store(true, Ordering::SeqCst);
     // Held to the end of this function: however that comes, lights and relays go off.
     let _attended = panel.map(|panel| panel.start(&shutdown)).transpose().map_err(no_thread)?;
     let mut supervisor = Supervisor::from_environment();
-    let clock = SystemClock;
     while !pipeline.wait(TICK) {
         supervisor.tell(pipeline.shared(), clock.now());
         if shutdown.is_pulled() {
@@ -57,11 +65,13 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     if pipeline.wait(STOP_LIMIT) {
         let shared = Arc::clone(pipeline.shared());
         pipeline.join();
+        watching.finish();
         return verdict(&shared);
     }
     let (stage, silence) = pipeline.shared().beats.slowest(clock.now());
     log::warn!("the {stage} stage has not answered for {:.1} s; leaving without it", silence.as_secs_f64());
     child::kill_all();
+    watching.finish();
     verdict(pipeline.shared())
 }
 
@@ -105,8 +115,10 @@ fn watch_signals(shutdown: &Shutdown, started: Arc<AtomicBool>) -> Result<(), Fa
                 Some(_) => leave(128 + signal),
                 None => first = Some(Instant::now()),
             }
-            log::info!("stopping: {}", signal_hook::low_level::signal_name(signal).unwrap_or("a signal"));
+            // Words come last: a standard error that nobody reads, as of a journal that was stopped, takes them never.
             shutdown.pull();
+            leave_in_time();
+            log::info!("stopping: {}", signal_hook::low_level::signal_name(signal).unwrap_or("a signal"));
             if !started.load(Ordering::SeqCst) {
                 leave(0);
             }
@@ -114,6 +126,26 @@ fn watch_signals(shutdown: &Shutdown, started: Arc<AtomicBool>) -> Result<(), Fa
     };
     thread::Builder::new().name("signals".to_owned()).spawn(watch).map_err(failed)?;
     Ok(())
+}
+
+/// Leaves when the time to stop is over and standard error takes nothing more: then whoever has a word to say waits for ever.
+fn leave_in_time() {
+    let guard = || {
+        thread::sleep(LAST_MOMENT);
+        while is_stderr_free() {
+            thread::sleep(TICK);
+        }
+        leave(0);
+    };
+    // Without it a full standard error is waited for, and a second signal ends that.
+    let _ = thread::Builder::new().name("guard".to_owned()).spawn(guard);
+}
+
+/// Whether writing to standard error returns at once.
+fn is_stderr_free() -> bool {
+    let stderr = rustix::stdio::stderr();
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], Some(&now)) != Ok(0)
 }
 
 /// Whether this process was started with `signal` ignored.

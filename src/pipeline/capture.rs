@@ -12,9 +12,10 @@ use crate::frame::{Frame, Picture, Size};
 use crate::mailbox::{Outlet, Put};
 use crate::pause::Pause;
 use crate::preprocess::{Fit, PixelMap, PreprocessError, Preprocessor, Rect};
-use crate::publish::snapshot::SnapshotGate;
+use crate::publish::PictureGate;
 use crate::segment::Region;
 use crate::shutdown::TICK;
+use crate::telemetry::state::CameraState;
 use crate::telemetry::Counters;
 
 /// The longest pause before a camera is tried again. Frames come within 2 s of a camera's return.
@@ -31,7 +32,7 @@ pub(super) struct Source {
 pub(super) struct Conversion {
     pub(super) target: Size,
     pub(super) pixel_map: PixelMap,
-    pub(super) gate: Option<Arc<SnapshotGate>>,
+    pub(super) gates: Vec<Arc<dyn PictureGate>>,
 }
 
 pub(super) struct CaptureStage {
@@ -41,6 +42,8 @@ pub(super) struct CaptureStage {
     tensors: Pool<TensorSlot>,
     outlet: Outlet<TensorSlot>,
     slot: Option<TensorSlot>,
+    /// When the picture was asked for of the newest frame that carries one, until that frame was taken.
+    untaken: Option<Instant>,
     back_off: BackOff,
     resting: bool,
     waits: Waits,
@@ -101,6 +104,7 @@ impl CaptureStage {
             tensors,
             outlet,
             slot: None,
+            untaken: None,
             back_off,
             resting: false,
             waits: Waits::default(),
@@ -157,7 +161,7 @@ impl CaptureStage {
         if !self.resting {
             self.resting = true;
             self.source.camera = None;
-            self.stage.shared.set_camera("camera: paused");
+            self.stage.shared.set_camera(CameraState::Paused, "");
             log::info!("camera: paused: it is closed until the pause ends");
         }
         self.stage.shutdown.sleep(TICK);
@@ -170,19 +174,19 @@ impl CaptureStage {
             self.waits.forget();
             self.fruitless.clear();
             self.back_off.reset();
-            self.stage.shared.set_camera("camera: opening");
+            self.stage.shared.set_camera(CameraState::Opening, "opening");
             log::info!("camera: the pause has ended");
         }
     }
 
     fn opened(&mut self, camera: &dyn Camera) {
-        let words = format!("camera: {}", camera.describe());
+        let words = camera.describe();
         // A camera that opens and gives nothing, again and again, is told once, as one that doesn't open is.
         let is_news = words != self.fruitless;
-        log::log!(if is_news { log::Level::Info } else { log::Level::Debug }, "{words}");
+        log::log!(if is_news { log::Level::Info } else { log::Level::Debug }, "camera: {words}");
         self.opened_at = self.stage.now();
         self.unsaid = !is_news && !camera.proven_after().is_zero();
-        self.stage.shared.set_camera(&words);
+        self.stage.shared.set_camera(CameraState::Running, &words);
         self.fruitless = words;
         self.numbers.reopened();
         Counters::count(&self.stage.shared.counters.camera_opens);
@@ -204,7 +208,7 @@ impl CaptureStage {
         } else {
             log::debug!("camera: still waiting: {text}");
         }
-        self.stage.shared.set_camera(&format!("camera: waiting: {text}"));
+        self.stage.shared.set_camera(CameraState::Waiting, &text);
         self.stage.shutdown.sleep(self.back_off.pause());
     }
 
@@ -215,9 +219,17 @@ impl CaptureStage {
         };
         let counters = &self.stage.shared.counters;
         let (converter, clock) = (&mut self.converter, &self.stage.clock);
+        let (outlet, untaken) = (&self.outlet, &mut self.untaken);
         let mut outcome = Ok(());
         let mut take = |frame: &Frame<'_>| {
-            outcome = converter.convert(frame, &mut slot, clock.now());
+            let now = clock.now();
+            if let Some(asked) = untaken.take_if(|_| outlet.is_empty()) {
+                converter.conversion.gates.iter().for_each(|gate| gate.taken(asked));
+            }
+            outcome = converter.convert(frame, &mut slot, now);
+            if outcome.is_ok() && slot.about.has_picture {
+                *untaken = Some(now);
+            }
             slot.about.converted = clock.now();
         };
         let polled = camera.poll(TICK, &mut take);
@@ -303,7 +315,7 @@ impl Converter {
         slot.about.meta = frame.meta;
         slot.about.region = region(to_tensor.placement(), target);
         slot.about.mask_size = Some(mask_size);
-        slot.about.has_picture = self.conversion.gate.as_ref().is_some_and(|gate| gate.is_due(now));
+        slot.about.has_picture = self.conversion.gates.iter().any(|gate| gate.is_due(now));
         if slot.about.has_picture {
             self.keep_picture(picture, mask_size, &mut slot.about)?;
         }

@@ -27,7 +27,7 @@ use crate::model::LabelMap;
 use crate::pause::Pause;
 use crate::preprocess::{Fit, PixelMap};
 use crate::publish::snapshot::SnapshotGate;
-use crate::publish::Sink;
+use crate::publish::{PictureGate, Sink};
 use crate::segment::Region;
 use crate::shutdown::Shutdown;
 
@@ -64,8 +64,10 @@ pub struct Parts {
     pub sinks: Vec<Box<dyn Sink>>,
     /// While it is on, the camera is closed.
     pub pause: Pause,
-    /// Says when a frame's picture is wanted.
-    pub gate: Option<Arc<SnapshotGate>>,
+    /// They say when a frame's picture is wanted; each frame carries its own when any of them wants it.
+    pub gates: Vec<Arc<dyn PictureGate>>,
+    /// The one of snapshots, for who asks for one out of turn. It is among `gates`.
+    pub snapshot: Option<Arc<SnapshotGate>>,
     /// The rest.
     pub settings: Settings,
     /// The time.
@@ -81,8 +83,6 @@ pub struct Settings {
     pub fit: Fit,
     /// Size of the class map.
     pub mask: MaskSize,
-    /// Time between latency lines; zero never.
-    pub interval: Duration,
     /// The source ends by itself; its failure ends the run rather than being waited out.
     pub finite: bool,
 }
@@ -137,7 +137,7 @@ impl Pipeline {
     /// # Errors
     /// When the system refuses a thread, or memory that worker processes can share.
     pub fn start(parts: Parts, shutdown: &Shutdown) -> io::Result<Self> {
-        let Parts { camera, open_camera, io, cpu, crew, pixel_map, labels, model_name, sinks, gate, .. } = parts;
+        let Parts { camera, open_camera, io, cpu, crew, pixel_map, labels, model_name, sinks, gates, .. } = parts;
         let Parts { pause, settings, clock, .. } = parts;
         let workers = crew.as_ref().map_or(0, |crew| crew.jobs.len());
         let counts = SlotCounts::new(workers, cpu.is_some());
@@ -153,13 +153,15 @@ impl Pipeline {
         let (done_sender, done) = bounded::<()>(0);
         let kind = crew.as_ref().map_or("cpu", |crew| crew.kind);
         let engines = Engines::new(kind, workers, cpu.is_some());
-        let shared = Arc::new(Shared::new(clock.now(), counts.lanes, engines));
+        let names = sinks.iter().map(|sink| sink.name());
+        let shared = Shared::new(clock.now(), counts.lanes, engines, names).map_err(io::Error::other)?;
+        let shared = Arc::new(shared);
 
         let stage = Stage { shared: Arc::clone(&shared), shutdown: shutdown.clone(), clock, settings };
         let capture = capture::CaptureStage::new(
             stage.clone(),
             capture::Source { camera, open: open_camera, pause },
-            capture::Conversion { target: io.input.size, pixel_map, gate },
+            capture::Conversion { target: io.input.size, pixel_map, gates },
             tensors.clone(),
             to_infer,
         );

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::Engines;
 use crate::clock::Instant;
-use crate::telemetry::Counters;
+use crate::telemetry::state::{Camera, CameraState, SinkState};
+use crate::telemetry::{Counters, HistogramError, Recorder};
 
 /// State that all threads see.
 #[derive(Debug)]
@@ -18,6 +19,9 @@ pub struct Shared {
     pub beats: Beats,
     /// What runs the model.
     pub engines: Engines,
+    /// Times of the frames.
+    pub latency: Recorder,
+    sinks: Box<[(&'static str, AtomicU64)]>,
     has_published: AtomicBool,
     words: Mutex<Words>,
     ending: Mutex<Option<Ending>>,
@@ -25,6 +29,7 @@ pub struct Shared {
 
 #[derive(Debug, Default)]
 struct Words {
+    camera_state: CameraState,
     camera: String,
     speed: String,
 }
@@ -55,16 +60,23 @@ pub enum Ending {
 }
 
 impl Shared {
-    pub(super) fn new(now: Instant, lanes: usize, engines: Engines) -> Self {
+    pub(super) fn new(
+        now: Instant,
+        lanes: usize,
+        engines: Engines,
+        sinks: impl Iterator<Item = &'static str>,
+    ) -> Result<Self, HistogramError> {
         let beat = || AtomicU64::new(now.as_nanos());
-        Self {
+        Ok(Self {
             counters: Counters::default(),
             beats: Beats { capture: beat(), infer: (0..lanes).map(|_| beat()).collect(), publish: beat() },
             engines,
+            latency: Recorder::new()?,
+            sinks: sinks.map(|name| (name, AtomicU64::new(0))).collect(),
             has_published: AtomicBool::new(false),
             words: Mutex::new(Words::default()),
             ending: Mutex::new(None),
-        }
+        })
     }
 
     /// True once the first class map went to the sinks.
@@ -76,14 +88,44 @@ impl Shared {
         self.has_published.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn set_camera(&self, words: &str) {
+    /// Notes what the sink in this place has lost so far.
+    pub(super) fn set_dropped(&self, place: usize, dropped: u64) {
+        if let Some((_, counter)) = self.sinks.get(place) {
+            counter.store(dropped, Ordering::Relaxed);
+        }
+    }
+
+    /// Every sink with what it has lost so far.
+    pub fn sinks(&self) -> Vec<SinkState> {
+        let state = |(name, dropped): &(&'static str, AtomicU64)| SinkState {
+            name: (*name).to_owned(),
+            dropped: dropped.load(Ordering::Relaxed),
+        };
+        self.sinks.iter().map(state).collect()
+    }
+
+    /// `words` say which camera it is, or why it is waited for.
+    pub(super) fn set_camera(&self, state: CameraState, words: &str) {
         let mut guard = lock(&self.words);
+        guard.camera_state = state;
         guard.camera.clear();
         guard.camera.push_str(words);
     }
 
-    /// Keeps the buffer, so that this costs no allocation.
-    pub(super) fn set_speed(&self, fps: f64, latency: Duration) {
+    /// The camera.
+    pub fn camera(&self) -> Camera {
+        let opens = self.counters.camera_opens.load(Ordering::Relaxed);
+        let words = lock(&self.words);
+        Camera { state: words.camera_state, text: words.camera.clone(), opens }
+    }
+
+    /// The camera's state, without the words.
+    pub fn camera_state(&self) -> CameraState {
+        lock(&self.words).camera_state
+    }
+
+    /// Results per second and median end-to-end latency, for `STATUS=`.
+    pub fn set_speed(&self, fps: f64, latency: Duration) {
         let mut guard = lock(&self.words);
         guard.speed.clear();
         // Writing to a String can't fail.
@@ -94,7 +136,8 @@ impl Shared {
     pub fn status(&self) -> String {
         let words = lock(&self.words);
         let engine = self.engines.status().unwrap_or_default();
-        let parts = [words.speed.as_str(), &engine, words.camera.as_str()];
+        let camera = camera_line(words.camera_state, &words.camera);
+        let parts = [words.speed.as_str(), &engine, &camera];
         let said: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         if said.is_empty() {
             return "starting".to_owned();
@@ -110,6 +153,16 @@ impl Shared {
     /// Why the run ended by itself; None while it runs, and where it was told to stop.
     pub fn ending(&self) -> Option<Ending> {
         lock(&self.ending).clone()
+    }
+}
+
+/// `camera: HD Webcam`, `camera: waiting: no such device`, `camera: paused`; nothing before the first attempt.
+pub(super) fn camera_line(state: CameraState, words: &str) -> String {
+    match state {
+        CameraState::Opening if words.is_empty() => String::new(),
+        CameraState::Running | CameraState::Opening => format!("camera: {words}"),
+        CameraState::Waiting => format!("camera: waiting: {words}"),
+        CameraState::Paused => "camera: paused".to_owned(),
     }
 }
 
@@ -151,9 +204,20 @@ impl Beats {
 mod tests {
     use super::*;
 
+    fn shared(lanes: usize) -> Shared {
+        Shared::new(Instant::default(), lanes, Engines::new("cpu", 0, true), ["jsonl"].into_iter()).unwrap()
+    }
+
+    #[test]
+    fn what_a_sink_lost_stands_under_its_name() {
+        let shared = shared(1);
+        shared.set_dropped(0, 7);
+        assert_eq!(shared.sinks(), [SinkState { name: "jsonl".to_owned(), dropped: 7 }]);
+    }
+
     #[test]
     fn the_silent_stage_is_found() {
-        let shared = Shared::new(Instant::from_nanos(0), 2, Engines::new("cpu", 0, true));
+        let shared = shared(2);
         let later = Instant::from_nanos(5_000_000_000);
         shared.beats.capture(later);
         shared.beats.publish(later);
@@ -165,7 +229,7 @@ mod tests {
 
     #[test]
     fn the_first_ending_stays() {
-        let shared = Shared::new(Instant::default(), 1, Engines::new("cpu", 0, true));
+        let shared = shared(1);
         shared.end(Ending::SinksGone);
         shared.end(Ending::Panicked);
         assert_eq!(shared.ending(), Some(Ending::SinksGone));
@@ -173,9 +237,9 @@ mod tests {
 
     #[test]
     fn the_status_tells_speed_and_camera() {
-        let shared = Shared::new(Instant::default(), 1, Engines::new("cpu", 0, true));
+        let shared = shared(1);
         assert_eq!(shared.status(), "starting");
-        shared.set_camera("camera: waiting: gone");
+        shared.set_camera(CameraState::Waiting, "gone");
         shared.set_speed(9.96, Duration::from_micros(52_340));
         assert_eq!(shared.status(), "10.0 fps, 52.3 ms end to end; camera: waiting: gone");
     }

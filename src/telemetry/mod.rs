@@ -4,13 +4,25 @@
 //! stages.
 
 mod engine;
+#[cfg(test)]
+pub(crate) mod example;
+mod histograms;
+pub mod latency_log;
+mod lines;
 mod recorder;
+pub mod sensors;
+pub mod state;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub use engine::EngineReport;
-pub use recorder::Recorder;
+pub use histograms::{HistogramError, Histograms};
+pub use latency_log::LatencyLog;
+pub use lines::{table, Lines, Reporter};
+pub use recorder::{Latency, Recorder};
 
 /// A step on a frame's way, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,7 +100,7 @@ pub struct Counters {
 }
 
 /// The values of [`Counters`] at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// See [`Counters::frames_in`].
     pub frames_in: u64,

@@ -1,168 +1,117 @@
-//! Latency histograms and the log lines made of them.
+//! Where the publish thread leaves the times of a frame, and what others make of them.
 //!
-//! The lines are `key=value`, one per stage, with the unit in the key, so that grep and awk can read them:
-//! `latency stage=infer n=98 p50_ms=47.10 p90_ms=48.02 p99_ms=51.20 max_ms=60.13`.
+//! The publish thread takes one lock per frame and adds seven numbers. Who tells of latency swaps the histograms for empty
+//! ones and adds them to its own, at its own pace.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
+use super::state::StageBuckets;
+use super::{HistogramError, Histograms, Stage, Timings};
 
-use super::{Counts, Stage, Timings};
-use crate::clock::Instant;
-
-/// Values are kept in microseconds with three digits, up to an hour.
-const HIGHEST_US: u64 = 3_600_000_000;
-const DIGITS: u8 = 3;
-
-/// While nothing comes at all, one line so often is enough: a service that waits for a camera must not fill the journal.
-const IDLE_EVERY: Duration = Duration::from_secs(3600);
-
-/// Histograms of every stage, for the running interval and since the start.
+/// The times of frames since somebody took them.
 #[derive(Debug)]
-pub struct Recorder {
-    interval: Histograms,
-    total: Histograms,
-    every: Duration,
-    started: Instant,
-    interval_started: Instant,
-    interval_counts: Counts,
-    idle_said: Option<Instant>,
+pub struct Recorder(Mutex<Recorded>);
+
+#[derive(Debug)]
+struct Recorded {
+    fresh: Histograms,
+    sums: [Duration; Stage::ALL.len()],
 }
 
-/// A histogram with bounds that this file's constants don't allow.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("latency histograms can't be made")]
-pub struct RecorderError;
-
 impl Recorder {
-    /// A recorder whose lines are due every `every`; zero never.
+    /// An empty one.
     ///
     /// # Errors
-    /// Never with this file's constants.
-    pub fn new(every: Duration, now: Instant) -> Result<Self, RecorderError> {
-        Ok(Self {
-            interval: Histograms::new()?,
-            total: Histograms::new()?,
-            every,
-            started: now,
-            interval_started: now,
-            interval_counts: Counts::default(),
-            idle_said: None,
-        })
+    /// As [`Histograms::new`].
+    pub fn new() -> Result<Self, HistogramError> {
+        Ok(Self(Mutex::new(Recorded { fresh: Histograms::new()?, sums: Default::default() })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Recorded> {
+        // A panic of who held it leaves at worst one frame half counted.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds one frame.
-    pub fn record(&mut self, timings: &Timings) {
-        self.interval.record(timings);
-        self.total.record(timings);
+    pub fn record(&self, timings: &Timings) {
+        let mut recorded = self.lock();
+        recorded.fresh.record(timings);
+        for (sum, stage) in recorded.sums.iter_mut().zip(Stage::ALL) {
+            *sum += timings.of(stage);
+        }
     }
 
-    /// Median end-to-end latency of the running interval, or of the whole run before the first frame of an interval.
-    pub fn end_to_end_p50(&self) -> Duration {
-        let histogram = match self.interval.of(Stage::EndToEnd) {
-            interval if interval.is_empty() => self.total.of(Stage::EndToEnd),
-            interval => interval,
-        };
-        Duration::from_micros(histogram.value_at_quantile(0.5))
-    }
-
-    /// The interval's lines once it is over; the next interval begins. None before. An interval in which nothing was counted
-    /// has the line of counts alone, and those that follow it have none for an hour.
-    pub fn interval_lines(&mut self, now: Instant, counts: &Counts) -> Option<Vec<String>> {
-        let elapsed = now.since(self.interval_started);
-        if self.every.is_zero() || elapsed < self.every {
-            return None;
-        }
-        let added = counts.since(&self.interval_counts);
-        let is_idle = added == Counts::default();
-        let is_repeated = is_idle && self.idle_said.is_some_and(|said| now.since(said) < IDLE_EVERY);
-        let mut lines = Vec::new();
-        if !is_repeated {
-            lines.push(frames_line(&added, elapsed));
-            self.idle_said = is_idle.then_some(now);
-        }
-        if !is_idle {
-            lines.extend(self.interval.lines());
-        }
-        self.interval.clear();
-        self.interval_started = now;
-        self.interval_counts = *counts;
-        Some(lines)
-    }
-
-    /// The whole run as a table for people.
-    pub fn table(&self, now: Instant, counts: &Counts) -> Vec<String> {
-        let mut rows =
-            vec![format!("{:<11}{:>9}{:>11}{:>11}{:>11}{:>11}", "stage", "n", "p50 ms", "p90 ms", "p99 ms", "max ms")];
-        rows.extend(Stage::ALL.iter().map(|&stage| {
-            let histogram = self.total.of(stage);
-            let figures = match quantiles(histogram) {
-                Some(figures) => figures.map(|ms| format!("{ms:.2}")),
-                None => ["-", "-", "-", "-"].map(str::to_owned),
-            };
-            let [p50, p90, p99, max] = figures;
-            format!("{:<11}{:>9}{p50:>11}{p90:>11}{p99:>11}{max:>11}", stage.name(), histogram.len())
-        }));
-        rows.push(frames_line(counts, now.since(self.started)));
-        rows
+    /// Swaps what was recorded for `empty`, and says what all times since the start add up to.
+    fn take(&self, empty: &mut Histograms) -> [Duration; Stage::ALL.len()] {
+        let mut recorded = self.lock();
+        std::mem::swap(&mut recorded.fresh, empty);
+        recorded.sums
     }
 }
 
-fn frames_line(counts: &Counts, elapsed: Duration) -> String {
-    let Counts { frames_in, skipped, corrupt, replaced, inferred, failed, published } = counts;
-    let seconds = elapsed.as_secs_f64();
-    let fps = if seconds > 0.0 { *published as f64 / seconds } else { 0.0 };
-    format!(
-        "frames in={frames_in} inferred={inferred} published={published} replaced={replaced} skipped={skipped} \
-         corrupt={corrupt} failed={failed} fps={fps:.2} seconds={seconds:.1}"
-    )
-}
-
-/// p50, p90, p99 and maximum in milliseconds; None where nothing was recorded, which is not zero.
-fn quantiles(histogram: &Histogram<u32>) -> Option<[f64; 4]> {
-    let milliseconds = |microseconds: u64| microseconds as f64 / 1000.0;
-    let at = |quantile| milliseconds(histogram.value_at_quantile(quantile));
-    (!histogram.is_empty()).then(|| [at(0.5), at(0.9), at(0.99), milliseconds(histogram.max())])
-}
-
+/// Latency over every time that somebody asks for.
 #[derive(Debug)]
-struct Histograms(Vec<Histogram<u32>>);
+pub struct Latency {
+    /// Since the running window began.
+    pub window: Histograms,
+    /// Since the last group of lines in the log.
+    pub interval: Histograms,
+    /// Since the last record of the latency log.
+    pub logged: Histograms,
+    /// Since the start.
+    pub total: Histograms,
+    fresh: Histograms,
+    sums: [Duration; Stage::ALL.len()],
+}
 
-impl Histograms {
-    fn new() -> Result<Self, RecorderError> {
-        Stage::ALL
-            .iter()
-            .map(|_| Histogram::new_with_max(HIGHEST_US, DIGITS).map_err(|_| RecorderError))
-            .collect::<Result<_, _>>()
-            .map(Self)
-    }
-
-    fn of(&self, stage: Stage) -> &Histogram<u32> {
-        &self.0[stage as usize]
-    }
-
-    fn record(&mut self, timings: &Timings) {
-        for stage in Stage::ALL {
-            let microseconds = u64::try_from(timings.of(stage).as_micros()).unwrap_or(u64::MAX);
-            self.0[stage as usize].saturating_record(microseconds);
-        }
-    }
-
-    fn clear(&mut self) {
-        self.0.iter_mut().for_each(Histogram::reset);
-    }
-
-    fn lines(&self) -> impl Iterator<Item = String> + '_ {
-        Stage::ALL.iter().map(|&stage| {
-            let histogram = self.of(stage);
-            let start = format!("latency stage={} n={}", stage.name(), histogram.len());
-            match quantiles(histogram) {
-                Some([p50, p90, p99, max]) => {
-                    format!("{start} p50_ms={p50:.2} p90_ms={p90:.2} p99_ms={p99:.2} max_ms={max:.2}")
-                }
-                None => start,
-            }
+impl Latency {
+    /// Nothing recorded yet.
+    ///
+    /// # Errors
+    /// As [`Histograms::new`].
+    pub fn new() -> Result<Self, HistogramError> {
+        Ok(Self {
+            window: Histograms::new()?,
+            interval: Histograms::new()?,
+            logged: Histograms::new()?,
+            total: Histograms::new()?,
+            fresh: Histograms::new()?,
+            sums: Default::default(),
         })
+    }
+
+    /// Takes what `recorder` has.
+    pub fn catch_up(&mut self, recorder: &Recorder) {
+        self.sums = recorder.take(&mut self.fresh);
+        if self.fresh.is_empty() {
+            return;
+        }
+        for histograms in [&mut self.window, &mut self.interval, &mut self.logged, &mut self.total] {
+            histograms.add(&self.fresh);
+        }
+        self.fresh.clear();
+    }
+
+    /// Latency since the start, counted into buckets with these upper bounds (seconds, ascending).
+    pub fn buckets(&self, bounds: &[f64]) -> Vec<StageBuckets> {
+        let stage = |stage: Stage| {
+            let mut counts = vec![0; bounds.len() + 1];
+            let histogram = self.total.of(stage);
+            for value in histogram.iter_recorded() {
+                // Of the values that a place stands for the lowest, so that a round bound is in its own bucket.
+                let seconds = histogram.lowest_equivalent(value.value_iterated_to()) as f64 / 1e6;
+                let bucket = bounds.partition_point(|bound| *bound < seconds);
+                counts[bucket] += value.count_since_last_iteration();
+            }
+            StageBuckets {
+                stage: stage.name(),
+                count: counts.iter().sum(),
+                counts,
+                sum_seconds: self.sums[stage as usize].as_secs_f64(),
+            }
+        };
+        Stage::ALL.into_iter().map(stage).collect()
     }
 }
 
@@ -177,65 +126,27 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_once_per_interval_and_start_anew() {
-        let start = Instant::from_nanos(0);
-        let mut recorder = Recorder::new(Duration::from_secs(10), start).unwrap();
-        for ms in 1..=100 {
-            recorder.record(&timings(ms));
+    fn every_time_is_kept_for_every_reader_until_that_one_forgets_it() {
+        let recorder = Recorder::new().unwrap();
+        let mut latency = Latency::new().unwrap();
+        for _ in 0..2 {
+            (1..=10).for_each(|ms| recorder.record(&timings(ms)));
+            latency.catch_up(&recorder);
+            latency.catch_up(&recorder);
+            assert_eq!(latency.interval.of(Stage::Infer).len(), 10);
+            latency.interval.clear();
         }
-        let counts = Counts { frames_in: 120, inferred: 100, published: 100, replaced: 20, ..Counts::default() };
-        assert!(recorder.interval_lines(start.after(Duration::from_secs(9)), &counts).is_none());
-        let now = start.after(Duration::from_secs(10));
-        let lines = recorder.interval_lines(now, &counts).unwrap();
-        assert_eq!(
-            lines[0],
-            "frames in=120 inferred=100 published=100 replaced=20 skipped=0 corrupt=0 failed=0 fps=10.00 seconds=10.0"
-        );
-        let infer = lines.iter().find(|line| line.contains("stage=infer")).unwrap();
-        assert!(infer.starts_with("latency stage=infer n=100 p50_ms=50.0"), "{infer}");
-        assert!(infer.ends_with("max_ms=100.03"), "{infer}");
+        assert_eq!((latency.total.of(Stage::Infer).len(), latency.logged.of(Stage::Infer).len()), (20, 20));
     }
 
     #[test]
-    fn a_stage_without_frames_has_no_figures() {
-        let start = Instant::from_nanos(0);
-        let mut recorder = Recorder::new(Duration::from_secs(10), start).unwrap();
-        let counts = Counts { frames_in: 1, ..Counts::default() };
-        let lines = recorder.interval_lines(start.after(Duration::from_secs(10)), &counts).unwrap();
-        assert_eq!(lines[4], "latency stage=infer n=0");
-    }
-
-    #[test]
-    fn while_nothing_comes_one_line_an_hour_is_enough() {
-        let mut now = Instant::from_nanos(0);
-        let mut recorder = Recorder::new(Duration::from_secs(10), now).unwrap();
-        let mut lines_after = |counts: &Counts, seconds| {
-            now = now.after(Duration::from_secs(seconds));
-            recorder.interval_lines(now, counts).unwrap()
-        };
-        let mut counts = Counts::default();
-        let first = lines_after(&counts, 10);
-        assert_eq!(first.len(), 1, "{first:?}");
-        assert!(first[0].starts_with("frames in=0 "), "{first:?}");
-        assert!(lines_after(&counts, 10).is_empty());
-        assert_eq!(lines_after(&counts, 3590).len(), 1);
-        assert!(lines_after(&counts, 10).is_empty());
-        // Whatever comes ends the silence, and its end is said again.
-        counts.corrupt = 1;
-        assert!(lines_after(&counts, 10).len() > 1);
-        assert_eq!(lines_after(&counts, 10).len(), 1);
-    }
-
-    #[test]
-    fn the_table_covers_the_whole_run() {
-        let start = Instant::from_nanos(0);
-        let mut recorder = Recorder::new(Duration::ZERO, start).unwrap();
-        recorder.record(&timings(5));
-        let now = start.after(Duration::from_secs(2));
-        assert!(recorder.interval_lines(now, &Counts::default()).is_none());
-        let table = recorder.table(now, &Counts { published: 1, ..Counts::default() });
-        assert_eq!(table.len(), 9);
-        assert!(table[4].starts_with("infer              1       5.00"), "{}", table[4]);
-        assert!(table[8].contains("fps=0.50"), "{}", table[8]);
+    fn buckets_have_every_frame_once_and_the_exact_sum() {
+        let recorder = Recorder::new().unwrap();
+        let mut latency = Latency::new().unwrap();
+        (1..=100).for_each(|ms| recorder.record(&timings(ms)));
+        latency.catch_up(&recorder);
+        let infer = &latency.buckets(&[0.010, 0.050])[Stage::Infer as usize];
+        assert_eq!((infer.stage, &infer.counts[..], infer.count), ("infer", &[10, 40, 50][..], 100));
+        assert!((infer.sum_seconds - 5.05).abs() < 1e-9, "{}", infer.sum_seconds);
     }
 }

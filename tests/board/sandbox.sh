@@ -43,7 +43,8 @@ try no "load a module" modprobe dummy
 try no "gain a privilege by a set-user-id program" sh -c '[ "$(/usr/local/bin/id-as-root -u)" = 0 ]'
 try no "make a set-user-id file" sh -c 'cp /usr/bin/true /var/lib/pspnetd/s && chmod u+s /var/lib/pspnetd/s'
 try no "make a device node" mknod /var/lib/pspnetd/disk b 254 0
-try no "open a network socket" bash -c ': >/dev/udp/127.0.0.1/9'
+try yes "talk to this machine" bash -c 'echo x >/dev/udp/127.0.0.1/9'
+try no "talk to another machine" bash -c 'echo x >/dev/udp/192.0.2.1/9'
 # As libusb does for Coral sticks. It listens until its time is over, unless it can't.
 try yes "open a netlink socket" sh -c 'timeout 2 udevadm monitor --udev; test $? = 124'
 try no "take real-time priority" chrt --fifo 10 true
@@ -57,6 +58,10 @@ echo secret | tee /home/somebody/secret >/root/secret
 chmod 644 /home/somebody/secret /root/secret
 chmod 755 /root
 echo outside >/tmp/outside
+# A network that there is a way into, though nobody answers there.
+modprobe dummy
+busybox ip address add 192.0.2.2/24 dev dummy0
+busybox ip link set dummy0 up
 install -m 4755 /usr/bin/id /usr/local/bin/id-as-root
 # The unit itself, with another program in it.
 unit=$(systemctl show --property=FragmentPath --value pspnetd.service)

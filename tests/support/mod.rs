@@ -6,6 +6,7 @@ pub mod clips;
 pub mod coral;
 pub mod fake_edgetpu;
 pub mod held;
+pub mod http;
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};

@@ -214,12 +214,12 @@ mod tests {
     /// Lanes of a stage whose camera gives no frame, and the end that frames would be put in.
     fn work(shutdown: &Shutdown) -> (Arc<Work>, Outlet<TensorSlot>) {
         let clock = Arc::new(SystemClock);
-        let shared = Arc::new(Shared::new(Default::default(), 2, Engines::new("edgetpu", 2, false)));
+        let shared = Shared::new(Default::default(), 2, Engines::new("edgetpu", 2, false), std::iter::empty());
+        let shared = Arc::new(shared.unwrap());
         let settings = Settings {
             delivery: Delivery::Newest,
             fit: crate::preprocess::Fit::Letterbox,
             mask: crate::config::values::MaskSize::Picture,
-            interval: Duration::ZERO,
             finite: false,
         };
         let stage = Stage { shared, shutdown: shutdown.clone(), clock, settings };

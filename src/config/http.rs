@@ -1,0 +1,203 @@
+//! `[http]`: the web page, metrics and API, and who may have them.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::values::{text_value, Auto, Bytes};
+
+/// `[http]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Address and port of the web page, metrics and API, such as `127.0.0.1:8088` or `[::]:8088`; `off`. Anything beyond this
+    /// machine needs `http.token_file`.
+    pub listen: Listen,
+    /// Unix socket for `pspnetd top`: a path, or `off`. `auto` is `pspnetd.sock` in the service's runtime folder, else in the
+    /// user's; where there is neither, off.
+    pub socket: Auto<SocketPath>,
+    /// A file whose first line is the token that every request must bring. Empty: no token, and only this machine is served.
+    pub token_file: String,
+    /// Certificate chain (PEM) and key (PEM): with both, TLS is spoken.
+    pub tls_certificate: String,
+    /// See `tls_certificate`.
+    pub tls_key: String,
+    /// Serve what the camera sees: frames, masks, overlays and the live stream. Without it the page shows figures only.
+    pub pictures: bool,
+    /// The live stream has at most so many frames per second, whatever the camera's rate.
+    pub stream_fps: StreamRate,
+    /// Serve `POST /api/v1/predict`.
+    pub predict: bool,
+    /// Largest picture that `predict` takes.
+    pub max_body: Bytes,
+    /// Connections at the same time.
+    pub max_connections: u16,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: Listen::Off,
+            socket: Auto::Auto,
+            token_file: String::new(),
+            tls_certificate: String::new(),
+            tls_key: String::new(),
+            pictures: true,
+            stream_fps: StreamRate(10.0),
+            predict: true,
+            max_body: Bytes(16 << 20),
+            max_connections: 64,
+        }
+    }
+}
+
+/// Where connections are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Listen {
+    /// Nowhere.
+    #[default]
+    Off,
+    /// Here.
+    At(SocketAddr),
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = "expected off, or an IP address with a port, such as 127.0.0.1:8088 or [::]:8088";
+        match text {
+            "off" | "" => Ok(Self::Off),
+            _ => text.parse().map(Self::At).map_err(|_| format!("address {text:?}: {expected}")),
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::At(address) => address.fmt(f),
+        }
+    }
+}
+
+/// The path of a Unix socket, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SocketPath {
+    /// No socket.
+    Off,
+    /// This one.
+    At(std::path::PathBuf),
+}
+
+impl FromStr for SocketPath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" | "" => Ok(Self::Off),
+            // The system's limit is 108 bytes with the end.
+            _ if text.len() > 107 || text.contains('\0') => {
+                Err(format!("socket {text:?}: expected off, or a path of at most 107 bytes"))
+            }
+            _ => Ok(Self::At(text.into())),
+        }
+    }
+}
+
+impl fmt::Display for SocketPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::At(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// Frames per second of the live stream, more than 0 and at most 60.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StreamRate(pub f64);
+
+impl FromStr for StreamRate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let rate = text.parse().ok().filter(|rate| (0.1..=60.0).contains(rate));
+        rate.map(Self).ok_or_else(|| format!("frame rate {text:?}: expected frames per second, 0.1 to 60"))
+    }
+}
+
+impl fmt::Display for StreamRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+text_value!([] Listen, [] SocketPath, [] StreamRate);
+
+impl Http {
+    /// The first key that the others don't go with, and why.
+    pub(super) fn contradiction(&self) -> Option<(&'static str, String)> {
+        if let Listen::At(address) = self.listen {
+            if !address.ip().is_loopback() && self.token_file.is_empty() {
+                let reason = format!(
+                    "{address} can be reached from other machines, which would see the camera: name a file with a token in \
+                     http.token_file, or listen on 127.0.0.1"
+                );
+                return Some(("http.listen", reason));
+            }
+        }
+        match (self.tls_certificate.is_empty(), self.tls_key.is_empty()) {
+            (true, false) => Some(("http.tls_key", "a key is of no use without http.tls_certificate".to_owned())),
+            (false, true) => Some(("http.tls_certificate", "a certificate needs its key: http.tls_key".to_owned())),
+            _ => None,
+        }
+        .or_else(|| (self.max_connections == 0).then(|| ("http.max_connections", "expected 1 or more".to_owned())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(listen: &str) -> Http {
+        Http { listen: listen.parse().unwrap(), ..Http::default() }
+    }
+
+    #[test]
+    fn beyond_this_machine_there_must_be_a_token() {
+        for safe in ["off", "127.0.0.1:8088", "[::1]:0", "127.9.9.9:1"] {
+            assert_eq!(at(safe).contradiction(), None, "{safe}");
+        }
+        for open in ["0.0.0.0:8088", "[::]:8088", "192.168.1.2:80"] {
+            let (key, reason) = at(open).contradiction().unwrap();
+            assert!(key == "http.listen" && reason.contains("http.token_file"), "{reason}");
+            assert_eq!(Http { token_file: "t".to_owned(), ..at(open) }.contradiction(), None);
+        }
+    }
+
+    #[test]
+    fn a_certificate_and_its_key_come_together() {
+        let half = Http { tls_key: "k".to_owned(), ..at("off") };
+        assert_eq!(half.contradiction().unwrap().0, "http.tls_key");
+        let half = Http { tls_certificate: "c".to_owned(), ..at("off") };
+        assert_eq!(half.contradiction().unwrap().0, "http.tls_certificate");
+    }
+
+    #[test]
+    fn addresses_paths_and_rates_parse_and_print_the_same() {
+        for text in ["off", "127.0.0.1:8088", "[::]:80"] {
+            assert_eq!(text.parse::<Listen>().unwrap().to_string(), text);
+        }
+        for text in ["localhost:8088", "127.0.0.1", ":80", "8088", "127.0.0.1:99999"] {
+            assert!(text.parse::<Listen>().unwrap_err().contains("127.0.0.1:8088"), "{text}");
+        }
+        for text in ["0", "61", "nan", "-1", "fast"] {
+            assert!(text.parse::<StreamRate>().is_err(), "{text}");
+        }
+        assert!("/x".repeat(60).parse::<SocketPath>().is_err());
+    }
+}

@@ -1,0 +1,160 @@
+//! `[telemetry]`: latency figures, power and heat, and the file that keeps them.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::values::{text_value, Auto, Bytes, Seconds};
+use super::{CommandLine, Publish};
+
+/// `[telemetry]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    /// Time between two groups of latency lines in the log. 0 turns them off.
+    pub interval: Seconds,
+    /// Time between two looks at power, temperature, clock and throttling. 0 turns them off.
+    pub sensors: Seconds,
+    /// Rails whose watts make the board's total: `auto` (all of the best source that is there), or names separated by commas,
+    /// as `pspnetd devices` lists them.
+    pub power_rails: Auto<RailNames>,
+    /// Program that prints the rails of a Raspberry Pi 5's power chip. `auto` runs `vcgencmd pmic_read_adc` on a Pi 5; `off` none.
+    pub pmic_command: Auto<SensorCommand>,
+    /// Program that prints a Raspberry Pi's throttle word. `auto` runs `vcgencmd get_throttled` on a Pi whose kernel has no
+    /// file for it, as today's have none; `off` none.
+    pub throttle_command: Auto<SensorCommand>,
+    /// Latency histograms and power in a file, for `pspnetd report`.
+    pub latency_log: LatencyLog,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            interval: Seconds::new(10),
+            sensors: Seconds::new(1),
+            power_rails: Auto::Auto,
+            pmic_command: Auto::Auto,
+            throttle_command: Auto::Auto,
+            latency_log: LatencyLog::default(),
+        }
+    }
+}
+
+/// `[telemetry.latency_log]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LatencyLog {
+    /// A file that is appended to and rotated; empty turns it off.
+    pub path: String,
+    /// Time that one record covers. Not zero.
+    pub interval: Seconds,
+    /// A file that has grown past this is renamed to `<path>.1`, and so on. 0 never rotates by size.
+    pub max_bytes: Bytes,
+    /// A file whose first record is older than this is renamed too. 0 never rotates by age.
+    pub max_age: Seconds,
+    /// Rotated files to keep.
+    pub keep: u32,
+    /// One record per frame as well.
+    pub frames: bool,
+    /// When the file is synced to disk: `interval` (after each record of an interval), `rotate` (when it is rotated, and at the
+    /// end), or `never`.
+    pub sync: Sync,
+}
+
+impl Default for LatencyLog {
+    fn default() -> Self {
+        Self {
+            path: String::new(),
+            interval: Seconds::new(60),
+            max_bytes: Bytes(16 << 20),
+            max_age: Seconds::new(24 * 3600),
+            keep: 32,
+            frames: false,
+            sync: Sync::Interval,
+        }
+    }
+}
+
+/// When a file is synced to disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sync {
+    /// After each record of an interval.
+    #[default]
+    Interval,
+    /// When it is rotated, and at the end.
+    Rotate,
+    /// Never; the system writes it when it likes.
+    Never,
+}
+
+/// Names of power rails, separated by commas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RailNames(pub Vec<String>);
+
+impl FromStr for RailNames {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+        if names.iter().any(String::is_empty) {
+            return Err(format!("power rails {text:?}: expected names separated by commas"));
+        }
+        Ok(Self(names))
+    }
+}
+
+impl fmt::Display for RailNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(","))
+    }
+}
+
+/// A program that prints what a sensor measures, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SensorCommand {
+    /// None is run.
+    Off,
+    /// This one.
+    Run(CommandLine),
+}
+
+impl FromStr for SensorCommand {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            _ => text.parse().map(Self::Run),
+        }
+    }
+}
+
+impl fmt::Display for SensorCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::Run(line) => line.fmt(f),
+        }
+    }
+}
+
+text_value!([] RailNames, [] SensorCommand);
+
+impl Telemetry {
+    /// The first key that can't be as it is, and why.
+    pub(super) fn contradiction(&self, publish: &Publish) -> Option<(&'static str, String)> {
+        let log = &self.latency_log;
+        if !log.path.is_empty() && log.path != "-" && Path::new(&log.path) == Path::new(&publish.jsonl.path) {
+            let reason = format!("{} is publish.jsonl.path already; each needs a file of its own", log.path);
+            return Some(("telemetry.latency_log.path", reason));
+        }
+        if !log.path.is_empty() && log.interval.0.is_zero() {
+            let reason = "a record covers more than no time; an empty telemetry.latency_log.path turns the file off";
+            return Some(("telemetry.latency_log.interval", reason.to_owned()));
+        }
+        None
+    }
+}

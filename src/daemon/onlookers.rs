@@ -1,0 +1,118 @@
+//! Those who watch the pipeline: state, monitor, latency log, server. Made ready before it starts, since some of them are
+//! sinks, and started beside it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::live::{Live, Seen, SeenSink};
+use super::monitor::Monitor;
+use crate::clock::Clock;
+use crate::config::values::Rate;
+use crate::config::Config;
+use crate::failure::{Failure, Kind};
+use crate::infer::edgetpu::root;
+use crate::model::LabelMap;
+use crate::pipeline::{Parts, Shared};
+use crate::publish::http::{Predictor, Server, Services, Serving};
+use crate::publish::view::{self, Gallery};
+use crate::shutdown::Shutdown;
+use crate::telemetry::latency_log::RunInfo;
+use crate::telemetry::state::Observe;
+use crate::telemetry::LatencyLog;
+
+/// What is ready to watch a pipeline.
+pub(super) struct Onlookers {
+    seen: Arc<Seen>,
+    log: Option<LatencyLog>,
+    server: Option<Server>,
+    gallery: Option<Arc<Gallery>>,
+    model_name: String,
+    labels: LabelMap,
+    clock: Arc<dyn Clock>,
+}
+
+/// What watches one.
+pub(super) struct Watching {
+    monitor: Monitor,
+    _serving: Option<Serving>,
+}
+
+impl Onlookers {
+    /// Reads what the server needs, opens the latency log, and adds the sinks and gates of all of them to `parts`.
+    ///
+    /// # Errors
+    /// What only another configuration can mend, or a thread that the system refuses.
+    pub(super) fn prepare(config: &Config, parts: &mut Parts) -> Result<Self, Failure> {
+        let clock = Arc::clone(&parts.clock);
+        let seen = Arc::<Seen>::default();
+        parts.sinks.push(Box::new(SeenSink::new(Arc::clone(&seen), Arc::clone(&clock))));
+        let server = Server::open(&config.http)?;
+        let gallery = match &server {
+            Some(_) if config.http.pictures => Some(show_pictures(config, parts).map_err(no_thread)?),
+            _ => None,
+        };
+        let log = latency_log(config, parts)?;
+        parts.sinks.extend(log.as_ref().and_then(LatencyLog::frames));
+        let (model_name, labels) = (parts.model_name.clone(), parts.labels.clone());
+        Ok(Self { seen, log, server, gallery, model_name, labels, clock })
+    }
+
+    /// Starts their threads beside the pipeline that `shared` tells of.
+    ///
+    /// # Errors
+    /// A thread that the system refuses.
+    pub(super) fn start(self, config: &Config, shared: &Arc<Shared>, shutdown: &Shutdown) -> Result<Watching, Failure> {
+        let Self { seen, log, server, gallery, model_name, labels, clock } = self;
+        let frame_time = frame_time(config.camera.rate);
+        let live = Live::new(Arc::clone(shared), Arc::clone(&clock), model_name, labels, seen, frame_time)
+            .map_err(|error| Failure::new(Kind::Software, error.to_string()))?;
+        let live = Arc::new(live);
+        let monitor = Monitor::start(&live, log, &config.telemetry, &root(), &clock, shutdown).map_err(no_thread)?;
+        let predictor = config.http.predict.then(|| Arc::new(Predictor::new(config)));
+        let services = Services { observed: live as Arc<dyn Observe>, gallery, predictor };
+        let serving = server.map(|server| server.start(services, shutdown)).transpose().map_err(no_thread)?;
+        Ok(Watching { monitor, _serving: serving })
+    }
+}
+
+impl Watching {
+    /// Tells of the last interval and of the whole run. The server, which knows of the stop by itself, ends when this is
+    /// dropped.
+    pub(super) fn finish(self) {
+        self.monitor.finish();
+    }
+}
+
+/// The failure of a thread that can't be started.
+#[allow(clippy::needless_pass_by_value)] // for `map_err`
+pub(super) fn no_thread(error: io::Error) -> Failure {
+    Failure::new(Kind::Software, format!("threads can't be started: {error}"))
+}
+
+/// Lets the pipeline give its pictures to those who ask for them.
+fn show_pictures(config: &Config, parts: &mut Parts) -> io::Result<Arc<Gallery>> {
+    let (sink, gate, gallery) = view::open(&config.http, Arc::clone(&parts.clock))?;
+    parts.sinks.push(sink);
+    parts.gates.push(gate);
+    Ok(gallery)
+}
+
+/// The latency log, where there is to be one.
+fn latency_log(config: &Config, parts: &Parts) -> Result<Option<LatencyLog>, Failure> {
+    let about = RunInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        model: parts.model_name.clone(),
+        started: parts.clock.wall(),
+        engine: parts.crew.as_ref().map_or("cpu", |crew| crew.kind).to_owned(),
+    };
+    Ok(LatencyLog::open(&config.telemetry.latency_log, &about)?)
+}
+
+/// The longest time between two frames that is no reason for worry by itself.
+fn frame_time(rate: Rate) -> Duration {
+    match rate {
+        Rate::Fps(rate) => Duration::from_secs_f64(1.0 / rate),
+        Rate::Native | Rate::Max => Duration::ZERO,
+    }
+}
