@@ -69,6 +69,21 @@ use_the_test_picture() {
         "$(printf 'pspnetd:pspnetd 750\npspnetd:pspnetd 640')"
 }
 
+# As the shipped configuration has it: over loopback, and for pspnetd top over the socket.
+the_page_is_there() {
+    # shellcheck disable=SC2016  # for the other bash
+    local ask='exec 3<>/dev/tcp/127.0.0.1/8088; printf "GET $0 HTTP/1.0\r\nHost: localhost\r\n\r\n" >&3; cat <&3'
+    # By files: grep ends at the first match, and who writes to it would fail.
+    booted bash -c "$ask" / >"$WORK/page"
+    booted bash -c "$ask" /metrics >"$WORK/metrics"
+    booted pspnetd top --once >"$WORK/top"
+    grep -q '<title>' "$WORK/page"
+    grep -q '^pspnetd_ready 1' "$WORK/metrics"
+    grep -q '^ready: yes$' "$WORK/top"
+    equal "socket" "$(booted stat -c '%U:%G %a' /run/pspnetd/pspnetd.sock)" 'pspnetd:pspnetd 660'
+    booted pspnetd report /var/lib/pspnetd/latency.jsonl >"$WORK/report"
+}
+
 the_sandbox_is_on() {
     local status
     status=$(booted cat "/proc/$(property MainPID)/status")
@@ -173,6 +188,7 @@ else
         check "a boot without a camera gets through, and the service waits" boot_does_not_wait_for_a_camera
         check "an installation without a camera does not wait, and the service does" installation_does_not_wait_for_a_camera
         check "with a source of frames it is active and writes" use_the_test_picture
+        check "page, metrics, top and latency log are there" the_page_is_there
         check "the sandbox is on and the groups are there" the_sandbox_is_on
         check "an upgrade starts the new program" upgrade_restarts
         check "a crash is followed by a restart" a_crash_is_restarted
