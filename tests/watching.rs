@@ -155,12 +155,19 @@ fn the_latency_log_of_a_run_adds_up_to_what_was_published() {
 
 #[test]
 fn a_full_disk_under_the_latency_log_is_said_once_and_holds_nobody() {
-    let web = serve(["telemetry.latency_log.path=/dev/full", "telemetry.latency_log.interval=200ms"]).ready();
+    let settings = [
+        "telemetry.latency_log.path=/dev/full",
+        "telemetry.latency_log.interval=200ms",
+        "telemetry.latency_log.frames=true",
+    ];
+    let web = serve(settings).ready();
     let lost = |state: &Value| -> u64 {
         let sinks = state["sinks"].as_array().unwrap();
         sinks.iter().find(|sink| sink["name"] == "latency_log").map_or(0, |sink| sink["dropped"].as_u64().unwrap())
     };
-    wait_for_state(&web, "lost records", |state| lost(state) > 3);
+    let state = wait_for_state(&web, "lost records", |state| lost(state) > 3);
+    let names: Vec<&Value> = state["sinks"].as_array().unwrap().iter().map(|sink| &sink["name"]).collect();
+    assert_eq!(names, ["jsonl", "latency_log"]);
     web.running.stdout.wait_for_count(web.running.stdout.count() + 20);
     let finished = web.running.stop(Signal::TERM).0.expect(0);
     assert_eq!(finished.stderr.matches("No space left").count(), 1, "{}", finished.stderr);

@@ -17,7 +17,7 @@ use crate::telemetry::state::{
     Area, CameraState, Class, Engine, History, LastResult, Model, Observe, Program, Series, SinkState, StageBuckets,
     StageFigures, State,
 };
-use crate::telemetry::{EngineReport, HistogramError, Latency};
+use crate::telemetry::{EngineReport, HistogramError, Latency, LatencyLog};
 
 /// Results that are older than this are no sign of life, unless they come more rarely by themselves.
 const STALE: Duration = Duration::from_secs(10);
@@ -130,9 +130,8 @@ impl Live {
         };
         if fps > 0.0 {
             if let Some(seen) = self.seen.last() {
-                let pixels = seen.summary.counts.iter().sum::<u64>().max(1) as f64;
-                let share = |count: &u64| rounded(*count as f64 / pixels, 1e4);
-                point.shares = seen.summary.counts.iter().take(self.labels.len()).map(share).collect();
+                let share = |class| rounded(seen.summary.area(class), 1e4);
+                point.shares = (0..self.labels.len()).map(share).collect();
             }
         }
         let mut present = lock(&self.present);
@@ -182,6 +181,18 @@ impl Live {
         reasons
     }
 
+    /// Where results go, and the latency log, whose records of frames are a sink and those of intervals are none.
+    fn sinks(&self, log_lost: Option<u64>) -> Vec<SinkState> {
+        let mut sinks = self.shared.sinks();
+        if let Some(lost) = log_lost {
+            match sinks.iter_mut().find(|sink| sink.name == LatencyLog::NAME) {
+                Some(frames) => frames.dropped += lost,
+                None => sinks.push(SinkState { name: LatencyLog::NAME.to_owned(), dropped: lost }),
+            }
+        }
+        sinks
+    }
+
     fn classes(&self) -> Vec<Class> {
         let seen = self.seen.last();
         let occurs = |id: usize| seen.as_ref().is_some_and(|seen| seen.summary.counts[id] > 0);
@@ -204,9 +215,6 @@ impl Observe for Live {
             if present.figures.is_empty() { lock(&self.latency).window.figures() } else { present.figures.clone() };
         let (fps, joules_per_frame, log_lost) = (present.fps, present.joules_per_frame, present.log_lost);
         drop(present);
-        let results =
-            self.shared.sinks().into_iter().filter(|sink| ![SeenSink::NAME, "view"].contains(&sink.name.as_str()));
-        let log = log_lost.map(|dropped| SinkState { name: "latency_log".to_owned(), dropped });
         State {
             program: Program {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -226,7 +234,7 @@ impl Observe for Live {
             result: self.last_result(now),
             board: self.board(),
             joules_per_frame,
-            sinks: results.chain(log).collect(),
+            sinks: self.sinks(log_lost),
             events: logging::last_lines(),
         }
     }
@@ -309,8 +317,6 @@ pub(super) struct SeenSink {
 }
 
 impl SeenSink {
-    const NAME: &'static str = "state";
-
     pub(super) fn new(seen: Arc<Seen>, clock: Arc<dyn Clock>) -> Self {
         Self { seen, clock }
     }
@@ -318,7 +324,7 @@ impl SeenSink {
 
 impl Sink for SeenSink {
     fn name(&self) -> &'static str {
-        Self::NAME
+        "state"
     }
 
     fn is_onlooker(&self) -> bool {

@@ -257,13 +257,11 @@ impl Monitoring {
         let board = self.live.board();
         let interval = sensors::Interval { seconds: told.seconds, inferred: told.counts.inferred };
         let mut lines = told.lines;
-        let is_silent = lines.is_empty();
         if let Some(board) = &board {
             self.live.set_joules_per_frame(sensors::joules_per_frame(board, &self.board_then, told.counts.inferred));
-            lines.extend(sensors::lines(board, &self.board_then, &interval));
-        }
-        if is_silent {
-            lines.clear();
+            if !lines.is_empty() {
+                lines.extend(sensors::lines(board, &self.board_then, &interval));
+            }
         }
         for line in &lines {
             log::info!(target: FIGURES, "{line}");

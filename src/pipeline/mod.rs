@@ -153,7 +153,7 @@ impl Pipeline {
         let (done_sender, done) = bounded::<()>(0);
         let kind = crew.as_ref().map_or("cpu", |crew| crew.kind);
         let engines = Engines::new(kind, workers, cpu.is_some());
-        let names = sinks.iter().map(|sink| sink.name());
+        let names = sinks.iter().map(|sink| (!sink.is_onlooker()).then(|| sink.name()));
         let shared = Shared::new(clock.now(), counts.lanes, engines, names).map_err(io::Error::other)?;
         let shared = Arc::new(shared);
 

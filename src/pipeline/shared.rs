@@ -21,7 +21,8 @@ pub struct Shared {
     pub engines: Engines,
     /// Times of the frames.
     pub latency: Recorder,
-    sinks: Box<[(&'static str, AtomicU64)]>,
+    /// By place; without a name those that only look on.
+    sinks: Box<[(Option<&'static str>, AtomicU64)]>,
     has_published: AtomicBool,
     words: Mutex<Words>,
     ending: Mutex<Option<Ending>>,
@@ -64,7 +65,7 @@ impl Shared {
         now: Instant,
         lanes: usize,
         engines: Engines,
-        sinks: impl Iterator<Item = &'static str>,
+        sinks: impl Iterator<Item = Option<&'static str>>,
     ) -> Result<Self, HistogramError> {
         let beat = || AtomicU64::new(now.as_nanos());
         Ok(Self {
@@ -95,13 +96,12 @@ impl Shared {
         }
     }
 
-    /// Every sink with what it has lost so far.
+    /// Every sink that results go to, with what it has lost so far.
     pub fn sinks(&self) -> Vec<SinkState> {
-        let state = |(name, dropped): &(&'static str, AtomicU64)| SinkState {
-            name: (*name).to_owned(),
-            dropped: dropped.load(Ordering::Relaxed),
+        let state = |(name, dropped): &(Option<&'static str>, AtomicU64)| {
+            name.map(|name| SinkState { name: name.to_owned(), dropped: dropped.load(Ordering::Relaxed) })
         };
-        self.sinks.iter().map(state).collect()
+        self.sinks.iter().filter_map(state).collect()
     }
 
     /// `words` say which camera it is, or why it is waited for.
@@ -205,13 +205,13 @@ mod tests {
     use super::*;
 
     fn shared(lanes: usize) -> Shared {
-        Shared::new(Instant::default(), lanes, Engines::new("cpu", 0, true), ["jsonl"].into_iter()).unwrap()
+        Shared::new(Instant::default(), lanes, Engines::new("cpu", 0, true), [None, Some("jsonl")].into_iter()).unwrap()
     }
 
     #[test]
     fn what_a_sink_lost_stands_under_its_name() {
         let shared = shared(1);
-        shared.set_dropped(0, 7);
+        shared.set_dropped(1, 7);
         assert_eq!(shared.sinks(), [SinkState { name: "jsonl".to_owned(), dropped: 7 }]);
     }
 

@@ -1,6 +1,7 @@
 //! The sink that writes a record for every frame into the latency log.
 
 use super::lines;
+use super::LatencyLog;
 use crate::lines::Inlet;
 use crate::publish::{Closing, Published, Sink, SinkHealth};
 
@@ -19,7 +20,7 @@ impl FramesSink {
 
 impl Sink for FramesSink {
     fn name(&self) -> &'static str {
-        "latency_log"
+        LatencyLog::NAME
     }
 
     fn publish(&mut self, result: &Published<'_>) {

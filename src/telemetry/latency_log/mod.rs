@@ -36,6 +36,9 @@ pub struct LatencyLog {
 }
 
 impl LatencyLog {
+    /// Its name in the log and among the sinks.
+    pub const NAME: &'static str = "latency_log";
+
     /// Opens the file, starts the writer, and writes the `start` event. None where `config` turns the log off.
     ///
     /// # Errors
@@ -49,7 +52,7 @@ impl LatencyLog {
             return Err(SinkError { key: KEY, path: config.path.clone(), reason });
         }
         let place = Place {
-            name: "latency_log",
+            name: Self::NAME,
             key: KEY,
             path: config.path.clone(),
             max_bytes: config.max_bytes,
