@@ -1,19 +1,13 @@
-//! TensorFlow Lite delegates, and the one place that calls foreign functions for them: loads a library, lists its devices,
-//! makes a delegate, and brings it with an error reporter into the interpreter that tflitec makes.
-//!
-//! tflitec offers neither delegates nor an error reporter. Its calls of `TfLiteInterpreterCreate` and
-//! `TfLiteInterpreterOptionsAddDelegate` are bound to a name, and a function that the program itself has by that name wins
-//! over the shared library's. So both stand here, add what was asked for, and go on to the library's own. [`equip`] says
-//! whether that came to pass.
+//! TensorFlow Lite delegates: loads a library, lists its devices, and makes a delegate. How that gets into an interpreter is
+//! left to `interpose`.
 //!
 //! What such a library does can't be contained: it may abort, hang or crash. Only a worker process may load one.
 #![allow(unsafe_code)]
 
-use std::cell::{Cell, RefCell};
-use std::ffi::{c_char, c_int, c_void, CStr, CString};
+use std::cell::RefCell;
+use std::ffi::{c_char, c_int, CStr, CString};
 use std::path::{Path, PathBuf};
-use std::ptr::{self, NonNull};
-use std::sync::{Mutex, PoisonError};
+use std::ptr::NonNull;
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use serde::{Deserialize, Serialize};
@@ -105,6 +99,11 @@ impl Delegate {
     /// The Edge TPU's path, as its library names it; None for a plug-in.
     pub fn device(&self) -> Option<&str> {
         self.device.as_deref()
+    }
+
+    /// What TensorFlow Lite calls a delegate. It is valid until this is dropped, also when this moves.
+    pub(super) const fn raw(&self) -> NonNull<Raw> {
+        self.raw
     }
 
     /// It takes only models that were compiled for it, and leaves all of another model to the CPU.
@@ -205,7 +204,7 @@ fn choose(devices: &[Listed], choice: &DeviceChoice) -> Result<usize, Fault> {
 // Libraries
 
 /// `TfLiteDelegate`, which only the library and TensorFlow Lite look into.
-enum Raw {}
+pub(super) enum Raw {}
 
 /// `struct edgetpu_device`
 #[repr(C)]
@@ -334,133 +333,6 @@ unsafe extern "C" fn plugin_says(text: *const c_char) {
     }
 }
 
-// TensorFlow Lite's words
-
-/// What TensorFlow Lite and a delegate report as errors: the last few texts since they were taken.
-#[derive(Debug, Default)]
-pub(super) struct Words(Mutex<Vec<String>>);
-
-impl Words {
-    /// Enough for a cause and what follows from it.
-    const KEPT: usize = 8;
-
-    pub(super) fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn add(&self, text: &str) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == Self::KEPT {
-            kept.remove(0);
-        }
-        kept.push(text.split_whitespace().collect::<Vec<_>>().join(" "));
-    }
-}
-
-/// The error reporter. `arguments` is a `va_list`: on x86-64 and AArch64, the two architectures that this program is built
-/// for, one that is handed on is a pointer.
-unsafe extern "C" fn report(words: *mut c_void, format: *const c_char, arguments: *mut c_void) {
-    extern "C" {
-        fn vsnprintf(to: *mut c_char, size: usize, format: *const c_char, arguments: *mut c_void) -> c_int;
-    }
-    let mut text = [0_u8; 1024];
-    // SAFETY: `format` and `arguments` belong together, by TensorFlow Lite's promise; at most the buffer's size is written.
-    unsafe { vsnprintf(text.as_mut_ptr().cast(), text.len(), format, arguments) };
-    // SAFETY: `words` is what `TfLiteInterpreterCreate` below set, and outlives the interpreter by `equip`'s contract.
-    let words = unsafe { &*words.cast_const().cast::<Words>() };
-    let text = CStr::from_bytes_until_nul(&text).unwrap_or_default();
-    words.add(&text.to_string_lossy());
-}
-
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-compile_error!("src/infer/delegate.rs: what a va_list is on this architecture must be looked up for `report`");
-
-// Interposition
-
-/// What the next interpreter of this thread is to have.
-#[derive(Clone, Copy)]
-struct Equipment {
-    delegate: Option<NonNull<Raw>>,
-    words: NonNull<Words>,
-}
-
-thread_local! {
-    static EQUIPMENT: Cell<Option<Equipment>> = const { Cell::new(None) };
-}
-
-/// Runs `make`, which makes one interpreter; it gets `delegate`, before all others, and reports errors to `words`. The flag
-/// says whether that happened: false means that this program is linked in a way that passes by the functions below.
-///
-/// # Safety
-/// The interpreter must be dropped before `delegate` and `words` are dropped or moved.
-pub(super) unsafe fn equip<T>(delegate: Option<&Delegate>, words: &Words, make: impl FnOnce() -> T) -> (T, bool) {
-    /// Takes back what nobody took, also when `make` panics.
-    struct TakeBack;
-    impl Drop for TakeBack {
-        fn drop(&mut self) {
-            EQUIPMENT.take();
-        }
-    }
-    let _take_back = TakeBack;
-    EQUIPMENT.set(Some(Equipment { delegate: delegate.map(|delegate| delegate.raw), words: NonNull::from(words) }));
-    let made = make();
-    (made, EQUIPMENT.get().is_none())
-}
-
-extern "C" {
-    fn TfLiteInterpreterOptionsSetErrorReporter(
-        options: *mut c_void,
-        reporter: unsafe extern "C" fn(*mut c_void, *const c_char, *mut c_void),
-        user_data: *mut c_void,
-    );
-}
-
-type AddDelegate = unsafe extern "C" fn(*mut c_void, *mut Raw);
-type CreateInterpreter = unsafe extern "C" fn(*const c_void, *const c_void) -> *mut c_void;
-
-/// The library's own function of this name.
-fn next_of(name: &CStr) -> Option<NonNull<c_void>> {
-    // SAFETY: it looks up a name behind this program in the order in which the loader searches.
-    NonNull::new(unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) })
-}
-
-/// tflitec calls this to add XNNPACK. Ours goes first: XNNPACK would take the operators that a delegate can run.
-#[no_mangle]
-unsafe extern "C" fn TfLiteInterpreterOptionsAddDelegate(options: *mut c_void, delegate: *mut Raw) {
-    let Some(next) = next_of(c"TfLiteInterpreterOptionsAddDelegate") else { return };
-    // SAFETY: it is the function that this one stands for.
-    let next = unsafe { std::mem::transmute::<NonNull<c_void>, AddDelegate>(next) };
-    let ours = EQUIPMENT.get().and_then(|equipment| equipment.delegate);
-    if let Some(ours) = ours {
-        EQUIPMENT.set(EQUIPMENT.get().map(|equipment| Equipment { delegate: None, ..equipment }));
-        // SAFETY: the options are tflitec's; the delegate outlives the interpreter, by `equip`'s contract.
-        unsafe { next(options, ours.as_ptr()) };
-    }
-    // SAFETY: the caller's own arguments.
-    unsafe { next(options, delegate) }
-}
-
-/// tflitec calls this to make an interpreter; so may a delegate, for itself, and then there is nothing to add.
-#[no_mangle]
-unsafe extern "C" fn TfLiteInterpreterCreate(model: *const c_void, options: *const c_void) -> *mut c_void {
-    let Some(next) = next_of(c"TfLiteInterpreterCreate") else { return ptr::null_mut() };
-    // SAFETY: it is the function that this one stands for.
-    let next = unsafe { std::mem::transmute::<NonNull<c_void>, CreateInterpreter>(next) };
-    if let Some(equipment) = EQUIPMENT.take().filter(|_| !options.is_null()) {
-        let options = options.cast_mut();
-        // SAFETY: tflitec made the options and may change them until it deletes them, which is after this call; delegate and
-        // words outlive the interpreter, by `equip`'s contract.
-        unsafe {
-            if let Some(delegate) = equipment.delegate {
-                TfLiteInterpreterOptionsAddDelegate(options, delegate.as_ptr());
-            }
-            TfLiteInterpreterOptionsSetErrorReporter(options, report, equipment.words.as_ptr().cast());
-        }
-    }
-    // SAFETY: the caller's own arguments.
-    unsafe { next(model, options) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -488,28 +360,5 @@ mod tests {
         assert_eq!(names(&devices).len(), 256);
         assert_eq!(choose(&devices, &DeviceChoice::at(255)), Ok(255));
         assert_eq!(choose(&devices, &DeviceChoice::at(256)), Ok(0), "one without a name is not taken");
-    }
-
-    #[test]
-    fn the_last_words_are_kept_each_on_one_line() {
-        let words = Words::default();
-        for number in 0..20 {
-            words.add(&format!("Node {number}\n  failed.\n"));
-        }
-        let kept = words.take();
-        assert_eq!(kept.len(), Words::KEPT);
-        assert_eq!((kept[0].as_str(), kept[7].as_str()), ("Node 12 failed.", "Node 19 failed."));
-        assert!(words.take().is_empty());
-    }
-
-    #[test]
-    fn equipment_that_nobody_took_is_taken_back_and_told() {
-        let words = Words::default();
-        // SAFETY: no interpreter is made.
-        let ((), used) = unsafe { equip(None, &words, || ()) };
-        assert!(!used && EQUIPMENT.get().is_none());
-        // SAFETY: as above.
-        let panicked = std::panic::catch_unwind(|| unsafe { equip(None, &Words::default(), || panic!("on purpose")) });
-        assert!(panicked.is_err() && EQUIPMENT.get().is_none());
     }
 }

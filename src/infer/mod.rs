@@ -5,6 +5,7 @@ mod buffer;
 mod contract;
 mod delegate;
 pub mod edgetpu;
+mod interpose;
 mod tflite;
 pub mod worker;
 

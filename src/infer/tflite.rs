@@ -1,8 +1,7 @@
 //! TensorFlow Lite through the `tflitec` crate: on the CPU with XNNPACK, or with a delegate before that.
 //!
-//! The crate's types borrow from each other (tensor from interpreter from model from bytes); this file ties them into
-//! one value that can move between threads. What a model must look like is left to `contract`, how delegates and the texts
-//! of errors come by is left to `delegate`.
+//! The crate's types borrow from each other (interpreter from model from bytes); this file ties them into one value that can
+//! move between threads. What a model must look like is left to `contract`; what tflitec can't do is left to `interpose`.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
@@ -16,16 +15,18 @@ use tflitec::model::Model;
 use tflitec::tensor::{DataType, Tensor};
 
 use super::contract::{check, TensorInfo, TensorType};
-use super::delegate::{equip, Delegate, Words};
+use super::delegate::Delegate;
+use super::interpose::{equip, RawInterpreter, Words};
 use super::{Engine, Fault, InferError, ModelIo};
 use crate::model::{is_compiled, ModelError, ModelFile};
 
 /// A model, ready to run.
 pub struct TfliteEngine {
-    // Fields drop in this order: the tensors point into the interpreter, which uses the delegate, writes to the words and
-    // reads the model, which reads the bytes.
-    output: Tensor<'static>,
-    interpreter: Pinned<Interpreter<'static>>,
+    // Fields drop in this order: the interpreter uses the delegate, writes to the words and reads the model, which reads the
+    // bytes.
+    interpreter: Interpreter<'static>,
+    /// The same interpreter, for what tflitec doesn't offer.
+    raw: RawInterpreter,
     delegate: Option<Delegate>,
     words: Pinned<Words>,
     _model: Pinned<Model<'static>>,
@@ -35,8 +36,7 @@ pub struct TfliteEngine {
     name: String,
 }
 
-// SAFETY: the interpreter is Send; the output tensor is a pointer into that same interpreter and moves with it. Neither
-// is reachable from outside, so they are used by one thread at a time.
+// SAFETY: an interpreter is bound to no thread. It is reachable through its owner only, so one thread at a time uses it.
 unsafe impl Send for TfliteEngine {}
 
 impl TfliteEngine {
@@ -109,31 +109,29 @@ impl TfliteEngine {
         let borrowed: &'static Model<'static> = unsafe { model.forever() };
         // SAFETY: here and in the value that is built, `delegate` and `words` drop after the interpreter; the words are
         // pinned, and of the delegate only a pointer is used that doesn't move with it.
-        let (interpreter, equipped) =
+        let (interpreter, raw) =
             unsafe { equip(delegate.as_ref(), &words, || Interpreter::new(borrowed, Some(options))) };
-        let interpreter = Pinned::new(interpreter.map_err(|_| broken("no interpreter can be made of it"))?);
-        if !equipped && delegate.is_some() {
-            return Err(Refusal::new(
-                "this program can't hand delegates to its TensorFlow Lite (TfLiteInterpreterCreate is bound past it)",
+        let interpreter = interpreter.map_err(|_| broken("no interpreter can be made of it"))?;
+        let raw = raw.ok_or_else(|| {
+            Refusal::new(
+                "this program doesn't see the interpreters of its TensorFlow Lite (TfLiteInterpreterCreate is bound past it)",
                 "a program that is linked as its build files say, with TensorFlow Lite as a shared library",
-            ));
-        }
+            )
+        })?;
         interpreter.allocate_tensors().map_err(|_| broken("its tensors can't be laid out"))?;
-        // SAFETY: as for the model: the interpreter is pinned, kept in this value, and drops after the tensor.
-        let borrowed: &'static Interpreter<'static> = unsafe { interpreter.forever() };
-        let (inputs, outputs) =
-            tensors(borrowed).map_err(|reason| Refusal::new(reason, "fixed input and output shapes"))?;
-        let describe = |tensors: &[Tensor<'_>]| tensors.iter().map(info).collect::<Vec<_>>();
-        let io = check(&describe(&inputs), &describe(&outputs))
-            .map_err(|(found, expected)| Refusal::new(found, expected))?;
-        let Some(output) = outputs.into_iter().next() else {
-            return Err(broken("no output"));
+        let io = {
+            let (inputs, outputs) =
+                tensors(&interpreter).map_err(|reason| Refusal::new(reason, "fixed input and output shapes"))?;
+            let describe = |tensors: &[Tensor<'_>]| tensors.iter().map(info).collect::<Vec<_>>();
+            check(&describe(&inputs), &describe(&outputs)).map_err(|(found, expected)| Refusal::new(found, expected))?
         };
-        if output.data::<u8>().len() != io.output.bytes() {
-            return Err(broken(&format!("an output of {} bytes", output.data::<u8>().len())));
+        // SAFETY: the interpreter is alive, and nothing else happens to it in this statement.
+        let length = unsafe { raw.output(0) }.map_or(0, <[u8]>::len);
+        if length != io.output.bytes() {
+            return Err(broken(&format!("an output of {length} bytes")));
         }
         let name = name.to_owned();
-        let engine = Self { output, interpreter, delegate, words, _model: model, _bytes: bytes, io, threads, name };
+        let engine = Self { interpreter, raw, delegate, words, _model: model, _bytes: bytes, io, threads, name };
         // Complaints that did no harm, such as a delegate's about an operator that it left to the CPU.
         engine.words.take().iter().for_each(|word| log::info!("TensorFlow Lite: {word}"));
         Ok(engine)
@@ -247,7 +245,8 @@ impl Engine for TfliteEngine {
                 words => words.join("; "),
             })
         })?;
-        let result = self.output.data::<u8>();
+        // SAFETY: the interpreter is alive, `&mut self` keeps everybody else away from it, and it runs only in the line above.
+        let result = unsafe { self.raw.output(0) }.ok_or_else(|| InferError("the output has no memory".to_owned()))?;
         if result.len() != output.len() {
             return Err(InferError(format!("output has {} bytes, expected {}", result.len(), output.len())));
         }

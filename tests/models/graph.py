@@ -50,6 +50,29 @@ class Graph(flatbuffer.Graph):
         out = self.tensor("reshaped", dtype, shape, quant)
         return self.op("RESHAPE", 1, [x, target], out, options)
 
+    def grow(self, x: int, side: int, quant: Quant) -> None:
+        """Operators that nobody reads, with tensors of side x side floats. That size comes from the picture (as the larger of
+        `side` and two of its values), so TensorFlow Lite learns it in the middle of an inference: its arena grows then, and
+        moves what lies in it."""
+
+        def cast(name: str, x: int, source: str, dtype: str, shape: list[int]) -> int:
+            options = schema.CastOptionsT()
+            options.inDataType, options.outDataType = TENSOR_TYPES[source], TENSOR_TYPES[dtype]
+            return self.op("CAST", 1, [x], self.tensor(name, dtype, shape), options)
+
+        begin, size = self.constant("begin", [0, 0, 0, 0], "int32"), self.constant("size", [1, 1, 1, 2], "int32")
+        values = self.tensor("values", "int8", [1, 1, 1, 2], quant)
+        self.op("SLICE", 2, [x, begin, size], values, schema.SliceOptionsT())
+        dims = cast("dims", self.reshape(values, [2], "int8", quant), "int8", "int32", [2])
+        least = self.constant("least", [side, side], "int32")
+        dims = self.op("MAXIMUM", 1, [dims, least], self.tensor("larger", "int32", [2]), schema.MaximumMinimumOptionsT())
+        one = self.constant("one", np.float32(1), "float32")
+        filled = self.op("FILL", 1, [dims, one], self.tensor("filled", "float32", [1, 1]), schema.FillOptionsT())
+        options = schema.ConcatenationOptionsT()
+        options.axis = 0
+        twice = self.op("CONCATENATION", 1, [filled, filled], self.tensor("twice", "float32", [2, 1]), options)
+        cast("unread", twice, "float32", "int32", [2, 1])
+
     def custom(self, code: str, x: int, dtype: str, shape: Sequence[int], quant: Quant) -> int:
         return self.op("CUSTOM", 1, [x], self.tensor("logits", dtype, shape, quant), custom_code=code)
 

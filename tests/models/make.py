@@ -108,6 +108,7 @@ def colours(
     std: np.ndarray = ONE,
     stride: int = 8,
     slow_layers: int = 0,
+    grows: int = 0,
     tail: Callable[[Graph, int], int] | None = None,
     check: str = "classes",
 ) -> Built:
@@ -120,6 +121,8 @@ def colours(
     x = g.average_pool(x, stride, stride, dtype, quant)
     out_quant = LOGITS_UINT8 if dtype == "uint8" else LOGITS_INT8
     out = classifier(g, x, dtype, quant, out_quant, mean, std, channels=channels)
+    if grows:
+        g.grow(g.inputs[0], grows, quant)
     return Built(g.build([tail(g, out) if tail else out]), stride, tuple(mean), tuple(std), check)
 
 
@@ -292,6 +295,8 @@ MODELS: dict[str, Callable[[], Built]] = {
     ),
     "colours_320x240_int8": lambda: colours("colours, int8, fast", 240, 320),
     "colours_320x240_int8_slow": lambda: colours("colours, int8, slow", 240, 320, slow_layers=SLOW_LAYERS),
+    "colours_96x64_int8_grows": lambda: colours("colours, the arena grows", grows=20),
+    "colours_768x512_int8_grows": lambda: colours("colours, the arena grows by far", 512, 768, grows=3000),
     "argmax_96x64_int64": lambda: colours("classes, int64", tail=lambda g, x: g.argmax(x, "int64")),
     "argmax_96x64_int32": lambda: colours("classes, int32", tail=lambda g, x: g.argmax(x, "int32")),
     "argmax_96x64_uint8": lambda: colours(
