@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pspnetd::infer::worker::{test_picture, Job, Worker};
-use pspnetd::infer::{Buffers, Engine as _, TfliteEngine};
+use pspnetd::infer::{Engine as _, InputTensors, TfliteEngine};
 use pspnetd::model::ModelFile;
 use serde_json::json;
 
@@ -58,11 +58,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn times(file: &ModelFile, pace: Duration) -> Result<(Vec<f64>, Vec<f64>), Box<dyn Error>> {
     let mut engine = TfliteEngine::new(file, 1)?;
     let io = engine.io().clone();
-    let buffers = Buffers::shared(&io, 1, 2)?;
+    let inputs = InputTensors::shared(&io.input, 1)?;
     let program = env!("CARGO_BIN_EXE_pspnetd").into();
     let job = Job { program, ..Job::new("worker", file, io.clone(), 1) };
-    let (mut worker, _) = Worker::start(&job, &buffers, LIMIT, &mut || true)?;
-    let (mut input, mut ours, mut theirs) = (buffers.input()?, buffers.output()?, buffers.output()?);
+    let (mut worker, _) = Worker::start(&job, &inputs, LIMIT, &mut || true)?;
+    let mut input = inputs.take()?;
+    let [mut ours, mut theirs] = [(); 2].map(|()| vec![0; io.output.bytes()]);
     input.copy_from_slice(&test_picture(&io.input));
     let (mut here, mut there) = (Vec::new(), Vec::new());
     let begun = Instant::now();

@@ -10,7 +10,7 @@ use crate::failure::{Failure, Kind};
 use crate::infer::edgetpu::{self, advice};
 use crate::infer::worker::{check_answer, test_picture, Job, Worker, WorkerEngine};
 use crate::infer::{self, default_threads, Engine, EngineMaker, InputSpec, ModelIo, TfliteEngine};
-use crate::infer::{Buffers, DelegateKind, DelegateSpec, DeviceChoice, Fault};
+use crate::infer::{DelegateKind, DelegateSpec, DeviceChoice, Fault, InputTensors};
 use crate::model::{find_default, LabelMap, ModelError, ModelFile, Want};
 use crate::pipeline::{Cpu, Crew};
 use crate::preprocess::{Normalisation, PixelMap};
@@ -133,7 +133,7 @@ impl LoadedModel {
     /// When the model fails on the CPU, or there is no memory.
     pub fn try_workers(&mut self) -> Result<Vec<Result<String, Failure>>, Failure> {
         let expected = self.expected()?;
-        let buffers = Buffers::shared(&self.io, 1, 1)?;
+        let inputs = InputTensors::shared(&self.io.input, 1)?;
         // Those that are up keep their devices until all were tried.
         let (mut up, mut devices, mut told) = (Vec::new(), Vec::new(), Vec::new());
         for mut job in self.jobs() {
@@ -142,10 +142,11 @@ impl LoadedModel {
             {
                 taken.clone_from(&devices);
             }
-            let started = Worker::start(&job, &buffers, limit(self.config.engine.start_limit.0), &mut || true)
-                .and_then(|(worker, ready)| {
+            let started = Worker::start(&job, &inputs, limit(self.config.engine.start_limit.0), &mut || true).and_then(
+                |(worker, ready)| {
                     check_answer(&self.io.output, expected.as_deref(), &ready.answer).map(|()| (worker, ready))
-                });
+                },
+            );
             let outcome = started.map(|(worker, ready)| {
                 up.push(worker);
                 devices.extend(ready.device);

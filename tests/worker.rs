@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pspnetd::infer::worker::{check_answer, test_picture, Job, Ready, Worker};
-use pspnetd::infer::{Buffers, Engine, Fault, Phase, TfliteEngine};
+use pspnetd::infer::{Engine, Fault, InputTensors, Phase, TfliteEngine};
 use pspnetd::model::ModelFile;
 use rustix::process::{kill_process, Pid, Signal};
 use support::{model, Running, LIMIT};
@@ -27,15 +27,15 @@ const WARM_UP: usize = 1;
 struct Here {
     file: ModelFile,
     engine: TfliteEngine,
-    buffers: Buffers,
+    inputs: InputTensors,
 }
 
 impl Here {
     fn new(name: &str) -> Self {
         let file = ModelFile::load(&model(name)).unwrap();
         let engine = TfliteEngine::new(&file, 1).unwrap();
-        let buffers = Buffers::shared(engine.io(), 3, 3).unwrap();
-        Self { file, engine, buffers }
+        let inputs = InputTensors::shared(&engine.io().input, 3).unwrap();
+        Self { file, engine, inputs }
     }
 
     fn job(&self, name: &str, program: impl Into<PathBuf>) -> Job {
@@ -43,12 +43,17 @@ impl Here {
     }
 
     fn start(&self, name: &str, program: impl Into<PathBuf>) -> Result<(Worker, Ready), Fault> {
-        Worker::start(&self.job(name, program), &self.buffers, LIMIT, &mut || true)
+        Worker::start(&self.job(name, program), &self.inputs, LIMIT, &mut || true)
+    }
+
+    /// Room for an answer.
+    fn output(&self) -> Vec<u8> {
+        vec![0; self.engine.io().output.bytes()]
     }
 
     /// One frame through `worker`.
     fn infer(&self, worker: &mut Worker, limit: Duration) -> Result<Duration, Fault> {
-        let (input, mut output) = (self.buffers.input().unwrap(), self.buffers.output().unwrap());
+        let (input, mut output) = (self.inputs.take().unwrap(), self.output());
         worker.infer(&input, &mut output, limit, &mut || true)
     }
 }
@@ -86,14 +91,14 @@ fn it_answers_what_the_engine_in_this_process_answers() {
         check_answer(&io.output, Some(&expected[..]), &ready.answer).unwrap();
         assert_eq!(ready.describe, here.engine.describe());
         assert!(ready.try_out > Duration::ZERO && ready.version.is_none());
-        // In all places, in any order, with another picture each time.
-        let mut inputs: Vec<_> = (0..3).map(|_| here.buffers.input().unwrap()).collect();
-        let mut outputs: Vec<_> = (0..3).map(|_| here.buffers.output().unwrap()).collect();
+        // From all places, with another picture each time.
+        let mut inputs: Vec<_> = (0..3).map(|_| here.inputs.take().unwrap()).collect();
+        let mut output = here.output();
         for round in 0..9usize {
-            let (input, output) = (&mut inputs[round % 3], &mut outputs[(round * 2) % 3]);
+            let input = &mut inputs[round % 3];
             input.iter_mut().enumerate().for_each(|(at, byte)| *byte = (at * (round + 3) / 17) as u8);
             output.fill(0xAA);
-            let took = worker.infer(input, output, LIMIT, &mut || true).unwrap();
+            let took = worker.infer(input, &mut output, LIMIT, &mut || true).unwrap();
             here.engine.infer(input, &mut expected).unwrap();
             assert!(output[..] == expected[..], "{name}, round {round}");
             assert!(took > Duration::ZERO && took < LIMIT);
@@ -107,13 +112,13 @@ fn a_model_that_is_not_the_expected_one_is_refused() {
     let (colours, other) = (Here::new("colours"), Here::new("colours_96x64_uint8"));
     let fault = failed(Worker::start(
         &Job { io: other.engine.io().clone(), ..colours.job("w", PSPNETD) },
-        &other.buffers,
+        &other.inputs,
         LIMIT,
         &mut || true,
     ));
     assert!(matches!(&fault, Fault::Model { text, .. } if text.contains("expected ModelIo")), "{fault:?}");
     let broken = Job { model: colours.file.bytes[..1000].into(), ..colours.job("w", PSPNETD) };
-    let fault = failed(Worker::start(&broken, &colours.buffers, LIMIT, &mut || true));
+    let fault = failed(Worker::start(&broken, &colours.inputs, LIMIT, &mut || true));
     assert!(fault.to_string().contains("damaged TensorFlow Lite file"), "{fault}");
 }
 
@@ -122,13 +127,16 @@ fn what_cannot_be_started_is_a_fault_of_the_system() {
     let here = Here::new("colours");
     let fault = failed(here.start("w", "/nonexistent/pspnetd"));
     assert!(matches!(&fault, Fault::System { text } if text.contains("/nonexistent/pspnetd: No such file")), "{fault}");
-    let heap = Buffers::heap(here.engine.io());
+    let heap = InputTensors::heap(&here.engine.io().input);
     let fault = failed(Worker::start(&here.job("w", PSPNETD), &heap, LIMIT, &mut || true));
     assert!(matches!(fault, Fault::System { .. }), "{fault:?}");
-    let (mut worker, _) = here.start("w", PSPNETD).unwrap();
-    let (input, mut foreign) = (here.buffers.input().unwrap(), heap.output().unwrap());
-    let fault = failed(worker.infer(&input, &mut foreign, LIMIT, &mut || true));
-    assert!(matches!(fault, Fault::System { .. }) && !is_there(worker.id()), "{fault:?}");
+    let (ours, foreign) = (here.inputs.take().unwrap(), heap.take().unwrap());
+    let (right, short) = (here.output(), here.output()[1..].to_vec());
+    for (input, mut output) in [(foreign, right), (ours, short)] {
+        let (mut worker, _) = here.start("w", PSPNETD).unwrap();
+        let fault = failed(worker.infer(&input, &mut output, LIMIT, &mut || true));
+        assert!(matches!(fault, Fault::System { .. }) && !is_there(worker.id()), "{fault:?}");
+    }
 }
 
 #[test]
@@ -168,7 +176,7 @@ fn a_worker_that_does_not_answer_is_late_and_gone() {
     let short = Duration::from_millis(300);
     let late = |when| Fault::Late { when, after: short };
     let hanging = here.job("w: hang 1", unruly());
-    let fault = failed(Worker::start(&hanging, &here.buffers, short, &mut || true));
+    let fault = failed(Worker::start(&hanging, &here.inputs, short, &mut || true));
     assert_eq!(fault, late(Phase::Starting));
 
     let (mut worker, _) = here.start("w", PSPNETD).unwrap();
@@ -192,10 +200,10 @@ fn a_wait_ends_when_the_program_stops() {
     };
     let hanging = here.job("w: hang 1", unruly());
     let start = Instant::now();
-    assert_eq!(failed(Worker::start(&hanging, &here.buffers, LIMIT, &mut go_on)), Fault::Stopped);
+    assert_eq!(failed(Worker::start(&hanging, &here.inputs, LIMIT, &mut go_on)), Fault::Stopped);
     assert!(start.elapsed() < LIMIT / 2);
     let (mut worker, _) = here.start(&format!("w: hang {}", WARM_UP + 1), unruly()).unwrap();
-    let (input, mut output) = (here.buffers.input().unwrap(), here.buffers.output().unwrap());
+    let (input, mut output) = (here.inputs.take().unwrap(), here.output());
     assert_eq!(failed(worker.infer(&input, &mut output, LIMIT, &mut || false)), Fault::Stopped);
     assert!(!is_there(worker.id()));
 }
@@ -295,7 +303,7 @@ fn a_program_with_a_worker() {
     let (worker, _) = here.start(&format!("w: hang {}", WARM_UP + 1), unruly()).unwrap();
     writeln!(std::io::stdout(), "worker {}", worker.id()).unwrap();
     let mut worker = worker;
-    let (input, mut output) = (here.buffers.input().unwrap(), here.buffers.output().unwrap());
+    let (input, mut output) = (here.inputs.take().unwrap(), here.output());
     let _ = worker.infer(&input, &mut output, LIMIT, &mut || true);
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use pspnetd::config::TpuDevice;
 use pspnetd::infer::worker::{check_answer, probe_with, test_picture, Job, Ready, Worker};
 use pspnetd::infer::{
-    Buffers, DelegateKind, DelegateSpec, DeviceChoice, Engine as _, Fault, ModelIo, Phase, TfliteEngine,
+    DelegateKind, DelegateSpec, DeviceChoice, Engine as _, Fault, InputTensors, ModelIo, Phase, TfliteEngine,
 };
 use pspnetd::model::ModelFile;
 use support::fake_edgetpu::{library, Here, Stick};
@@ -24,19 +24,19 @@ const SHORT: Duration = Duration::from_secs(3);
 struct Colours {
     engine: TfliteEngine,
     job: Job,
-    buffers: Buffers,
+    inputs: InputTensors,
 }
 
 impl Colours {
     fn new(kind: DelegateKind) -> Self {
         let file = ModelFile::load(&colours()).unwrap();
         let engine = TfliteEngine::new(&file, 1).unwrap();
-        let buffers = Buffers::shared(engine.io(), 1, 1).unwrap();
+        let inputs = InputTensors::shared(&engine.io().input, 1).unwrap();
         let compiled = std::fs::read(model("colours_edgetpu")).unwrap();
         let delegate = Some(DelegateSpec { library: library().to_owned(), kind, options: Vec::new() });
         let job = Job::new("edgetpu 1", &file, engine.io().clone(), 1);
         let job = Job { program: PSPNETD.into(), model: compiled.into(), delegate, ..job };
-        Self { engine, job, buffers }
+        Self { engine, job, inputs }
     }
 
     fn on_any() -> Self {
@@ -47,12 +47,16 @@ impl Colours {
         self.engine.io().clone()
     }
 
+    fn output(&self) -> Vec<u8> {
+        vec![0; self.engine.io().output.bytes()]
+    }
+
     fn start(&self, limit: Duration) -> Result<(Worker, Ready), Fault> {
-        Worker::start(&self.job, &self.buffers, limit, &mut || true)
+        Worker::start(&self.job, &self.inputs, limit, &mut || true)
     }
 
     fn infer(&self, worker: &mut Worker, limit: Duration) -> Result<Duration, Fault> {
-        let (input, mut output) = (self.buffers.input().unwrap(), self.buffers.output().unwrap());
+        let (input, mut output) = (self.inputs.take().unwrap(), self.output());
         worker.infer(&input, &mut output, limit, &mut || true)
     }
 }

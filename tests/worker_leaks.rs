@@ -9,7 +9,7 @@ mod unruly;
 use std::fs;
 
 use pspnetd::infer::worker::{Job, Worker};
-use pspnetd::infer::{Buffers, Engine as _, Fault, TfliteEngine};
+use pspnetd::infer::{Engine as _, Fault, InputTensors, TfliteEngine};
 use pspnetd::model::ModelFile;
 use support::{model, LIMIT};
 use unruly::unruly;
@@ -47,12 +47,12 @@ fn held() -> (Held, u64) {
 fn two_hundred_ends_of_any_kind_leave_nothing_behind() {
     let file = ModelFile::load(&model("colours")).unwrap();
     let engine = TfliteEngine::new(&file, 1).unwrap();
-    let buffers = Buffers::shared(engine.io(), 2, 2).unwrap();
+    let inputs = InputTensors::shared(&engine.io().input, 2).unwrap();
     let job = Job { program: unruly(), ..Job::new("w", &file, engine.io().clone(), 1) };
-    let (input, mut output) = (buffers.input().unwrap(), buffers.output().unwrap());
+    let (input, mut output) = (inputs.take().unwrap(), vec![0; engine.io().output.bytes()]);
     let mut round = |what: &str| {
         let job = Job { name: format!("w: {what} 2"), ..job.clone() };
-        let (mut worker, _) = Worker::start(&job, &buffers, LIMIT, &mut || true).unwrap();
+        let (mut worker, _) = Worker::start(&job, &inputs, LIMIT, &mut || true).unwrap();
         worker.infer(&input, &mut output, LIMIT, &mut || what != "hang")
     };
     let mut rounds = |count: usize| {

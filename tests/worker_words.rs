@@ -10,7 +10,7 @@ use std::sync::{Mutex, Once};
 
 use log::{Level, Log, Metadata, Record};
 use pspnetd::infer::worker::{Job, Worker};
-use pspnetd::infer::{Buffers, Engine as _, TfliteEngine};
+use pspnetd::infer::{Engine as _, InputTensors, TfliteEngine};
 use pspnetd::model::ModelFile;
 use support::{model, LIMIT};
 use unruly::unruly;
@@ -41,13 +41,13 @@ fn words(name: &str, what: &str) -> Vec<(Level, String)> {
     });
     let file = ModelFile::load(&model("colours")).unwrap();
     let engine = TfliteEngine::new(&file, 1).unwrap();
-    let buffers = Buffers::shared(engine.io(), 1, 1).unwrap();
+    let inputs = InputTensors::shared(&engine.io().input, 1).unwrap();
     let name = format!("{name}: {what} 2");
     let job = Job { program: unruly(), ..Job::new(name.clone(), &file, engine.io().clone(), 1) };
-    let (mut worker, _) = Worker::start(&job, &buffers, LIMIT, &mut || true).unwrap();
+    let (mut worker, _) = Worker::start(&job, &inputs, LIMIT, &mut || true).unwrap();
     let status = std::fs::read_to_string(format!("/proc/{}/status", worker.id())).unwrap();
     assert!(status.contains("NoNewPrivs:\t1"), "{status}");
-    let (input, mut output) = (buffers.input().unwrap(), buffers.output().unwrap());
+    let (input, mut output) = (inputs.take().unwrap(), vec![0; engine.io().output.bytes()]);
     worker.infer(&input, &mut output, LIMIT, &mut || true).unwrap();
     // Its listener ends with it, and has put everything into the log then.
     drop(worker);

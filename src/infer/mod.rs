@@ -17,7 +17,7 @@ use crate::segment::OutputSpec;
 
 pub(crate) use accelerator::is_same_device;
 pub use accelerator::{DelegateKind, DelegateSpec, DeviceChoice, Fault, Phase};
-pub use buffer::{Buffer, Buffers};
+pub use buffer::{InputTensor, InputTensors};
 pub use contract::{check, io, TensorInfo, TensorType};
 pub use delegate::{list, Bus, Delegate, Listed, Listing};
 pub use tflite::TfliteEngine;

@@ -21,7 +21,7 @@ use crate::capture::{Camera, CameraError};
 use crate::clock::{Clock, Instant};
 use crate::config::values::MaskSize;
 use crate::frame::{FrameMeta, Size};
-use crate::infer::{Buffer, Buffers, ModelIo};
+use crate::infer::{InputTensor, InputTensors, ModelIo};
 use crate::mailbox::{mailbox, Delivery};
 use crate::model::LabelMap;
 use crate::pause::Pause;
@@ -90,14 +90,15 @@ pub struct Settings {
 /// A frame on its way to the infer thread.
 #[derive(Debug)]
 struct TensorSlot {
-    tensor: Buffer,
+    tensor: InputTensor,
     about: About,
 }
 
 /// A frame on its way to the publish thread.
 #[derive(Debug)]
 struct ResultSlot {
-    output: Buffer,
+    /// The bytes of the output tensor.
+    output: Box<[u8]>,
     about: About,
     /// The worker that ran it; None is the CPU in this process.
     engine: Option<usize>,
@@ -106,9 +107,16 @@ struct ResultSlot {
 }
 
 impl ResultSlot {
-    fn new(output: Buffer) -> Self {
+    /// With room for an output tensor of `bytes`.
+    fn new(bytes: usize) -> Self {
         let never = Instant::default();
-        Self { output, about: About::default(), engine: None, infer_started: never, infer_ended: never }
+        Self {
+            output: vec![0; bytes].into(),
+            about: About::default(),
+            engine: None,
+            infer_started: never,
+            infer_ended: never,
+        }
     }
 }
 
@@ -141,13 +149,13 @@ impl Pipeline {
         let Parts { pause, settings, clock, .. } = parts;
         let workers = crew.as_ref().map_or(0, |crew| crew.jobs.len());
         let counts = SlotCounts::new(workers, cpu.is_some());
-        let buffers = match workers {
-            0 => Buffers::heap(&io),
-            _ => Buffers::shared(&io, counts.tensors, counts.results)?,
+        let inputs = match workers {
+            0 => InputTensors::heap(&io.input),
+            _ => InputTensors::shared(&io.input, counts.tensors)?,
         };
         let tensors =
-            Pool::try_filled(counts.tensors, || Ok(TensorSlot { tensor: buffers.input()?, about: About::default() }))?;
-        let results = Pool::try_filled(counts.results, || buffers.output().map(ResultSlot::new))?;
+            Pool::try_filled(counts.tensors, || Ok(TensorSlot { tensor: inputs.take()?, about: About::default() }))?;
+        let results = Pool::try_filled(counts.results, || Ok(ResultSlot::new(io.output.bytes())))?;
         let (to_infer, from_capture) = mailbox(settings.delivery, 1);
         let (to_publish, from_infer) = mailbox(settings.delivery, workers);
         let (done_sender, done) = bounded::<()>(0);
@@ -168,7 +176,7 @@ impl Pipeline {
         let ends = infer::Ends { tensors, results: results.clone(), inlet: from_capture, outlet: to_publish };
         let publish =
             publish::PublishStage::new(stage.clone(), io.output, labels, model_name, sinks, results, from_infer);
-        let mut threads = infer::start(&stage, ends, cpu, crew, &buffers, io.output)?;
+        let mut threads = infer::start(&stage, ends, cpu, crew, &inputs, io.output)?;
         threads.push(stage.spawn("capture", move || capture.run())?);
         threads.push(stage.spawn("publish", move || {
             publish.run();

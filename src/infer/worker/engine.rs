@@ -4,16 +4,15 @@ use std::time::Duration;
 
 use super::{Job, Worker};
 use crate::infer::edgetpu::{self, advice};
-use crate::infer::{Buffer, Buffers, DelegateSpec, Engine, Fault, InferError, ModelIo};
+use crate::infer::{DelegateSpec, Engine, Fault, InferError, InputTensor, InputTensors, ModelIo};
 
 /// Longest time for one picture.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A worker with a tensor of each kind.
+/// A worker with an input tensor.
 pub struct WorkerEngine {
     worker: Worker,
-    input: Buffer,
-    output: Buffer,
+    input: InputTensor,
     io: ModelIo,
     describe: String,
     answer: Vec<u8>,
@@ -27,13 +26,12 @@ impl WorkerEngine {
     /// As [`Worker::start`].
     pub fn start(job: &Job, limit: Duration) -> Result<Self, Fault> {
         let no_memory = |error: std::io::Error| Fault::System { text: error.to_string() };
-        let buffers = Buffers::shared(&job.io, 1, 1).map_err(no_memory)?;
-        let (input, output) = (buffers.input().map_err(no_memory)?, buffers.output().map_err(no_memory)?);
-        let (worker, ready) = Worker::start(job, &buffers, limit, &mut || true)?;
+        let inputs = InputTensors::shared(&job.io.input, 1).map_err(no_memory)?;
+        let input = inputs.take().map_err(no_memory)?;
+        let (worker, ready) = Worker::start(job, &inputs, limit, &mut || true)?;
         Ok(Self {
             worker,
             input,
-            output,
             io: job.io.clone(),
             describe: ready.describe,
             answer: ready.answer,
@@ -64,14 +62,11 @@ impl Engine for WorkerEngine {
     }
 
     fn infer(&mut self, input: &[u8], output: &mut [u8]) -> Result<(), InferError> {
-        if input.len() != self.input.len() || output.len() != self.output.len() {
+        if input.len() != self.input.len() || output.len() != self.io.output.bytes() {
             return Err(InferError("a tensor of another size than the model's".to_owned()));
         }
         self.input.copy_from_slice(input);
-        self.worker
-            .infer(&self.input, &mut self.output, LIMIT, &mut || true)
-            .map_err(|fault| InferError(self.told(&fault)))?;
-        output.copy_from_slice(&self.output);
-        Ok(())
+        let outcome = self.worker.infer(&self.input, output, LIMIT, &mut || true);
+        outcome.map(|_| ()).map_err(|fault| InferError(self.told(&fault)))
     }
 }

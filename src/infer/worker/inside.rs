@@ -5,21 +5,20 @@ use std::fs::File;
 use std::io::{self, IoSliceMut, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{recv, recvmsg, send, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
 use rustix::process::{set_dumpable_behavior, setrlimit, DumpableBehavior, Pid, Resource, Rlimit};
 
-use super::super::buffer::View;
+use super::super::buffer::{InputView, OutputView};
 use super::super::{list, Delegate, Engine, Fault, TfliteEngine};
 use super::wire::{Answer, Order, Reply, Request, Run, Task, LONGEST};
 use super::{sandbox, test_picture, Ready};
 use crate::clock::{Clock as _, SystemClock};
 
 /// Descriptors that come with an order, at most.
-const MOST_FILES: usize = 4;
+const MOST_FILES: usize = 3;
 /// How long it looks out for the next request before it sleeps.
 const LOOK_OUT: Duration = Duration::from_micros(50);
 
@@ -83,14 +82,14 @@ fn confine(order: &Order) -> io::Result<()> {
 /// An engine with the memory that its frames lie in.
 struct Served {
     engine: TfliteEngine,
-    inputs: View,
-    outputs: View,
+    inputs: InputView,
+    output: OutputView,
 }
 
 fn prepare(run: &Run, files: Vec<OwnedFd>) -> Result<(Served, Answer), Fault> {
     let system = |what: &'static str| move |error: io::Error| Fault::System { text: format!("{what}: {error}") };
-    let four: Result<[OwnedFd; MOST_FILES], _> = files.try_into();
-    let [inputs, outputs, model, answer] = four.map_err(|files: Vec<_>| Fault::System {
+    let all: Result<[OwnedFd; MOST_FILES], _> = files.try_into();
+    let [inputs, output, model] = all.map_err(|files: Vec<_>| Fault::System {
         text: format!("{} of {MOST_FILES} descriptors came (too many open files?)", files.len()),
     })?;
     let mut bytes = Vec::new();
@@ -103,16 +102,14 @@ fn prepare(run: &Run, files: Vec<OwnedFd>) -> Result<(Served, Answer), Fault> {
     if found != run.io {
         return Err(Fault::Model { text: format!("its ends are {found}, expected {}", run.io), words: Vec::new() });
     }
-    let inputs = View::new(inputs, run.inputs, false).map_err(system("shared memory"))?;
-    let outputs = View::new(outputs, run.outputs, true).map_err(system("shared memory"))?;
+    let inputs = InputView::new(inputs, run.inputs).map_err(system("shared memory"))?;
+    let mut output = OutputView::new(output, engine.io().output.bytes()).map_err(system("shared memory"))?;
     let picture = test_picture(&engine.io().input);
-    let mut output = vec![0; engine.io().output.bytes()];
     let start = SystemClock.now();
-    engine.infer(&picture, &mut output).map_err(|error| Fault::Inference { words: vec![error.0] })?;
+    engine.infer(&picture, output.bytes_mut()).map_err(|error| Fault::Inference { words: vec![error.0] })?;
     let try_out = SystemClock.now().since(start);
-    File::from(answer).write_all_at(&output, 0).map_err(system("the answer"))?;
     let ready = Ready { version, device, describe: engine.describe(), try_out, answer: Vec::new() };
-    Ok((Served { engine, inputs, outputs }, Answer::Ready(ready)))
+    Ok((Served { engine, inputs, output }, Answer::Ready(ready)))
 }
 
 impl Served {
@@ -137,9 +134,8 @@ impl Served {
     fn infer(&mut self, request: Request) -> Result<Duration, Fault> {
         let no_place = || Fault::System { text: format!("there is no place for {request:?}") };
         let input = self.inputs.place(request.input as usize).ok_or_else(no_place)?;
-        let output = self.outputs.place_mut(request.output as usize).ok_or_else(no_place)?;
         let start = SystemClock.now();
-        self.engine.infer(input, output).map_err(|error| Fault::Inference { words: vec![error.0] })?;
+        self.engine.infer(input, self.output.bytes_mut()).map_err(|error| Fault::Inference { words: vec![error.0] })?;
         Ok(SystemClock.now().since(start))
     }
 }

@@ -28,7 +28,7 @@ const LAST_MOMENTS: Duration = Duration::from_millis(500);
 /// What a look of one tick counts for, at most.
 const LONGEST_LOOK: Duration = Duration::from_millis(2 * TICK.as_millis() as u64);
 /// Descriptors that can go with an order.
-const MOST_FILES: usize = 4;
+const MOST_FILES: usize = 3;
 
 /// A worker's process. Dropping it kills and reaps it.
 pub(super) struct Link {

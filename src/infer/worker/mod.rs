@@ -1,6 +1,6 @@
 //! An engine in a process of its own: what can abort, hang or crash takes only that process with it.
 //!
-//! This side starts the process, hands it frames through shared memory, waits with a limit, and kills and reaps it when
+//! This side starts the process, hands it frames through shared memory, copies its answers out of there once, waits with a limit, and kills and reaps it when
 //! something is wrong. `inside` is the other side, `wire` what they say to each other, `sandbox` what the process may not do,
 //! `spoken` what its words mean. When to start it again is left to the pipeline.
 
@@ -25,8 +25,8 @@ use serde::{Deserialize, Serialize};
 
 use self::link::Link;
 use self::wire::{Answer, Order, Reply, Request, Run, Task};
-use super::buffer::{sealed_file, Arena};
-use super::{Buffer, Buffers, DelegateSpec, Fault, Listing, ModelIo, Phase};
+use super::buffer::{sealed_file, Arena, SharedOutput};
+use super::{DelegateSpec, Fault, InputTensor, InputTensors, Listing, ModelIo, Phase};
 use crate::model::ModelFile;
 
 pub use self::engine::WorkerEngine;
@@ -93,7 +93,7 @@ pub struct Ready {
     /// Time of one inference, that of the test picture.
     pub try_out: Duration,
     /// The answer to [`test_picture`], the bytes of one output tensor.
-    // Too long for a message; it comes in a file.
+    // Too long for a message; it comes through the shared memory.
     #[serde(skip)]
     pub answer: Vec<u8>,
 }
@@ -102,7 +102,8 @@ pub struct Ready {
 pub struct Worker {
     link: Link,
     inputs: Arena,
-    outputs: Arena,
+    /// Its own: a process that should be gone already can't write into another's answers.
+    output: SharedOutput,
     /// The last request's.
     number: u64,
 }
@@ -117,16 +118,15 @@ impl Worker {
     /// Why it is not ready. It is gone then.
     pub fn start(
         job: &Job,
-        buffers: &Buffers,
+        inputs: &InputTensors,
         limit: Duration,
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<(Self, Ready), Fault> {
-        let arenas =
-            buffers.arenas().ok_or_else(|| system("tensors", "they lie on the heap, where no process sees them"));
-        let (inputs, outputs) = arenas?;
+        let arena = inputs.arena();
+        let inputs = arena.ok_or_else(|| system("tensors", "they lie on the heap, where no process sees them"))?;
         let model = model_file(&job.model).map_err(|error| system("memory for the model", error))?;
         let length = job.io.output.bytes();
-        let answer = sealed_file("pspnetd-answer", length).map_err(|error| system("memory for the answer", error))?;
+        let output = SharedOutput::new(length).map_err(|error| system("memory for the output", error))?;
         let run = Run {
             model_name: job.model_name.clone(),
             path: job.path.clone(),
@@ -134,11 +134,10 @@ impl Worker {
             delegate: job.delegate.clone(),
             io: format!("{:?}", job.io),
             inputs: inputs.layout(),
-            outputs: outputs.layout(),
         };
         let order = Order::new(Task::Run(Box::new(run)));
         let mut link = Link::open(&job.name, &job.program, &job.log_limit, &job.told)?;
-        link.send_order(&order, &[inputs.file(), outputs.file(), model.as_fd(), answer.as_fd()])?;
+        link.send_order(&order, &[inputs.file(), output.file(), model.as_fd()])?;
         drop(model);
         let said = Answer::parse(link.wait(Phase::Starting, limit, go_on)?);
         let ready = match said {
@@ -146,38 +145,42 @@ impl Worker {
             Some(Answer::Failed(fault)) => return Err(link.end_with(fault)),
             Some(Answer::Listed(_)) | None => return Err(link.end_for_nonsense(Phase::Starting)),
         };
-        let mut bytes = vec![0; length];
-        File::from(answer).read_exact_at(&mut bytes, 0).map_err(|error| system("its answer", error))?;
-        let worker = Self { link, inputs: inputs.clone(), outputs: outputs.clone(), number: 0 };
-        Ok((worker, Ready { answer: bytes, ..ready }))
+        let mut answer = vec![0; length];
+        output.copy_to(&mut answer).map_err(|error| system("its answer", error))?;
+        let worker = Self { link, inputs: inputs.clone(), output, number: 0 };
+        Ok((worker, Ready { answer, ..ready }))
     }
 
-    /// Runs the model once on `input` into `output`, both from the [`Buffers`] that the worker was started with. Returns the
-    /// time of the inference itself. `go_on` is asked at least every 100 ms; when it says no, the process is killed.
+    /// Runs the model once on `input`, one of the [`InputTensors`] that the worker was started with, and copies its answer to
+    /// `output`, which is as long as the model's output. Returns the time of the inference itself. `go_on` is asked at least every 100 ms; when it says no, the process is killed.
     ///
     /// # Errors
     /// What went wrong. The process is gone then, and further calls give the same error.
     pub fn infer(
         &mut self,
-        input: &Buffer,
-        output: &mut Buffer,
+        input: &InputTensor,
+        output: &mut [u8],
         limit: Duration,
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<Duration, Fault> {
         self.link.expect_open()?;
-        let place = |buffer: &Buffer, arena| buffer.place_in(arena).and_then(|index| u32::try_from(index).ok());
-        let places = place(input, &self.inputs).zip(place(output, &self.outputs));
-        let Some((input, output)) = places else {
+        let place = input.place_in(&self.inputs).and_then(|index| u32::try_from(index).ok());
+        let Some(input) = place else {
             return Err(self.link.end_with(system("a tensor", "it lies where this process doesn't see it")));
         };
         self.number += 1;
-        self.link.send(&Request { number: self.number, input, output }.to_bytes())?;
-        match Reply::parse(self.link.wait(Phase::Inferring, limit, go_on)?) {
+        self.link.send(&Request { number: self.number, input }.to_bytes())?;
+        let took = match Reply::parse(self.link.wait(Phase::Inferring, limit, go_on)?) {
             // Longer than the wait would be a lie, and could upset sums.
-            Some(Reply { number, outcome: Ok(took) }) if number == self.number => Ok(took.min(limit)),
-            Some(Reply { number, outcome: Err(fault) }) if number == self.number => Err(self.link.end_with(fault)),
-            Some(_) | None => Err(self.link.end_for_nonsense(Phase::Inferring)),
-        }
+            Some(Reply { number, outcome: Ok(took) }) if number == self.number => took.min(limit),
+            Some(Reply { number, outcome: Err(fault) }) if number == self.number => {
+                return Err(self.link.end_with(fault));
+            }
+            Some(_) | None => return Err(self.link.end_for_nonsense(Phase::Inferring)),
+        };
+        // Whatever the worker does to its output from now on, this copy is what everybody looks at.
+        self.output.copy_to(output).map_err(|error| self.link.end_with(system("its answer", error)))?;
+        Ok(took)
     }
 
     /// Whether it still lives: to be asked between frames. Costs one system call.

@@ -37,7 +37,7 @@ impl Order {
 
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) enum Task {
-    /// Comes with four descriptors: inputs, outputs, the model, and a file for the answer to the test picture.
+    /// Comes with three descriptors: the inputs, the output, the model.
     Run(Box<Run>),
     /// The devices that a library sees.
     List { library: PathBuf },
@@ -53,7 +53,6 @@ pub(super) struct Run {
     /// What the model's ends must be, as Debug prints them.
     pub(super) io: String,
     pub(super) inputs: Layout,
-    pub(super) outputs: Layout,
 }
 
 /// The answer to an order.
@@ -80,26 +79,23 @@ impl Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) number: u64,
+    /// The place of its input tensor.
     pub(super) input: u32,
-    pub(super) output: u32,
 }
 
 impl Request {
-    pub(super) const BYTES: usize = 16;
+    pub(super) const BYTES: usize = 12;
 
     pub(super) fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         bytes[..8].copy_from_slice(&self.number.to_le_bytes());
-        bytes[8..12].copy_from_slice(&self.input.to_le_bytes());
-        bytes[12..].copy_from_slice(&self.output.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.input.to_le_bytes());
         bytes
     }
 
     pub(super) fn parse(message: &[u8]) -> Option<Self> {
-        let (number, places) = message.split_first_chunk()?;
-        let (input, output) = places.split_first_chunk()?;
-        let (number, input) = (u64::from_le_bytes(*number), u32::from_le_bytes(*input));
-        Some(Self { number, input, output: u32::from_le_bytes(output.try_into().ok()?) })
+        let (number, input) = message.split_first_chunk()?;
+        Some(Self { number: u64::from_le_bytes(*number), input: u32::from_le_bytes(input.try_into().ok()?) })
     }
 }
 
@@ -179,7 +175,7 @@ mod tests {
 
     #[test]
     fn requests_and_replies_come_back_as_they_went() {
-        let request = Request { number: u64::MAX - 3, input: 7, output: u32::MAX };
+        let request = Request { number: u64::MAX - 3, input: u32::MAX - 7 };
         assert_eq!(Request::parse(&request.to_bytes()), Some(request));
         assert_eq!(Request::parse(&request.to_bytes()[1..]), None);
         for outcome in [Ok(Duration::from_micros(1234)), Err(Fault::Inference { words: vec!["one".to_owned()] })] {

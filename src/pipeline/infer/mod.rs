@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::{Pool, ResultSlot, Stage, TensorSlot};
 use crate::infer::worker::Job;
-use crate::infer::{Buffers, Engine, EngineMaker};
+use crate::infer::{Engine, EngineMaker, InputTensors};
 use crate::mailbox::{Inlet, Outlet, Take};
 use crate::segment::OutputSpec;
 use crate::shutdown::TICK;
@@ -67,7 +67,7 @@ pub(super) fn start(
     ends: Ends,
     cpu: Option<Cpu>,
     crew: Option<Crew>,
-    buffers: &Buffers,
+    inputs: &InputTensors,
     output: OutputSpec,
 ) -> io::Result<Vec<JoinHandle<()>>> {
     let Ends { tensors, results, inlet, outlet } = ends;
@@ -85,7 +85,7 @@ pub(super) fn start(
     if let Some(crew) = crew {
         let crew = Arc::new(crew);
         for number in 0..crew.jobs.len() {
-            let lane = WorkerLane::new(Lane::new(&work, number), Arc::clone(&crew), number, buffers, output);
+            let lane = WorkerLane::new(Lane::new(&work, number), Arc::clone(&crew), number, inputs, output);
             threads.push(stage.spawn("infer", move || lane.run())?);
         }
         lanes = crew.jobs.len();
@@ -223,7 +223,7 @@ mod tests {
             finite: false,
         };
         let stage = Stage { shared, shutdown: shutdown.clone(), clock, settings };
-        let results = Pool::try_filled(4, || Ok(ResultSlot::new(crate::infer::Buffer::heap(0)))).unwrap();
+        let results = Pool::try_filled(4, || Ok(ResultSlot::new(0))).unwrap();
         let (outlet, inlet) = mailbox(Delivery::Newest, 1);
         let work = Work {
             stage,

@@ -51,17 +51,16 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::infer::Buffer;
     use crate::mailbox::{mailbox, Delivery, Inlet, Take};
     use std::time::Duration;
 
     fn order() -> (Order, Inlet<ResultSlot>) {
         let (outlet, inlet) = mailbox(Delivery::Newest, 8);
-        (Order::new(outlet, Pool::try_filled(8, || Ok(ResultSlot::new(Buffer::heap(0)))).unwrap(), 8), inlet)
+        (Order::new(outlet, Pool::try_filled(8, || Ok(ResultSlot::new(0))).unwrap(), 8), inlet)
     }
 
     fn result(sequence: u64) -> Option<ResultSlot> {
-        let mut slot = ResultSlot::new(Buffer::heap(0));
+        let mut slot = ResultSlot::new(0);
         slot.about.meta.sequence = sequence;
         Some(slot)
     }

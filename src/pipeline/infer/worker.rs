@@ -9,7 +9,7 @@ use super::{Crew, Lane, Look, Taken};
 use crate::clock::Instant;
 use crate::infer::edgetpu::{self, advice, Sight};
 use crate::infer::worker::{check_answer, Job, Ready, Worker};
-use crate::infer::{Buffers, DelegateKind, DelegateSpec, DeviceChoice, Fault};
+use crate::infer::{DelegateKind, DelegateSpec, DeviceChoice, Fault, InputTensors};
 use crate::pipeline::waits::Waits;
 use crate::pipeline::Stage;
 use crate::segment::OutputSpec;
@@ -23,7 +23,7 @@ pub(super) struct WorkerLane {
     crew: Arc<Crew>,
     job: Job,
     number: usize,
-    buffers: Buffers,
+    inputs: InputTensors,
     output: OutputSpec,
     worker: Option<Worker>,
     deadline: Deadline,
@@ -40,12 +40,12 @@ pub(super) struct WorkerLane {
 }
 
 impl WorkerLane {
-    pub(super) fn new(lane: Lane, crew: Arc<Crew>, number: usize, buffers: &Buffers, output: OutputSpec) -> Self {
+    pub(super) fn new(lane: Lane, crew: Arc<Crew>, number: usize, inputs: &InputTensors, output: OutputSpec) -> Self {
         let job = crew.jobs[number].clone();
         Self {
             lane,
             number,
-            buffers: buffers.clone(),
+            inputs: inputs.clone(),
             output,
             worker: None,
             deadline: Deadline::new(crew.deadline),
@@ -95,7 +95,7 @@ impl WorkerLane {
             lane.alive();
             !lane.stage().shutdown.is_pulled() && !lane.is_over()
         };
-        let (worker, ready) = Worker::start(&self.job, &self.buffers, self.crew.start_limit, &mut go_on)?;
+        let (worker, ready) = Worker::start(&self.job, &self.inputs, self.crew.start_limit, &mut go_on)?;
         check_answer(&self.output, self.crew.expected.as_deref(), &ready.answer)?;
         self.worker = Some(worker);
         self.is_up(&ready);
