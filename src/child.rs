@@ -1,5 +1,6 @@
-//! Child processes of this program, whatever they are for: started in a group of their own with nothing that they should not
-//! inherit, killed as a group, always reaped, and never left behind when this program dies.
+//! Child processes of this program, whatever they are for: started in a session and a group of their own, without a terminal
+//! and with nothing else that they should not inherit, killed as a group, always reaped, and never left behind when this
+//! program dies.
 //!
 //! `listener` reads what they say. What a child runs, and how it is asked to stop, is left to those who start it.
 #![allow(unsafe_code)]
@@ -8,13 +9,13 @@ mod listener;
 mod words;
 
 use std::io;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::CommandExt as _;
 use std::process::{ChildStderr, ChildStdout, Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::process::{getpid, getppid, kill_process_group, set_parent_process_death_signal};
+use rustix::process::{getpid, getppid, kill_process_group, set_parent_process_death_signal, setsid};
 use rustix::process::{waitpid, Pid, Signal, WaitOptions};
 
 pub use self::listener::LogLimit;
@@ -61,7 +62,7 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts `command`, which is called `name` in messages, in a group of its own.
+    /// Starts `command`, which is called `name` in messages, in a session and a group of its own.
     ///
     /// The system kills it when the calling thread ends, so that thread must outlive it.
     pub(crate) fn spawn(command: &mut Command, name: &str) -> io::Result<Self> {
@@ -69,7 +70,7 @@ impl Child {
         for name in NOT_INHERITED {
             command.env_remove(name);
         }
-        command.process_group(0);
+        in_its_own_session(command);
         let parent = getpid();
         // SAFETY: between fork and exec only system calls are made: no memory is allocated, no lock is taken.
         unsafe { command.pre_exec(move || prepare(parent)) };
@@ -147,6 +148,14 @@ impl Drop for Child {
     }
 }
 
+/// Makes `command` start in a session of its own, and with it in a group of its own: the terminal from which this program was
+/// started is not its controlling terminal. So it can't type into that (TIOCSTI), read from it by /dev/tty, or change who is in
+/// its foreground. [`Child::spawn`] does it by itself.
+pub(crate) fn in_its_own_session(command: &mut Command) -> &mut Command {
+    // SAFETY: between fork and exec one system call is made: no memory is allocated, no lock is taken.
+    unsafe { command.pre_exec(|| Ok(setsid().map(|_| ())?)) }
+}
+
 /// Runs in the new process, between fork and exec.
 fn prepare(parent: Pid) -> io::Result<()> {
     die_with(parent)?;
@@ -193,6 +202,17 @@ mod tests {
         // The shell's child is killed with it, and reaped by whoever takes orphans.
         let is_gone = |_: &mut Child| rustix::process::test_kill_process_group(group) == Err(Errno::SRCH);
         assert!(child.look_until(Duration::from_secs(30), is_gone));
+    }
+
+    #[test]
+    fn a_child_leads_a_session_without_a_terminal() {
+        let mut child = spawn("cut -d' ' -f5-7 /proc/$$/stat; exec sleep 600");
+        let (stdout, _stderr) = child.take_pipes().unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).unwrap();
+        // Group, session, and the number of the controlling terminal.
+        let id = child.group().as_raw_nonzero();
+        assert_eq!(line.trim_end(), format!("{id} {id} 0"));
     }
 
     #[test]

@@ -39,10 +39,12 @@ outcome() { has "tried $1: $2\$" "$3"; }
 # sandboxed FILE PROCESS: by the log in FILE the unruly library tried everything in a worker, which is PROCESS.
 sandboxed() {
     for _what in execve fork posix_spawn "socket inet" "socket inet6" "socket packet" "a socket on a thread" ptrace \
-        "signal the parent" "signal its group" "leave the group"; do
+        "signal the parent" "signal its group" "leave the group" "type (TIOCSTI)" "type by a longer number" \
+        "paste (TIOCLINUX)" "take a terminal (TIOCSCTTY)" "take the console (TIOCCONS)" \
+        "load a line discipline (TIOCSETD)"; do
         check "in a worker, seccomp refuses: $_what" outcome "$_what" EPERM "$1"
     done
-    for _what in "write a file" "write /proc"; do
+    for _what in "write a file" "write /proc" "write to a terminal"; do
         check "in a worker, landlock refuses: $_what" outcome "$_what" EACCES "$1"
     done
     # The unit's /proc doesn't even show what must not be traced.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{kill_process_group, test_kill_process_group, Pid, Signal};
 
-use crate::child::Child;
+use crate::child::{in_its_own_session, Child};
 use crate::config::CommandLine;
 
 /// Time between SIGTERM and SIGKILL. The whole stop of the program takes less than 1 s.
@@ -89,11 +89,10 @@ impl Drop for Process {
 /// Starts what kills `group` when this program dies, however it dies. The system does that for the command itself, but not
 /// for children of it: a shell script's, for example.
 fn guard(group: Pid) -> io::Result<std::process::Child> {
-    use std::os::unix::process::CommandExt as _;
     let mut command = Command::new("/bin/sh");
     command.args(["-c", GUARD, "sh", &group.as_raw_nonzero().to_string()]);
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-    command.spawn()
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    in_its_own_session(&mut command).spawn()
 }
 
 #[cfg(test)]
@@ -121,6 +120,17 @@ mod tests {
         assert!(lines[1].split(' ').count() <= 4, "{said}");
         assert!(process.wait(Duration::from_secs(30)) && process.status().unwrap().success());
         drop(leaked);
+    }
+
+    #[test]
+    fn neither_it_nor_its_guard_has_a_terminal() {
+        let (process, _stdout, _stderr) = start("sleep 600");
+        for id in [process.child.group().as_raw_nonzero().get(), process.guard.as_ref().unwrap().id().cast_signed()] {
+            let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+            // Behind the name and the state: parent, group, session, and the number of the controlling terminal.
+            let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+            assert_eq!(fields[2..5], [&id.to_string(), &id.to_string(), "0"], "{stat}");
+        }
     }
 
     #[test]

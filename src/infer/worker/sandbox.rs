@@ -1,9 +1,12 @@
-//! What a worker may not do: start programs, write outside /dev, use the network, look into other processes or signal them.
+//! What a worker may not do: start programs, write outside /dev or to a terminal, use the network, look into other processes or
+//! signal them.
 //!
 //! Entered before a library is loaded, so that it holds for all of the library's threads. What this kernel, or the unit's own
 //! filter, does not allow to be set up is left out and told: a worker without a sandbox is better than none.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::fs::FileTypeExt as _;
 
 use landlock::{Access, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr};
 use landlock::{RulesetError, RulesetStatus, Scope, ABI};
@@ -68,6 +71,12 @@ const REFUSED: [libc::c_long; 50] = [
     libc::SYS_syslog,
 ];
 
+/// Requests to a terminal that act as its user, or take it away from the user: to type (`TIOCSTI`; on a virtual console also
+/// `TIOCLINUX`, which pastes), to make it one's own (`TIOCSCTTY`), to get what the console is told (`TIOCCONS`), and to load a
+/// line discipline into the kernel (`TIOCSETD`).
+const TERMINAL_REQUESTS: [libc::Ioctl; 5] =
+    [libc::TIOCSTI, libc::TIOCLINUX, libc::TIOCSCTTY, libc::TIOCCONS, libc::TIOCSETD];
+
 /// Enters the sandbox for good. Returns what is missing of it, and why.
 pub(super) fn enter() -> Vec<String> {
     let mut missing = Vec::new();
@@ -83,10 +92,11 @@ pub(super) fn enter() -> Vec<String> {
     missing
 }
 
-/// Reading is free, since libraries lie anywhere; writing only beneath /dev, where the devices are. Nothing is executed.
+/// Reading is free, since libraries lie anywhere; writing only beneath /dev, where the devices are, but to no terminal. Nothing
+/// is executed.
 fn restrict_files() -> Result<RulesetStatus, RulesetError> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
-    let devices = read | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev;
+    let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev;
     let rules = Ruleset::default()
         .handle_access(AccessFs::from_all(LANDLOCK))?
         .handle_access(AccessNet::from_all(LANDLOCK))?
@@ -97,11 +107,30 @@ fn restrict_files() -> Result<RulesetStatus, RulesetError> {
         Ok(root) => rules.add_rule(PathBeneath::new(root, read))?,
         Err(_) => rules,
     };
-    let rules = match PathFd::new("/dev") {
-        Ok(dev) => rules.add_rule(PathBeneath::new(dev, devices))?,
-        Err(_) => rules,
-    };
+    // Each by itself, since a rule for a folder holds for all of it. What a device makes later lies in a folder that is there,
+    // such as /dev/bus; a worker that misses its device starts anew anyway.
+    let rules = std::fs::read_dir("/dev").into_iter().flatten().flatten().try_fold(rules, |rules, entry| {
+        // Links are left out: they lead to what has a rule of its own, or to pipes, which can't have one.
+        let Ok(kind) = entry.file_type() else { return Ok(rules) };
+        let access = match kind.is_dir() {
+            true => device | AccessFs::ReadDir,
+            false if kind.is_char_device() || kind.is_block_device() => device,
+            false => return Ok(rules),
+        };
+        match PathFd::new(entry.path()) {
+            Ok(opened) if !is_terminal(&entry.file_name()) => rules.add_rule(PathBeneath::new(opened, access)),
+            Ok(_) | Err(_) => Ok(rules),
+        }
+    })?;
     Ok(rules.restrict_self()?.ruleset)
+}
+
+/// Whether a file or folder in /dev with this name is a terminal, or has terminals in it: consoles, virtual consoles and what
+/// they show, pseudo terminals. Serial ports are none, since accelerators may be behind them.
+fn is_terminal(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    let numbered = |prefix: &[u8]| name.strip_prefix(prefix).is_some_and(|rest| rest.iter().all(u8::is_ascii_digit));
+    matches!(name, b"console" | b"ptmx" | b"pts") || numbered(b"tty") || name.starts_with(b"vcs")
 }
 
 fn restrict_calls() -> Result<(), String> {
@@ -118,6 +147,8 @@ fn restrict_calls() -> Result<(), String> {
         rules.insert(call, vec![rule(&[(0, SeccompCmpOp::Ne, own)])?]);
     }
     rules.insert(libc::SYS_prlimit64, vec![rule(&[(0, SeccompCmpOp::Ne, 0), (0, SeccompCmpOp::Ne, own)])?]);
+    let terminal = |request: &libc::Ioctl| rule(&[(1, SeccompCmpOp::Eq, u64::from(*request as u32))]);
+    rules.insert(libc::SYS_ioctl, TERMINAL_REQUESTS.iter().map(terminal).collect::<Result<_, _>>()?);
     // libusb asks the kernel for devices that come and go by a netlink socket.
     let (unix, netlink) = (libc::AF_UNIX as u64, libc::AF_NETLINK as u64);
     rules.insert(libc::SYS_socket, vec![rule(&[(0, SeccompCmpOp::Ne, unix), (0, SeccompCmpOp::Ne, netlink)])?]);
@@ -141,4 +172,20 @@ fn apply(rules: BTreeMap<i64, Vec<SeccompRule>>, error: u32) -> Result<(), Strin
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(error), architecture);
     let program: BpfProgram = filter.and_then(TryInto::try_into).map_err(text)?;
     apply_filter_all_threads(&program).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminals_are_known_by_their_names_and_devices_are_none() {
+        for name in ["console", "ptmx", "pts", "tty", "tty0", "tty63", "vcs", "vcs1", "vcsa", "vcsu7"] {
+            assert!(is_terminal(OsStr::new(name)), "{name}");
+        }
+        for name in ["ttyS0", "ttyUSB1", "ttyAMA0", "apex_0", "bus", "dri", "mali0", "dma_heap", "null", "video0", "pt"]
+        {
+            assert!(!is_terminal(OsStr::new(name)), "{name}");
+        }
+    }
 }

@@ -11,8 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static void tell(const char *what, int outcome) {
@@ -50,6 +52,17 @@ static void try_everything(void) {
   char memory[64];
   snprintf(memory, sizeof memory, "/proc/%d/mem", getppid());
   tell("read the parent's memory", open(memory, O_RDONLY));
+  // No terminal is needed to see who refuses: the kernel itself answers ENOTTY.
+  char letter = '#', paste = 3;
+  int discipline = 0;
+  tell("type (TIOCSTI)", ioctl(0, TIOCSTI, &letter));
+  tell("type by a longer number", (int)syscall(SYS_ioctl, 0, 0x100000000UL | TIOCSTI, &letter));
+  tell("paste (TIOCLINUX)", ioctl(0, TIOCLINUX, &paste));
+  tell("take a terminal (TIOCSCTTY)", ioctl(0, TIOCSCTTY, 1));
+  tell("take the console (TIOCCONS)", ioctl(0, TIOCCONS));
+  tell("load a line discipline (TIOCSETD)", ioctl(0, TIOCSETD, &discipline));
+  tell("write to a terminal", open("/dev/ptmx", O_RDWR | O_NOCTTY));
+  tell("open the controlling terminal", open("/dev/tty", O_RDONLY));
   pthread_t thread;
   if (pthread_create(&thread, NULL, on_a_thread, NULL) == 0) pthread_join(thread, NULL);
   tell("a thread", 0);
