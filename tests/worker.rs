@@ -153,6 +153,16 @@ fn a_killed_worker_is_told_with_its_signal() {
 }
 
 #[test]
+fn a_terminal_that_goes_takes_no_worker_along() {
+    let here = Here::new("colours");
+    let (mut worker, _) = here.start("w", PSPNETD).unwrap();
+    signal(&worker, Signal::HUP);
+    for _ in 0..3 {
+        here.infer(&mut worker, LIMIT).unwrap();
+    }
+}
+
+#[test]
 fn the_end_of_a_worker_is_told_with_phase_signal_and_last_words() {
     let here = Here::new("colours");
     let words = "F 12345 usb/usb_driver.cc:857] transfer on tag 1 failed. Abort. [LibUsbDataOutCallback]";

@@ -53,7 +53,8 @@ class Built:
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     # What to compare: "classes" (the argmax over the last axis, or the classes themselves), "full" (classes at the
-    # input's size), "runs" (it only has to run), "fails" (TFLite itself refuses it).
+    # input's size), "runs" (it only has to run), "loads" (it is not run: it would write to its own file), "fails" (TFLite
+    # itself refuses it).
     check: str = "classes"
 
 
@@ -160,6 +161,16 @@ def uint8_in_int8_out() -> Built:
     x = g.quantize("image_int8", x, "int8", UNIT_INT8)
     x = g.average_pool(x, 8, 8, "int8", UNIT_INT8)
     return Built(g.build([classifier(g, x, "int8", UNIT_INT8, LOGITS_INT8)]))
+
+
+def constant_input() -> Built:
+    """The input tensor has a buffer in the file."""
+    g = Graph("constant input")
+    x = g.input("int8", [1, 64, 96, 3], UNIT_INT8)
+    constant = g.constant("grey", np.zeros([1, 64, 96, 3]), "int8", UNIT_INT8)
+    g.tensors[x].buffer = g.tensors[constant].buffer
+    pooled = g.average_pool(x, 8, 8, "int8", UNIT_INT8)
+    return Built(g.build([classifier(g, pooled, "int8", UNIT_INT8, LOGITS_INT8)]), check="loads")
 
 
 def unscaled() -> Built:
@@ -322,6 +333,7 @@ MODELS: dict[str, Callable[[], Built]] = {
     "refused_two_inputs": two_inputs,
     "refused_two_outputs": two_outputs,
     "refused_int16": int16,
+    "refused_constant_input": constant_input,
     "refused_dynamic": lambda: dynamic(pool=False),
     "refused_dynamic_pool": lambda: dynamic(pool=True),
     "refused_1_class": lambda: classes(1),
@@ -406,6 +418,8 @@ def verify(name: str, built: Built) -> str:
             raise
         if built.check == "fails":
             raise AssertionError(f"{name}: TFLite takes it")
+        if built.check == "loads":
+            return "loads"
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         if built.check == "runs":
             interpreter.invoke()

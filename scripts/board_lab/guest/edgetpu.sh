@@ -41,10 +41,13 @@ sandboxed() {
     for _what in execve fork posix_spawn "socket inet" "socket inet6" "socket packet" "a socket on a thread" ptrace \
         "signal the parent" "signal its group" "leave the group" "type (TIOCSTI)" "type by a longer number" \
         "paste (TIOCLINUX)" "take a terminal (TIOCSCTTY)" "take the console (TIOCCONS)" \
-        "load a line discipline (TIOCSETD)"; do
+        "load a line discipline (TIOCSETD)" "set a key (KDSKBENT)" "switch the console (VT_ACTIVATE)" \
+        "have another process signalled (F_SETOWN)" "have it killed (F_SETSIG)" \
+        "have another process signalled (F_SETOWN_EX)" "have another process signalled (FIOSETOWN)" \
+        "have another process signalled (SIOCSPGRP)" "outlive the parent"; do
         check "in a worker, seccomp refuses: $_what" outcome "$_what" EPERM "$1"
     done
-    for _what in "write a file" "write /proc" "write to a terminal"; do
+    for _what in "write a file" "write /proc" "write to a terminal" "read a terminal"; do
         check "in a worker, landlock refuses: $_what" outcome "$_what" EACCES "$1"
     done
     # The unit's /proc doesn't even show what must not be traced.

@@ -43,6 +43,8 @@ pub(super) enum Pixels {
 pub(super) struct Reader<Q> {
     queue: Q,
     pixels: Pixels,
+    /// A JPEG, copied out of the driver's buffer.
+    jpeg: Vec<u8>,
     clock: Arc<dyn Clock>,
     device: PathBuf,
     description: String,
@@ -80,6 +82,7 @@ impl<Q: Queue> Reader<Q> {
         Self {
             queue,
             pixels,
+            jpeg: Vec::new(),
             clock,
             device,
             description,
@@ -143,16 +146,22 @@ impl<Q: Queue> Reader<Q> {
                 }
                 Err(short) => Poll::Corrupt(short.to_string()),
             },
-            Pixels::Jpeg { decoder, last } => match decoder.decode(bytes) {
-                Ok(decoded) => {
-                    // The decoder has its own memory: the driver may have its buffer back before the frame is used.
-                    self.queue.requeue(filled)?;
-                    *last = Some(decoded.picture.format());
-                    take(&Frame { picture: decoded.picture, meta });
-                    return Ok(Poll::Taken);
-                }
-                Err(error) => Poll::Corrupt(error.to_string()),
-            },
+            Pixels::Jpeg { decoder, last } => {
+                // Copied once, before it is decoded: every process that may open the camera may also map this buffer and write
+                // to it, and the decoder reads the header several times and relies on finding the same.
+                self.jpeg.clear();
+                self.jpeg.extend_from_slice(bytes);
+                // The driver has its buffer back before the frame is decoded.
+                self.queue.requeue(filled)?;
+                return Ok(match decoder.decode(&self.jpeg) {
+                    Ok(decoded) => {
+                        *last = Some(decoded.picture.format());
+                        take(&Frame { picture: decoded.picture, meta });
+                        Poll::Taken
+                    }
+                    Err(error) => Poll::Corrupt(error.to_string()),
+                });
+            }
         };
         self.queue.requeue(filled)?;
         Ok(outcome)

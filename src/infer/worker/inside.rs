@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, IoSliceMut, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -68,6 +69,9 @@ fn receive_order(socket: &OwnedFd) -> io::Result<(Order, Vec<OwnedFd>)> {
 fn confine(order: &Order) -> io::Result<()> {
     let parent = Pid::from_raw(order.parent).ok_or(io::ErrorKind::InvalidData)?;
     crate::child::die_with(parent)?;
+    // Whoever leads a session gets the first terminal that it opens without O_NOCTTY, such as the serial line of a device, and
+    // a SIGHUP when that line goes. A library learns of that by its own reading; the process goes on.
+    signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::default())?;
     rustix::thread::set_no_new_privs(true)?;
     // Not looked into by other processes of the same user, and no core file, which would be as large as the model, for every
     // abort of a device that aborts all day.

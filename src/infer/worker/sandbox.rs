@@ -1,15 +1,19 @@
-//! What a worker may not do: start programs, write outside /dev or to a terminal, use the network, look into other processes or
-//! signal them.
+//! What a worker may not do: start programs, write outside /dev, use a terminal, a keyboard or a camera, use the network, look
+//! into other processes or signal them, outlive the program that started it.
 //!
 //! Entered before a library is loaded, so that it holds for all of the library's threads. What this kernel, or the unit's own
 //! filter, does not allow to be set up is left out and told: a worker without a sandbox is better than none.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::os::unix::fs::FileTypeExt as _;
+use std::fs::DirEntry;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::Path;
 
-use landlock::{Access, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr};
-use landlock::{RulesetError, RulesetStatus, Scope, ABI};
+use landlock::{Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated};
+use landlock::{RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, ABI};
+#[cfg(target_arch = "x86_64")]
+use seccompiler::sock_filter;
 use seccompiler::{apply_filter_all_threads, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp};
 use seccompiler::{SeccompCondition, SeccompFilter, SeccompRule};
 
@@ -73,9 +77,18 @@ const REFUSED: [libc::c_long; 50] = [
 
 /// Requests to a terminal that act as its user, or take it away from the user: to type (`TIOCSTI`; on a virtual console also
 /// `TIOCLINUX`, which pastes), to make it one's own (`TIOCSCTTY`), to get what the console is told (`TIOCCONS`), and to load a
-/// line discipline into the kernel (`TIOCSETD`).
-const TERMINAL_REQUESTS: [libc::Ioctl; 5] =
-    [libc::TIOCSTI, libc::TIOCLINUX, libc::TIOCSCTTY, libc::TIOCCONS, libc::TIOCSETD];
+/// line discipline into the kernel (`TIOCSETD`). Also those that make the kernel signal another process, when a descriptor is
+/// ready.
+const REQUESTS: [libc::Ioctl; 7] =
+    [libc::TIOCSTI, libc::TIOCLINUX, libc::TIOCSCTTY, libc::TIOCCONS, libc::TIOCSETD, FIOSETOWN, SIOCSPGRP];
+const FIOSETOWN: libc::Ioctl = 0x8901;
+const SIOCSPGRP: libc::Ioctl = 0x8902;
+/// The keyboard and the screen of virtual consoles, by the upper of the two bytes: what a key types is set there.
+const CONSOLE_REQUESTS: [u32; 2] = [0x4B00, 0x5600];
+/// The same of `fcntl`: who is signalled, and by which signal.
+const SIGNAL_OWNERS: [libc::c_int; 3] = [libc::F_SETOWN, F_SETSIG, F_SETOWN_EX];
+const F_SETSIG: libc::c_int = 10;
+const F_SETOWN_EX: libc::c_int = 15;
 
 /// Enters the sandbox for good. Returns what is missing of it, and why.
 pub(super) fn enter() -> Vec<String> {
@@ -92,45 +105,76 @@ pub(super) fn enter() -> Vec<String> {
     missing
 }
 
-/// Reading is free, since libraries lie anywhere; writing only beneath /dev, where the devices are, but to no terminal. Nothing
-/// is executed.
+/// Reading is free, since libraries lie anywhere, but of /dev only what is no terminal, no keyboard and no camera; writing is for
+/// those devices alone. Nothing is executed.
 fn restrict_files() -> Result<RulesetStatus, RulesetError> {
-    let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev;
     let rules = Ruleset::default()
         .handle_access(AccessFs::from_all(LANDLOCK))?
         .handle_access(AccessNet::from_all(LANDLOCK))?
         .scope(Scope::from_all(LANDLOCK))?
         .create()?;
-    // A path that is not there needs no rule.
-    let rules = match PathFd::new("/") {
-        Ok(root) => rules.add_rule(PathBeneath::new(root, read))?,
-        Err(_) => rules,
-    };
-    // Each by itself, since a rule for a folder holds for all of it. What a device makes later lies in a folder that is there,
-    // such as /dev/bus; a worker that misses its device starts anew anyway.
-    let rules = std::fs::read_dir("/dev").into_iter().flatten().flatten().try_fold(rules, |rules, entry| {
-        // Links are left out: they lead to what has a rule of its own, or to pipes, which can't have one.
-        let Ok(kind) = entry.file_type() else { return Ok(rules) };
-        let access = match kind.is_dir() {
-            true => device | AccessFs::ReadDir,
-            false if kind.is_char_device() || kind.is_block_device() => device,
-            false => return Ok(rules),
-        };
-        match PathFd::new(entry.path()) {
-            Ok(opened) if !is_terminal(&entry.file_name()) => rules.add_rule(PathBeneath::new(opened, access)),
+    let rules = allow(rules, Path::new("/"), AccessFs::ReadDir.into())?;
+    // A rule for a folder holds for all of it, and none takes anything back. So every entry has its own.
+    let rules = entries("/").filter(|entry| entry.file_name() != "dev").try_fold(rules, |rules, entry| {
+        // Links are left out: what they lead to has a rule of its own, or is a pipe, which can't have one.
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() || kind.is_file() => allow(rules, &entry.path(), AccessFs::ReadFile.into()),
             Ok(_) | Err(_) => Ok(rules),
         }
     })?;
+    // What a device makes later lies in a folder that is there, such as /dev/bus; a worker that misses its device starts anew
+    // anyway.
+    let terminals = own_terminals();
+    let rules =
+        entries("/dev").filter(|entry| !is_private(&entry.file_name())).try_fold(rules, |rules, entry| match entry
+            .metadata()
+        {
+            Ok(meta) if meta.is_dir() => allow(rules, &entry.path(), device),
+            Ok(meta) if meta.rdev() != 0 && !terminals.contains(&meta.rdev()) => allow(rules, &entry.path(), device),
+            Ok(_) | Err(_) => Ok(rules),
+        })?;
     Ok(rules.restrict_self()?.ruleset)
 }
 
-/// Whether a file or folder in /dev with this name is a terminal, or has terminals in it: consoles, virtual consoles and what
-/// they show, pseudo terminals. Serial ports are none, since accelerators may be behind them.
-fn is_terminal(name: &OsStr) -> bool {
+fn entries(folder: &str) -> impl Iterator<Item = DirEntry> {
+    std::fs::read_dir(folder).into_iter().flatten().flatten()
+}
+
+/// Adds a rule; a path that can't be opened needs none.
+fn allow(rules: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Result<RulesetCreated, RulesetError> {
+    match PathFd::new(path) {
+        Ok(opened) => rules.add_rule(PathBeneath::new(opened, access)),
+        Err(_) => Ok(rules),
+    }
+}
+
+/// The devices behind the standard streams of the program that started this one, and its controlling terminal: that may be a
+/// serial line, which is no terminal by its name.
+fn own_terminals() -> Vec<u64> {
+    let parent = std::os::unix::process::parent_id();
+    let streams = (0..3).filter_map(|fd| std::fs::metadata(format!("/proc/{parent}/fd/{fd}")).ok());
+    let mut found: Vec<u64> =
+        streams.filter(|meta| meta.file_type().is_char_device()).map(|meta| meta.rdev()).collect();
+    // /dev/null is no terminal.
+    found.retain(|device| libc::major(*device) != 1);
+    let stat = std::fs::read_to_string(format!("/proc/{parent}/stat")).unwrap_or_default();
+    // Behind the name: state, parent, group, session, terminal.
+    let terminal = stat.rsplit_once(") ").and_then(|(_, fields)| fields.split(' ').nth(4)?.parse::<u64>().ok());
+    found.extend(terminal);
+    found
+}
+
+/// Whether a file or folder in /dev is none of a worker's business by its name: terminals (consoles, virtual consoles and what
+/// they show, pseudo terminals), what types into them (input devices), and cameras, whose buffers the program reads. Serial
+/// ports are not, since accelerators may be behind them.
+fn is_private(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
-    let numbered = |prefix: &[u8]| name.strip_prefix(prefix).is_some_and(|rest| rest.iter().all(u8::is_ascii_digit));
-    matches!(name, b"console" | b"ptmx" | b"pts") || numbered(b"tty") || name.starts_with(b"vcs")
+    let is_numbered = |prefix: &[u8]| name.strip_prefix(prefix).is_some_and(|rest| rest.iter().all(u8::is_ascii_digit));
+    matches!(name, b"console" | b"ptmx" | b"pts" | b"input" | b"uinput" | b"uhid")
+        || is_numbered(b"tty")
+        || is_numbered(b"media")
+        || [&b"vcs"[..], b"video", b"v4l"].iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn restrict_calls() -> Result<(), String> {
@@ -147,14 +191,40 @@ fn restrict_calls() -> Result<(), String> {
         rules.insert(call, vec![rule(&[(0, SeccompCmpOp::Ne, own)])?]);
     }
     rules.insert(libc::SYS_prlimit64, vec![rule(&[(0, SeccompCmpOp::Ne, 0), (0, SeccompCmpOp::Ne, own)])?]);
-    let terminal = |request: &libc::Ioctl| rule(&[(1, SeccompCmpOp::Eq, u64::from(*request as u32))]);
-    rules.insert(libc::SYS_ioctl, TERMINAL_REQUESTS.iter().map(terminal).collect::<Result<_, _>>()?);
+    let request = |request: &libc::Ioctl| rule(&[(1, SeccompCmpOp::Eq, u64::from(*request as u32))]);
+    let class = |class: &u32| rule(&[(1, SeccompCmpOp::MaskedEq(0xFFFF_FF00), u64::from(*class))]);
+    let requests = REQUESTS.iter().map(request).chain(CONSOLE_REQUESTS.iter().map(class));
+    rules.insert(libc::SYS_ioctl, requests.collect::<Result<_, _>>()?);
+    let owner = |command: &libc::c_int| rule(&[(1, SeccompCmpOp::Eq, u64::from(command.cast_unsigned()))]);
+    rules.insert(libc::SYS_fcntl, SIGNAL_OWNERS.iter().map(owner).collect::<Result<_, _>>()?);
+    // The program that started this one must be able to rely on its end.
+    let death_signal = u64::from(libc::PR_SET_PDEATHSIG.cast_unsigned());
+    rules.insert(libc::SYS_prctl, vec![rule(&[(0, SeccompCmpOp::Eq, death_signal)])?]);
     // libusb asks the kernel for devices that come and go by a netlink socket.
     let (unix, netlink) = (libc::AF_UNIX as u64, libc::AF_NETLINK as u64);
     rules.insert(libc::SYS_socket, vec![rule(&[(0, SeccompCmpOp::Ne, unix), (0, SeccompCmpOp::Ne, netlink)])?]);
     apply(rules, permission)?;
     // Its flags lie in memory, where no filter sees them. Told that it isn't there, the C library takes clone.
-    apply([(libc::SYS_clone3, Vec::new())].into(), missing)
+    apply([(libc::SYS_clone3, Vec::new())].into(), missing)?;
+    #[cfg(target_arch = "x86_64")]
+    refuse_x32()?;
+    Ok(())
+}
+
+/// The x32 interface has numbers of its own for the same calls, with bit 30 set, which the other filters don't know.
+#[cfg(target_arch = "x86_64")]
+fn refuse_x32() -> Result<(), String> {
+    const RETURN: u16 = 0x06;
+    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
+    let program = [
+        // The call's number.
+        step(0x20, 0, 0, 0),
+        // At least this: go on. Less: skip one.
+        step(0x35, 0, 1, 0x4000_0000),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned()),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    apply_filter_all_threads(&program).map_err(|error| error.to_string())
 }
 
 fn rule(conditions: &[(u8, SeccompCmpOp, u64)]) -> Result<SeccompRule, String> {
@@ -179,13 +249,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn terminals_are_known_by_their_names_and_devices_are_none() {
-        for name in ["console", "ptmx", "pts", "tty", "tty0", "tty63", "vcs", "vcs1", "vcsa", "vcsu7"] {
-            assert!(is_terminal(OsStr::new(name)), "{name}");
+    fn terminals_keyboards_and_cameras_are_known_by_their_names_and_devices_are_none() {
+        let terminals = ["console", "ptmx", "pts", "tty", "tty0", "tty63", "vcs", "vcs1", "vcsa", "vcsu7"];
+        let others = ["input", "uinput", "uhid", "video0", "video11", "media0", "v4l", "v4l-subdev0"];
+        for name in terminals.into_iter().chain(others) {
+            assert!(is_private(OsStr::new(name)), "{name}");
         }
-        for name in ["ttyS0", "ttyUSB1", "ttyAMA0", "apex_0", "bus", "dri", "mali0", "dma_heap", "null", "video0", "pt"]
+        for name in ["ttyS0", "ttyUSB1", "ttyAMA0", "apex_0", "bus", "dri", "mali0", "dma_heap", "null", "pt", "mediax"]
         {
-            assert!(!is_terminal(OsStr::new(name)), "{name}");
+            assert!(!is_private(OsStr::new(name)), "{name}");
         }
     }
 }

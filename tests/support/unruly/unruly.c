@@ -11,7 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/kd.h>
+#include <linux/sockios.h>
+#include <linux/vt.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -62,7 +66,23 @@ static void try_everything(void) {
   tell("take the console (TIOCCONS)", ioctl(0, TIOCCONS));
   tell("load a line discipline (TIOCSETD)", ioctl(0, TIOCSETD, &discipline));
   tell("write to a terminal", open("/dev/ptmx", O_RDWR | O_NOCTTY));
-  tell("open the controlling terminal", open("/dev/tty", O_RDONLY));
+  tell("read a terminal", open("/dev/tty", O_RDONLY));
+  tell("set a key (KDSKBENT)", ioctl(0, KDSKBENT, NULL));
+  tell("switch the console (VT_ACTIVATE)", ioctl(0, VT_ACTIVATE, 1));
+  tell("have another process signalled (F_SETOWN)", fcntl(0, F_SETOWN, getppid()));
+  tell("have it killed (F_SETSIG)", fcntl(0, F_SETSIG, SIGKILL));
+  struct f_owner_ex owner = {F_OWNER_PID, getppid()};
+  tell("have another process signalled (F_SETOWN_EX)", fcntl(0, F_SETOWN_EX, &owner));
+  int parent = getppid();
+  tell("have another process signalled (FIOSETOWN)", ioctl(0, FIOSETOWN, &parent));
+  tell("have another process signalled (SIOCSPGRP)", ioctl(0, SIOCSPGRP, &parent));
+  tell("outlive the parent", prctl(PR_SET_PDEATHSIG, 0));
+#ifdef __x86_64__
+  tell("a call by its x32 number", (int)syscall(0x40000000 | SYS_getpid));
+#else
+  errno = EPERM;
+  tell("a call by its x32 number", -1);
+#endif
   pthread_t thread;
   if (pthread_create(&thread, NULL, on_a_thread, NULL) == 0) pthread_join(thread, NULL);
   tell("a thread", 0);
