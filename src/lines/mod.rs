@@ -10,10 +10,12 @@ mod writer;
 use crate::config::values::{Bytes, Seconds};
 
 pub(crate) use target::Target;
+#[cfg(test)]
+pub(crate) use writer::tests::detached;
 pub(crate) use writer::{Inlet, Writer};
 
 /// Where lines go, and how the file is kept.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     /// Who writes, for the log and the thread's name.
     pub(crate) name: &'static str,

@@ -71,14 +71,6 @@ impl Target {
     fn open_file(place: &Place) -> Result<(End, bool), SinkError> {
         let name = place.name;
         let path = PathBuf::from(&place.path);
-        let failed = |error: &io::Error| {
-            let hint = match error.kind() {
-                ErrorKind::NotFound => "; make its folder first",
-                ErrorKind::PermissionDenied => "; the user who runs pspnetd must be able to write there",
-                _ => "",
-            };
-            SinkError { key: place.key, path: place.path.clone(), reason: format!("{error}{hint}") }
-        };
         if path.metadata().is_ok_and(|meta| meta.file_type().is_fifo()) {
             // Opening a named pipe waits for its reader: that is for the writer's thread, not for the start.
             log::info!("{name}: {} is a named pipe; nothing is written before it has a reader", path.display());
@@ -86,22 +78,15 @@ impl Target {
         }
         match append(&path) {
             Ok((open, torn)) => Ok((End::File { path, file: Some(open) }, torn)),
-            // Nobody mends these by waiting.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::NotFound
-                        | ErrorKind::PermissionDenied
-                        | ErrorKind::IsADirectory
-                        | ErrorKind::NotADirectory
-                ) =>
-            {
-                Err(failed(&error))
-            }
-            Err(error) => {
-                log::warn!("{name}: {}: {error}; trying again with every line", path.display());
-                Ok((End::File { path, file: None }, false))
-            }
+            Err(error) => match remedy(error.kind()) {
+                Some(hint) => {
+                    Err(SinkError { key: place.key, path: place.path.clone(), reason: format!("{error}{hint}") })
+                }
+                None => {
+                    log::warn!("{name}: {}: {error}; trying again with every line", path.display());
+                    Ok((End::File { path, file: None }, false))
+                }
+            },
         }
     }
 
@@ -219,6 +204,16 @@ impl Target {
     }
 }
 
+/// What to do about a path that can't be opened, for errors that waiting doesn't mend; None for all others.
+const fn remedy(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::NotFound => Some("; make its folder first"),
+        ErrorKind::PermissionDenied => Some("; the user who runs pspnetd must be able to write there"),
+        ErrorKind::IsADirectory | ErrorKind::NotADirectory => Some(""),
+        _ => None,
+    }
+}
+
 /// Renames `path` to `path.1`, that to `path.2`, and so on; of these `keep` stay.
 fn rotate(path: &PathBuf, keep: u32) -> io::Result<()> {
     let numbered = |n: u32| {
@@ -319,31 +314,4 @@ fn ends_with_newline(path: &PathBuf, length: u64) -> io::Result<bool> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::values::{Bytes, Seconds};
-
-    #[test]
-    fn a_torn_line_is_closed_also_where_the_file_could_not_be_opened_at_the_start() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("l");
-        // A link to itself can't be opened now, and no message says that it never can.
-        std::os::unix::fs::symlink(&path, &path).unwrap();
-        let mut target = Target::open(&Place {
-            name: "test",
-            key: "test.path",
-            path: path.display().to_string(),
-            max_bytes: Bytes(0),
-            max_age: Seconds::new(0),
-            keep: 0,
-            sync: SyncPolicy::Never,
-        })
-        .unwrap();
-        assert!(!target.write(b"lost\n"));
-        std::fs::remove_file(&path).unwrap();
-        // Cut in the middle of a letter.
-        std::fs::write(&path, b"{\"text\":\"52 \xc2").unwrap();
-        assert!(target.write(b"next\n"));
-        assert_eq!(std::fs::read(&path).unwrap(), b"{\"text\":\"52 \xc2\nnext\n");
-    }
-}
+mod tests;

@@ -149,19 +149,18 @@ impl Inlet {
         let Self { name, full, dropped, counts, open: others, finished, .. } = self;
         others.fetch_sub(1, Ordering::Relaxed);
         drop(full);
-        let (start, mut last, mut since) = (Instant::now(), counts.done(), Instant::now());
+        let start = Instant::now();
+        let mut progress = Progress { done: counts.done(), since: start };
         loop {
             let is_over = finished.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Disconnected);
-            let done = counts.done();
-            if done != last {
-                (last, since) = (done, Instant::now());
-            }
+            let (done, now) = (counts.done(), Instant::now());
+            let is_stalled = progress.is_stalled(done, now);
             let is_written = done == counts.taken.load(Ordering::Relaxed);
             let is_enough = match closing {
                 // Somebody else's inlet keeps the thread going.
                 _ if is_written && others.load(Ordering::Relaxed) > 0 => true,
-                Closing::Within(limit) => start.elapsed() >= limit,
-                Closing::Drain => since.elapsed() > STALLED,
+                Closing::Within(limit) => now.duration_since(start) >= limit,
+                Closing::Drain => is_stalled,
             };
             if is_over || is_enough {
                 break;
@@ -184,20 +183,43 @@ impl Counts {
     }
 }
 
-fn write_lines(mut target: Target, lines: &Receiver<Line>) {
-    for Line { mut bytes, is_synced, back, counts } in lines {
-        let is_written = target.write(&bytes);
-        if is_written && is_synced {
-            target.sync_on_demand();
+/// How far a drain has come.
+struct Progress {
+    done: u64,
+    /// When the last line was written.
+    since: Instant,
+}
+
+impl Progress {
+    /// Whether nothing was written for too long, where `done` lines are written `now`.
+    fn is_stalled(&mut self, done: u64, now: Instant) -> bool {
+        if done != self.done {
+            *self = Self { done, since: now };
         }
-        let counter = if is_written { &counts.written } else { &counts.lost };
-        counter.fetch_add(1, Ordering::Relaxed);
-        if target.is_gone() {
-            counts.gone.store(true, Ordering::Relaxed);
-        }
-        bytes.clear();
-        // There is room for every buffer that was made; when the inlet is closed nobody wants it back.
-        let _ = back.try_send(bytes);
+        now.duration_since(self.since) > STALLED
     }
+}
+
+fn write_lines(mut target: Target, lines: &Receiver<Line>) {
+    lines.into_iter().for_each(|line| write_line(&mut target, line));
     target.finish();
 }
+
+fn write_line(target: &mut Target, line: Line) {
+    let Line { mut bytes, is_synced, back, counts } = line;
+    let is_written = target.write(&bytes);
+    if is_written && is_synced {
+        target.sync_on_demand();
+    }
+    let counter = if is_written { &counts.written } else { &counts.lost };
+    counter.fetch_add(1, Ordering::Relaxed);
+    if target.is_gone() {
+        counts.gone.store(true, Ordering::Relaxed);
+    }
+    bytes.clear();
+    // There is room for every buffer that was made; when the inlet is closed nobody wants it back.
+    let _ = back.try_send(bytes);
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
