@@ -40,3 +40,25 @@ impl fmt::Display for EngineReport {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_has_every_count_under_its_name() {
+        let mut report = EngineReport {
+            kind: "edgetpu",
+            workers: 6,
+            up: 5,
+            reason: Some("no answer".into()),
+            faults: 4,
+            starts: 3,
+            fallback_frames: 2,
+        };
+        let line = "engine kind=edgetpu workers=6 up=5 faults=4 starts=3 fallback_frames=2";
+        assert_eq!((report.to_string().as_str(), report.is_cpu_alone()), (line, false));
+        report.workers = 0;
+        assert!(report.is_cpu_alone());
+    }
+}

@@ -82,3 +82,61 @@ impl Histograms {
         Stage::ALL.iter().map(of).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A frame whose stages took `more` more than 0, 100, 200 … microseconds.
+    fn timings(more: u64) -> Timings {
+        let mut timings = Timings::default();
+        Stage::ALL.into_iter().for_each(|stage| timings.set(stage, Duration::from_micros(stage as u64 * 100 + more)));
+        timings
+    }
+
+    #[test]
+    fn every_stage_has_its_own_percentiles() {
+        let mut histograms = Histograms::new().unwrap();
+        (1..=100).for_each(|more| histograms.record(&timings(more)));
+        let figures = histograms.figures();
+        assert_eq!(figures.len(), Stage::ALL.len());
+        for (stage, figures) in Stage::ALL.into_iter().zip(figures) {
+            let ms = |more: u64| Some((stage as u64 * 100 + more) as f64 / 1000.0);
+            let (p50_ms, p90_ms, p99_ms, max_ms) = (ms(50), ms(90), ms(99), ms(100));
+            assert_eq!(
+                figures,
+                StageFigures { stage: stage.name().to_owned(), n: 100, p50_ms, p90_ms, p99_ms, max_ms }
+            );
+        }
+        let empty = StageFigures { stage: "sensor".to_owned(), ..StageFigures::default() };
+        assert_eq!(Histograms::new().unwrap().figures()[0], empty);
+    }
+
+    #[test]
+    fn frames_are_added_and_forgotten_stage_by_stage() {
+        let (mut sum, mut one) = (Histograms::new().unwrap(), Histograms::new().unwrap());
+        assert!(sum.is_empty());
+        one.record(&timings(1));
+        assert!(!one.is_empty());
+        sum.add(&one);
+        sum.add(&one);
+        sum.add(&Histograms::new().unwrap());
+        let seen = Stage::ALL.map(|stage| (sum.of(stage).len(), sum.of(stage).max()));
+        assert_eq!(seen, [(2, 1), (2, 101), (2, 201), (2, 301), (2, 401), (2, 501), (2, 601)]);
+        sum.clear();
+        assert!(sum.is_empty() && sum.of(Stage::EndToEnd).is_empty() && !one.is_empty());
+    }
+
+    #[test]
+    fn a_frame_that_took_more_than_an_hour_counts_as_one_of_an_hour() {
+        let mut histograms = Histograms::new().unwrap();
+        let mut timings = timings(0);
+        timings.set(Stage::Infer, Duration::from_secs(7200));
+        histograms.record(&timings);
+        let infer = &histograms.figures()[Stage::Infer as usize];
+        let hours = infer.max_ms.unwrap() / 3_600_000.0;
+        assert!(infer.n == 1 && (1.0..1.2).contains(&hours), "{infer:?}");
+    }
+}

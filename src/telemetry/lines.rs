@@ -141,6 +141,47 @@ mod tests {
     }
 
     #[test]
+    fn a_reporter_that_is_never_due_has_no_interval() {
+        let reporter = Reporter::new(Duration::ZERO, Instant::from_nanos(0));
+        assert!(!reporter.is_due(Instant::from_nanos(u64::MAX)));
+    }
+
+    #[test]
+    fn an_interval_tells_what_was_added_since_the_last() {
+        let start = Instant::from_nanos(0);
+        let mut reporter = Reporter::new(Duration::from_secs(10), start);
+        let counts = |n: u64| Counts {
+            frames_in: n,
+            inferred: 2 * n,
+            published: 3 * n,
+            replaced: 4 * n,
+            skipped: 5 * n,
+            corrupt: 6 * n,
+            failed: 7 * n,
+        };
+        let mut told = |seconds, n| reporter.lines(start.after(Duration::from_secs(seconds)), &counts(n), &latency([]));
+        for (told, line) in [
+            (told(10, 1), "in=1 inferred=2 published=3 replaced=4 skipped=5 corrupt=6 failed=7 fps=0.30 seconds=10.0"),
+            (
+                told(30, 3),
+                "in=2 inferred=4 published=6 replaced=8 skipped=10 corrupt=12 failed=14 fps=0.30 seconds=20.0",
+            ),
+            // An interval without a length has no rate.
+            (told(30, 4), "in=1 inferred=2 published=3 replaced=4 skipped=5 corrupt=6 failed=7 fps=0.00 seconds=0.0"),
+        ] {
+            assert_eq!(told.lines[0], format!("frames {line}"));
+        }
+    }
+
+    #[test]
+    fn a_line_of_latency_has_each_percentile_under_its_name() {
+        let [p50_ms, p90_ms, p99_ms, max_ms] = [1.114, 2.225, 3.336, 4.447].map(Some);
+        let figures = StageFigures { stage: "infer".to_owned(), n: 5, p50_ms, p90_ms, p99_ms, max_ms };
+        let line = "latency stage=infer n=5 p50_ms=1.11 p90_ms=2.23 p99_ms=3.34 max_ms=4.45";
+        assert_eq!(latency_line(&figures), line);
+    }
+
+    #[test]
     fn a_stage_without_frames_has_no_figures() {
         let start = Instant::from_nanos(0);
         let mut reporter = Reporter::new(Duration::from_secs(10), start);
@@ -172,9 +213,16 @@ mod tests {
 
     #[test]
     fn the_table_covers_the_whole_run() {
-        let rows = table(&latency([5]), &Counts { published: 1, ..Counts::default() }, Duration::from_secs(2));
+        let rows = table(&latency(1..=100), &Counts { published: 1, ..Counts::default() }, Duration::from_secs(2));
         assert_eq!(rows.len(), 9);
-        assert!(rows[4].starts_with("infer              1       5.00"), "{}", rows[4]);
-        assert!(rows[8].contains("fps=0.50"), "{}", rows[8]);
+        for (row, text) in [
+            (0, "stage              n     p50 ms     p90 ms     p99 ms     max ms"),
+            (4, "infer            100      50.02      90.05      99.01     100.03"),
+            (8, "frames in=0 inferred=0 published=1 replaced=0 skipped=0 corrupt=0 failed=0 fps=0.50 seconds=2.0"),
+        ] {
+            assert_eq!(rows[row], text);
+        }
+        let empty = table(&latency([]), &Counts::default(), Duration::ZERO);
+        assert_eq!(empty[7], "end_to_end         0          -          -          -          -");
     }
 }

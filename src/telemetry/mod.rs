@@ -153,3 +153,38 @@ impl Counts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stage_has_its_name_and_its_time() {
+        let names = ["sensor", "convert", "queue", "infer", "decode", "publish", "end_to_end"];
+        assert_eq!(Stage::ALL.map(Stage::name), names);
+        let mut timings = Timings::default();
+        let seconds = |stage: Stage| Duration::from_secs(stage as u64 + 1);
+        Stage::ALL.into_iter().for_each(|stage| timings.set(stage, seconds(stage)));
+        assert_eq!(Stage::ALL.map(|stage| timings.of(stage).as_secs()), [1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn every_counter_is_read_under_its_own_name_and_compared_with_its_own_past() {
+        let counters = Counters::default();
+        let Counters { frames_in, skipped, corrupt, replaced, inferred, failed, published, camera_opens } = &counters;
+        let all = [frames_in, skipped, corrupt, replaced, inferred, failed, published, camera_opens];
+        let count = |times: fn(usize) -> usize| {
+            for (index, counter) in all.into_iter().enumerate() {
+                (0..times(index)).for_each(|_| Counters::count(counter));
+            }
+            counters.read()
+        };
+        let earlier = count(|index| index + 1);
+        let expected =
+            Counts { frames_in: 1, skipped: 2, corrupt: 3, replaced: 4, inferred: 5, failed: 6, published: 7 };
+        assert_eq!((earlier, camera_opens.load(Ordering::Relaxed)), (expected, 8));
+        let added =
+            Counts { frames_in: 20, skipped: 19, corrupt: 18, replaced: 17, inferred: 16, failed: 15, published: 14 };
+        assert_eq!(count(|index| 20 - index).since(&earlier), added);
+    }
+}

@@ -136,7 +136,27 @@ mod tests {
             assert_eq!(latency.interval.of(Stage::Infer).len(), 10);
             latency.interval.clear();
         }
-        assert_eq!((latency.total.of(Stage::Infer).len(), latency.logged.of(Stage::Infer).len()), (20, 20));
+        let Latency { window, logged, total, .. } = &latency;
+        assert_eq!([window, logged, total].map(|kept| kept.of(Stage::Infer).len()), [20; 3]);
+    }
+
+    #[test]
+    fn every_stage_has_its_own_buckets_and_sum() {
+        let recorder = Recorder::new().unwrap();
+        let mut latency = Latency::new().unwrap();
+        let mut timings = Timings::default();
+        Stage::ALL.into_iter().for_each(|stage| timings.set(stage, Duration::from_secs(stage as u64 + 1)));
+        for _ in 0..2 {
+            recorder.record(&timings);
+            latency.catch_up(&recorder);
+        }
+        let expected = Stage::ALL.map(|stage| StageBuckets {
+            stage: stage.name(),
+            counts: if (stage as u64) < 3 { vec![2, 0] } else { vec![0, 2] },
+            count: 2,
+            sum_seconds: 2.0 * (stage as u64 + 1) as f64,
+        });
+        assert_eq!(latency.buckets(&[3.0]), expected);
     }
 
     #[test]

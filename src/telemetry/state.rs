@@ -267,3 +267,22 @@ pub struct StageBuckets {
     /// Sum of their times.
     pub sum_seconds: f64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_of_the_camera_has_one_word_everywhere() {
+        use CameraState::{Opening, Paused, Running, Waiting};
+        for (state, word) in [(Opening, "opening"), (Running, "running"), (Waiting, "waiting"), (Paused, "paused")] {
+            assert_eq!((state.name(), serde_json::to_value(state).unwrap()), (word, word.into()));
+        }
+        assert_eq!(CameraState::default(), Opening);
+    }
+
+    #[test]
+    fn the_history_is_ten_minutes() {
+        assert_eq!(History::SECONDS * History::POINTS as u64, 600);
+    }
+}

@@ -244,3 +244,201 @@ impl Serialize for StageLatency<'_> {
         map.end()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{json, Value};
+
+    use super::*;
+    use crate::frame::Size;
+    use crate::model::LabelMap;
+    use crate::segment::Summary;
+    use crate::telemetry::sensors::{Causes, Process, Rail, Temperature, Throttle};
+    use crate::telemetry::state::CameraState;
+    use crate::telemetry::{Counts, Timings};
+
+    const TIME: &str = "1970-01-01T00:00:00.000000Z";
+
+    /// Frames of which the first stage took 1, 2, … 100 microseconds, the next 100 microseconds more, and so on.
+    fn latency() -> Histograms {
+        let mut latency = Histograms::new().unwrap();
+        (1..=100).for_each(|more| latency.record(&timings(more)));
+        latency
+    }
+
+    fn timings(more: u64) -> Timings {
+        let mut timings = Timings::default();
+        Stage::ALL.into_iter().for_each(|stage| timings.set(stage, Duration::from_micros(stage as u64 * 100 + more)));
+        timings
+    }
+
+    fn engine() -> EngineReport {
+        let (kind, reason) = ("edgetpu", Some("no answer".into()));
+        EngineReport { kind, workers: 6, up: 5, reason, faults: 4, starts: 3, fallback_frames: 2 }
+    }
+
+    fn record<'a>(latency: &'a Histograms, engine: &'a EngineReport) -> IntervalRecord<'a> {
+        IntervalRecord {
+            time: Timestamp::UNIX_EPOCH,
+            seconds: 10.0126,
+            counts: Counts { frames_in: 1, skipped: 2, corrupt: 3, replaced: 4, inferred: 5, failed: 6, published: 7 },
+            dropped: 8,
+            latency,
+            board: None,
+            joules: None,
+            throttled_seconds: None,
+            camera: CameraState::Running,
+            engine,
+        }
+    }
+
+    /// A record as it stands in the file. Its time comes first.
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> Value {
+        let mut line = Vec::new();
+        write(&mut line);
+        assert!(line.starts_with(format!("{{\"time\":\"{TIME}\",").as_bytes()), "{}", line.escape_ascii());
+        serde_json::from_slice(&line).unwrap()
+    }
+
+    fn interval(record: &IntervalRecord<'_>) -> Value {
+        written(|line| Writing::default().interval(line, "abc", Duration::from_micros(61_234_567), record))
+    }
+
+    #[test]
+    fn a_record_of_an_interval_has_everything_under_its_name() {
+        let (latency, engine) = (latency(), engine());
+        let rail = |name: &str, watts| Rail { name: name.to_owned(), watts, ..Rail::default() };
+        let degrees = |name: &str, celsius| Temperature { name: name.to_owned(), celsius, fault: None };
+        let (frequency, voltage) = (
+            Causes { frequency_capped: true, ..Causes::default() },
+            Causes { under_voltage: true, ..Causes::default() },
+        );
+        let board = Board {
+            rails: vec![rail("vdd_in", Some(4.143_21)), rail("usb", None)],
+            watts: Some(4.2346),
+            joules: Some(1e6),
+            temperatures: vec![degrees("soc", Some(52.17)), degrees("apex_0", None)],
+            cpu_hertz: Some(1_500_000_000),
+            throttle: Some(Throttle { now: frequency, has_occurred: voltage }),
+            process: Process { cpu_seconds: Some(1.5), resident_bytes: Some(4096) },
+        };
+        let stage = |stage: Stage| {
+            let mut bytes = Vec::new();
+            V2Serializer::new().serialize(latency.of(stage), &mut bytes).unwrap();
+            let ms = |more: u64| (stage as u64 * 100 + more) as f64 / 1000.0;
+            let hdr = Base64Display::new(&bytes, &STANDARD).to_string();
+            (
+                stage.name().to_owned(),
+                json!({"n": 100, "p50_ms": ms(50), "p99_ms": ms(99), "max_ms": ms(100), "hdr": hdr}),
+            )
+        };
+        let stages: serde_json::Map<String, Value> = Stage::ALL.into_iter().map(stage).collect();
+        let (board, joules, throttled_seconds) = (Some(&board), Some(41.4567), Some(2.3456));
+        assert_eq!(
+            interval(&IntervalRecord { board, joules, throttled_seconds, ..record(&latency, &engine) }),
+            json!({
+                "time": TIME, "kind": "interval", "run": "abc", "uptime": 61.235, "seconds": 10.013,
+                "frames": {"frames_in": 1, "skipped": 2, "corrupt": 3, "replaced": 4, "inferred": 5, "failed": 6,
+                    "published": 7},
+                "dropped": 8,
+                "camera": "running",
+                "engine": {"kind": "edgetpu", "workers": 6, "up": 5, "starts": 3, "faults": 4, "fallback_frames": 2,
+                    "reason": "no answer"},
+                "power": {"watts": 4.235, "joules": 41.457, "rails": {"vdd_in": 4.143, "usb": null}},
+                "celsius": {"soc": 52.2, "apex_0": null},
+                "cpu_hertz": 1_500_000_000,
+                "process": {"cpu_seconds": 1.5, "resident_bytes": 4096},
+                "throttled": {"seconds": 2.346, "now": "frequency_capped", "has_occurred": "under_voltage"},
+                "latency": stages,
+            })
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_of_an_interval_has_no_key() {
+        let (latency, engine) = (Histograms::new().unwrap(), EngineReport { kind: "cpu", ..EngineReport::default() });
+        let without = record(&latency, &engine);
+        let (none, some) = (Board::default(), Board { watts: Some(1.0), joules: Some(2.0), ..Board::default() });
+        let process = || json!({"cpu_seconds": null, "resident_bytes": null});
+        let (joules, throttled_seconds) = (Some(41.4567), Some(2.3456));
+        for (record, expected) in [
+            (without, json!({})),
+            (IntervalRecord { board: Some(&none), ..without }, json!({"process": process()})),
+            (IntervalRecord { board: Some(&some), ..without }, json!({"process": process()})),
+            (IntervalRecord { joules, ..without }, json!({"power": {"joules": 41.457}})),
+            (IntervalRecord { throttled_seconds, ..without }, json!({"throttled": {"seconds": 2.346}})),
+        ] {
+            let mut written = interval(&record);
+            let map = written.as_object_mut().unwrap();
+            assert_eq!((map.remove("engine"), map.remove("latency")), (Some(json!({"kind": "cpu"})), Some(json!({}))));
+            for key in ["time", "kind", "run", "uptime", "seconds", "frames", "dropped", "camera"] {
+                assert!(map.remove(key).is_some(), "{key}");
+            }
+            assert_eq!(written, expected);
+        }
+    }
+
+    #[test]
+    fn events_have_their_words() {
+        let about = RunInfo {
+            version: "1.2.3".to_owned(),
+            model: "m".to_owned(),
+            started: Timestamp::UNIX_EPOCH,
+            engine: "delegate".to_owned(),
+        };
+        assert_eq!(
+            written(|line| start(line, "abc", 30.0006, &about)),
+            json!({
+                "time": TIME, "kind": "event", "run": "abc", "uptime": 0.0, "what": "start", "state": "running",
+                "text": "pspnetd 1.2.3", "version": "1.2.3", "host": host(), "model": "m",
+                "engine": {"kind": "delegate"}, "interval": 30.001,
+            })
+        );
+        for (what, word) in [
+            (What::Start, "start"),
+            (What::Stop, "stop"),
+            (What::Camera, "camera"),
+            (What::Engine, "engine"),
+            (What::Throttle, "throttle"),
+        ] {
+            let record = EventRecord { time: Timestamp::UNIX_EPOCH, what, state: "so", text: "why" };
+            assert_eq!(
+                written(|line| event(line, "abc", Duration::from_micros(1_234_567), &record)),
+                json!({"time": TIME, "kind": "event", "run": "abc", "uptime": 1.235, "what": word, "state": "so",
+                    "text": "why"})
+            );
+        }
+    }
+
+    #[test]
+    fn a_record_of_a_frame_says_what_ran_it() {
+        for (worker, ran) in [
+            (None, json!({"ran": "cpu"})),
+            (Some(0), json!({"ran": "edgetpu", "worker": 1})),
+            (Some(2), json!({"ran": "edgetpu", "worker": 3})),
+        ] {
+            let result = Published {
+                sequence: 7,
+                time: Timestamp::UNIX_EPOCH,
+                model: "m",
+                labels: &LabelMap::new(Some(2), None).unwrap(),
+                summary: &Summary::default(),
+                timings: &timings(1),
+                counts: &Counts::default(),
+                engine: &engine(),
+                worker,
+                dropped: 0,
+                mask: &[],
+                mask_size: Size::new(2, 2),
+                picture: None,
+            };
+            let mut expected = json!({
+                "time": TIME, "kind": "frame", "run": "abc", "sequence": 7,
+                "latency_ms": {"sensor": 0.001, "convert": 0.101, "queue": 0.201, "infer": 0.301, "decode": 0.401,
+                    "end_to_end": 0.601},
+            });
+            expected.as_object_mut().unwrap().extend(ran.as_object().unwrap().clone());
+            assert_eq!(written(|line| frame(line, "abc", &result)), expected);
+        }
+    }
+}

@@ -51,33 +51,24 @@ impl LatencyLog {
             let reason = "standard output is for publish.jsonl; name a file".to_owned();
             return Err(SinkError { key: KEY, path: config.path.clone(), reason });
         }
-        let place = Place {
-            name: Self::NAME,
-            key: KEY,
-            path: config.path.clone(),
-            max_bytes: config.max_bytes,
-            max_age: config.max_age,
-            keep: config.keep,
-            sync: match config.sync {
-                Sync::Interval => SyncPolicy::OnDemand,
-                Sync::Rotate => SyncPolicy::AtRotation,
-                Sync::Never => SyncPolicy::Never,
-            },
-        };
         let queues: &[usize] = if config.frames { &[QUEUE, FRAMES_QUEUE] } else { &[QUEUE] };
-        let mut inlets = Writer::start(&place, queues)?.into_iter();
+        let mut inlets = Writer::start(&place(config), queues)?.into_iter();
         // One for each queue.
         let Some(inlet) = inlets.next() else { return Ok(None) };
+        Ok(Some(Self::begin(inlet, inlets.next(), config, about)))
+    }
+
+    fn begin(inlet: Inlet, frames: Option<Inlet>, config: &Config, about: &RunInfo) -> Self {
         let mut log = Self {
             inlet,
-            frames: Mutex::new(inlets.next()),
+            frames: Mutex::new(frames),
             run: about.run_id(),
             opened: Instant::now(),
             writing: Writing::default(),
         };
         let interval = config.interval.0.as_secs_f64();
         log.inlet.put(true, |line| lines::start(line, &log.run, interval, about));
-        Ok(Some(log))
+        log
     }
 
     /// Writes the record of an interval. Never waits: what can't be taken is dropped and counted.
@@ -111,6 +102,22 @@ impl LatencyLog {
             unused.close(Closing::Within(Duration::ZERO));
         }
         self.inlet.close(Closing::Within(limit)).dropped
+    }
+}
+
+fn place(config: &Config) -> Place {
+    Place {
+        name: LatencyLog::NAME,
+        key: KEY,
+        path: config.path.clone(),
+        max_bytes: config.max_bytes,
+        max_age: config.max_age,
+        keep: config.keep,
+        sync: match config.sync {
+            Sync::Interval => SyncPolicy::OnDemand,
+            Sync::Rotate => SyncPolicy::AtRotation,
+            Sync::Never => SyncPolicy::Never,
+        },
     }
 }
 

@@ -7,8 +7,9 @@ use serde_json::Value;
 use super::*;
 use crate::config::values::{Bytes, Seconds};
 use crate::frame::Size;
+use crate::lines::detached;
 use crate::model::LabelMap;
-use crate::publish::Published;
+use crate::publish::{Published, SinkHealth};
 use crate::segment::Summary;
 use crate::telemetry::sensors::Board;
 use crate::telemetry::sensors::{Causes, Rail, Temperature, Throttle};
@@ -83,6 +84,50 @@ fn published(sink: &mut dyn Sink, sequence: u64) {
 #[test]
 fn without_a_path_there_is_no_log() {
     assert!(LatencyLog::open(&Config::default(), &about()).unwrap().is_none());
+}
+
+#[test]
+fn the_file_is_kept_as_the_configuration_says() {
+    for (sync, policy) in [
+        (Sync::Interval, SyncPolicy::OnDemand),
+        (Sync::Rotate, SyncPolicy::AtRotation),
+        (Sync::Never, SyncPolicy::Never),
+    ] {
+        let (path, max_bytes, max_age) = ("/x".to_owned(), Bytes(2), Seconds::new(3));
+        let config = Config { path: path.clone(), max_bytes, max_age, keep: 4, sync, ..Config::default() };
+        let (name, key) = ("latency_log", "telemetry.latency_log.path");
+        assert_eq!(place(&config), Place { name, key, path, max_bytes, max_age, keep: 4, sync: policy });
+    }
+}
+
+#[test]
+fn every_record_but_those_of_frames_asks_to_be_synced() {
+    let ((inlet, mut lines), (frames, mut frame_lines)) = (detached(8), detached(1));
+    let config = Config { interval: Seconds::new(90), ..Config::default() };
+    let mut log = LatencyLog::begin(inlet, Some(frames), &config, &about());
+    log.opened = log.opened.checked_sub(Duration::from_secs(5)).unwrap();
+    interval(&mut log, &Histograms::new().unwrap(), None);
+    log.event(&EventRecord { time: Timestamp::UNIX_EPOCH, what: What::Camera, state: "running", text: "" });
+    let mut sink = log.frames().unwrap();
+    (3..5).for_each(|sequence| published(sink.as_mut(), sequence));
+    let mut next = |kind: &str| {
+        let (line, is_synced) = lines.next().unwrap();
+        let record: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&record["kind"], &record["run"], is_synced), (&kind.into(), &about().run_id().into(), true));
+        record
+    };
+    let start = next("event");
+    assert_eq!((&start["what"], &start["interval"], &start["uptime"]), (&"start".into(), &90.0.into(), &0.0.into()));
+    for record in [next("interval"), next("event")] {
+        let uptime = record["uptime"].as_f64().unwrap();
+        assert!((5.0..5.0 + LIMIT.as_secs_f64()).contains(&uptime), "{uptime}");
+    }
+    let (frame, is_synced) = frame_lines.next().unwrap();
+    assert!(frame.contains("\"kind\":\"frame\"") && frame.contains(&about().run_id()) && !is_synced, "{frame}");
+    // The second frame found no buffer; what is lost of frames is the sink's.
+    assert_eq!((sink.name(), sink.health(), log.lost()), ("latency_log", SinkHealth { dropped: 1, gone: false }, 0));
+    assert_eq!(sink.close(Closing::Within(Duration::ZERO)).dropped, 2);
+    assert_eq!(log.close(Duration::ZERO), 3);
 }
 
 #[test]
@@ -234,4 +279,6 @@ fn two_runs_are_told_apart() {
     let (first, second) = (about(), RunInfo { started: Timestamp::now(), ..about() });
     assert_ne!(first.run_id(), second.run_id());
     assert_eq!(first.run_id(), first.run_id());
+    let id = first.run_id();
+    assert!(id.len() == 8 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{id}");
 }
