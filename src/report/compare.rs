@@ -240,33 +240,4 @@ fn caveats(before: &Report, after: &Report) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn verdict(values: [f64; 2], samples: &[Vec<f64>; 2], good: Good) -> Verdict {
-        Change::new("x".to_owned(), "ms", good, values.map(Some), true, samples).verdict
-    }
-
-    fn around(middle: f64, n: usize) -> Vec<f64> {
-        (0..n).map(|i| middle + (i * 7 % 10) as f64 / 10.0).collect()
-    }
-
-    #[test]
-    fn ranks_without_a_difference_are_chance_and_those_apart_are_not() {
-        assert_eq!(rank_sum(&[1.0; 20], &[1.0; 20]), 0.0);
-        assert!(rank_sum(&around(1.0, 20), &around(1.0, 20)).abs() < 0.5);
-        // All of b above all of a: U = n * m, so z = (nm / 2) / sqrt(nm (n + m + 1) / 12), which is 5.41 for 20 and 20.
-        let z = rank_sum(&(0..20).map(f64::from).collect::<Vec<_>>(), &(20..40).map(f64::from).collect::<Vec<_>>());
-        assert!((z - 5.41).abs() < 0.01, "{z}");
-        assert_eq!(rank_sum(&[], &[]), 0.0);
-    }
-
-    #[test]
-    fn a_verdict_needs_enough_samples_a_real_change_and_the_same_direction() {
-        assert_eq!(verdict([50.0, 40.0], &[around(50.0, 20), around(40.0, 20)], Good::Low), Verdict::Better);
-        assert_eq!(verdict([50.0, 40.0], &[around(50.0, 20), around(40.0, 20)], Good::High), Verdict::Worse);
-        assert_eq!(verdict([50.0, 40.0], &[around(50.0, 20), around(40.0, 7)], Good::Low), Verdict::TooFew);
-        assert_eq!(verdict([50.0, 50.2], &[around(50.0, 20), around(51.0, 20)], Good::Low), Verdict::Same);
-        assert_eq!(verdict([50.0, 60.0], &[around(50.0, 20), around(50.0, 20)], Good::Low), Verdict::Same);
-    }
-}
+mod tests;

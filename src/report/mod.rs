@@ -91,3 +91,6 @@ impl Comparison {
 fn json(value: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string_pretty(value).map_err(|error| Failure::new(Kind::Software, error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

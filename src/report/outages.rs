@@ -136,12 +136,6 @@ impl Outages {
         let mut runs: Vec<Run> = std::mem::take(&mut self.runs).into_values().collect();
         runs.sort_by_key(|run| (run.from, run.to));
         let mut all = self.ended;
-        for run in &mut runs {
-            for (kind, (from, text)) in std::mem::take(&mut run.tracked.open) {
-                let seconds = seconds_between(from, run.to);
-                all.push(Outage { kind, from, to: None, seconds, text });
-            }
-        }
         let mut last: BTreeMap<&str, &Run> = BTreeMap::new();
         for run in &runs {
             if let Some(before) = last.get(run.host.as_str()) {
@@ -152,15 +146,15 @@ impl Outages {
                 last.insert(&run.host, run);
             }
         }
-        // What was open when a run ended lasted no longer than that, unless it is the last of its board.
-        let ends: Vec<Timestamp> = last.values().map(|run| run.to).collect();
-        for outage in &mut all {
-            let end = outage.from.checked_add(jiff::SignedDuration::from_secs_f64(outage.seconds)).ok();
-            if outage.to.is_none()
-                && !end.is_some_and(|end| ends.iter().any(|last| seconds_between(end, *last).abs() < 0.001))
-            {
-                outage.to = end;
-            }
+        for run in &runs {
+            // What was open when a run ended lasted no longer than that, unless it is the last of its board.
+            let is_last = last.get(run.host.as_str()).is_some_and(|last| std::ptr::eq(*last, run));
+            let to = (!is_last).then_some(run.to);
+            let open = run.tracked.open.iter().map(|(&kind, (from, text))| (kind, *from, text.clone()));
+            all.extend(open.map(|(kind, from, text)| {
+                let seconds = seconds_between(from, run.to);
+                Outage { kind, from, to, seconds, text }
+            }));
         }
         all.sort_by_key(|outage| (outage.from, outage.kind));
         (runs, all)
@@ -306,96 +300,4 @@ fn seconds_before(time: Timestamp, seconds: f64) -> Timestamp {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Feeds lines whose times are minutes of one hour: `(minute, run, rest of the record)`.
-    fn outages(lines: &[(u32, &str, &str)]) -> Vec<(Kind, String, Option<String>, f64)> {
-        let mut outages = Outages::default();
-        for (minute, run, rest) in lines {
-            let line = format!(r#"{{"time":"2026-11-22T10:{minute:02}:00Z","run":"{run}",{rest}}}"#);
-            outages.take(&serde_json::from_str(&line).unwrap());
-        }
-        let minute = |time: Timestamp| time.strftime("%M:%S").to_string();
-        let shown = |outage: Outage| (outage.kind, minute(outage.from), outage.to.map(minute), outage.seconds);
-        outages.finish().1.into_iter().map(shown).collect()
-    }
-
-    const START: &str = r#""kind":"event","what":"start","uptime":0"#;
-    const STOP: &str = r#""kind":"event","what":"stop","state":"stopped","text":"SIGTERM""#;
-    const MINUTE: &str = r#""kind":"interval","seconds":60,"camera":"running""#;
-    const WAITING: &str = r#""kind":"event","what":"camera","state":"waiting","text":"no camera""#;
-    const RUNNING: &str = r#""kind":"event","what":"camera","state":"running","text":"cam""#;
-
-    fn at(text: &str) -> String {
-        format!("{text}:00")
-    }
-
-    #[test]
-    fn a_run_without_trouble_has_no_outage() {
-        assert_eq!(outages(&[(0, "a", START), (1, "a", MINUTE), (2, "a", MINUTE), (2, "a", STOP)]), []);
-    }
-
-    #[test]
-    fn a_camera_that_goes_and_comes_is_one_outage() {
-        let found = outages(&[(0, "a", START), (3, "a", WAITING), (5, "a", WAITING), (8, "a", RUNNING)]);
-        assert_eq!(found, [(Kind::Camera, at("03"), Some(at("08")), 300.0)]);
-    }
-
-    #[test]
-    fn what_still_lasts_has_no_end() {
-        let found = outages(&[
-            (0, "a", START),
-            (3, "a", WAITING),
-            (5, "a", r#""kind":"interval","seconds":300,"camera":"waiting""#),
-        ]);
-        assert_eq!(found, [(Kind::Camera, at("03"), None, 120.0)]);
-    }
-
-    #[test]
-    fn between_two_runs_the_daemon_was_not_running() {
-        let found = outages(&[(0, "b", START), (1, "b", MINUTE), (1, "b", STOP), (7, "a", START), (8, "a", MINUTE)]);
-        assert_eq!(found, [(Kind::Daemon, at("01"), Some(at("07")), 360.0)]);
-    }
-
-    #[test]
-    fn what_was_open_when_the_power_went_ends_there() {
-        let found = outages(&[(0, "b", START), (1, "b", WAITING), (7, "a", START), (8, "a", RUNNING)]);
-        let camera = (Kind::Camera, at("01"), Some(at("01")), 0.0);
-        assert_eq!(found, [(Kind::Daemon, at("01"), Some(at("07")), 360.0), camera]);
-    }
-
-    #[test]
-    fn a_hole_between_records_is_told() {
-        let found = outages(&[(0, "a", START), (1, "a", MINUTE), (4, "a", MINUTE)]);
-        assert_eq!(found, [(Kind::Missing, at("01"), Some(at("03")), 120.0)]);
-    }
-
-    #[test]
-    fn a_clock_that_is_set_is_no_hole() {
-        let after = |uptime: u32| format!(r#""uptime":{uptime},{MINUTE}"#);
-        let found = outages(&[(0, "a", START), (1, "a", &after(60)), (30, "a", &after(120)), (5, "a", &after(180))]);
-        let jumps = [(Kind::Clock, at("01"), Some(at("29")), 1680.0), (Kind::Clock, at("04"), Some(at("30")), 1560.0)];
-        assert_eq!(found, jumps);
-    }
-
-    #[test]
-    fn an_engine_that_is_down_is_seen_without_its_event_too() {
-        let up = |n: u32| format!(r#"{MINUTE},"engine":{{"kind":"edgetpu","workers":1,"up":{n}}}"#);
-        let found = outages(&[(0, "a", START), (1, "a", &up(1)), (2, "a", &up(0)), (3, "a", &up(0)), (4, "a", &up(1))]);
-        assert_eq!(found, [(Kind::Engine, at("01"), Some(at("04")), 180.0)]);
-    }
-
-    #[test]
-    fn throttling_has_its_causes() {
-        let throttle = |state: &str| format!(r#""kind":"event","what":"throttle","state":"{state}""#);
-        let found = outages(&[(0, "a", START), (2, "a", &throttle("under_voltage")), (4, "a", &throttle("none"))]);
-        assert_eq!(found, [(Kind::Throttled, at("02"), Some(at("04")), 120.0)]);
-    }
-
-    #[test]
-    fn a_board_that_tells_nothing_of_throttling_is_not_throttled() {
-        let throttle = |state: &str| format!(r#""kind":"event","what":"throttle","state":"{state}""#);
-        assert_eq!(outages(&[(0, "a", START), (2, "a", &throttle("unknown")), (4, "a", &throttle("none"))]), []);
-    }
-}
+mod tests;
