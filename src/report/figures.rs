@@ -201,3 +201,120 @@ fn remarks_on(runs: &[Run], is_untimed: bool) -> Vec<String> {
 
 /// 2020-01-01: an earlier time is of a clock that nobody had set.
 pub(super) const UNSET: i64 = 1_577_836_800;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::report::tests::{line, read};
+    use crate::report::Range;
+
+    fn start(time: &str, run: &str, [host, model, engine]: [&str; 3]) -> String {
+        let about = json!({"kind": "event", "what": "start", "host": host, "model": model, "engine": {"kind": engine}});
+        line(time, run, &about)
+    }
+
+    fn stop(time: &str, run: &str) -> String {
+        line(time, run, &json!({"kind": "event", "what": "stop"}))
+    }
+
+    fn remarks(lines: &[String]) -> Vec<String> {
+        read(lines, Range::default()).unwrap().figures.remarks
+    }
+
+    #[test]
+    fn what_is_summed_up_though_it_differs_is_told() {
+        let one = start("00:00", "a", ["pi", "m", "cpu"]);
+        for (other, expected) in [
+            (["pi", "m", "cpu"], None),
+            (["", "", ""], None),
+            (["pe", "m", "cpu"], Some("2 boards in one report: pe, pi")),
+            (["pi", "n", "cpu"], Some("2 models in one report: m, n")),
+            (["pi", "m", "edgetpu"], Some("2 engines in one report: cpu, edgetpu")),
+        ] {
+            let lines = [one.clone(), start("01:00", "b", other)];
+            assert_eq!(remarks(&lines), expected.into_iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn runs_that_overlap_by_more_than_a_second_are_told() {
+        let why = "several boards, or a clock that was set back";
+        let run = |run: &str, from: &str, to: &str| [stop(from, run), stop(to, run)];
+        for (from, expected) in
+            [("00:59", vec![]), ("00:58", vec![format!("a run overlaps the one before, by up to 2 s: {why}")])]
+        {
+            assert_eq!(remarks(&[run("a", "00:00", "01:00"), run("b", from, "02:00")].concat()), expected);
+        }
+        let three = [run("a", "00:00", "01:00"), run("b", "00:50", "02:00"), run("c", "01:57", "03:00")];
+        assert_eq!(remarks(&three.concat()), [format!("2 runs overlap the one before, by up to 10 s: {why}")]);
+    }
+
+    #[test]
+    fn a_clock_that_nobody_had_set_is_told() {
+        for (time, expected) in [
+            ("2020-01-01T00:00:00Z", vec![]),
+            ("2019-12-31T23:59:59Z", vec!["run a began before its clock was set: 2019-12-31T23:59:59Z"]),
+        ] {
+            let line = format!("{}\n", json!({"time": time, "kind": "event", "run": "a", "what": "stop"}));
+            assert_eq!(remarks(&[line]), expected);
+        }
+    }
+
+    #[test]
+    fn what_comes_from_log_lines_is_told() {
+        let frames = "frames in=1 inferred=1 published=1 replaced=0 skipped=0 corrupt=0 failed=0 fps=1 seconds=60.0";
+        let told = "from log lines: p50 is the median of the intervals', p99 and max the worst interval's";
+        let twice = "log lines and a latency log are added up: where both tell of one time, it counts twice";
+        let untimed = "log lines without time stamps: times are the intervals' seconds, from 1970 on";
+        let yearless = "log lines without a year: the last one that fits; their times are taken for UTC";
+        let record = line("00:00", "a", &json!({"kind": "interval", "seconds": 60}));
+        let stamped = format!("[2026-11-22T10:05:00Z INFO ] {frames}\n");
+        for (lines, expected) in [
+            (vec![record.clone()], vec![]),
+            (vec![stamped.clone()], vec![told]),
+            (vec![record, stamped], vec![told, twice]),
+            (vec![format!("{frames}\n")], vec![told, untimed]),
+            (vec![format!("Oct 01 10:00:00 pi pspnetd[7]: {frames}\n")], vec![told, yearless]),
+        ] {
+            assert_eq!(remarks(&lines), expected);
+        }
+    }
+
+    #[test]
+    fn runs_and_outages_are_those_that_meet_the_range() {
+        let event = |time: &str, run: &str, what: &str, state: &str| {
+            line(time, run, &json!({"kind": "event", "what": what, "state": state}))
+        };
+        let interval = |time: &str| line(time, "a", &json!({"kind": "interval", "seconds": 30}));
+        let lines = [
+            vec![start("00:00", "a", ["pi", "m", "cpu"]), interval("00:30"), interval("01:00")],
+            vec![event("01:00", "a", "camera", "waiting"), interval("01:30"), event("02:00", "a", "camera", "running")],
+            vec![interval("02:00"), interval("02:30"), interval("03:00"), stop("03:00", "a")],
+            vec![start("05:00", "b", ["pi", "m", "cpu"]), event("06:00", "b", "engine", "down")],
+            vec![line("08:00", "b", &json!({"kind": "interval", "seconds": 30, "uptime": 180}))],
+        ];
+        let at = |time: &str| Some(format!("2026-11-22T10:{time}Z").parse().unwrap());
+        let met = |from: Option<Timestamp>, to: Option<Timestamp>| {
+            let figures = read(&lines.concat(), Range { from, to }).unwrap().figures;
+            let runs: Vec<_> = figures.runs.iter().map(|run| run.run.as_str()).collect();
+            let outages: Vec<_> = figures.outages.iter().map(|outage| outage.kind.short_name()).collect();
+            (runs.join(" "), outages.join(" "))
+        };
+        for (from, to, runs, outages) in [
+            (None, None, "a b", "camera daemon no record engine"),
+            (at("02:00"), None, "a b", "camera daemon no record engine"),
+            (at("02:01"), None, "a b", "daemon no record engine"),
+            (at("03:00"), at("08:00"), "a b", "daemon no record engine"),
+            (at("03:01"), None, "b", "daemon no record engine"),
+            (at("07:50"), None, "b", "engine"),
+            (None, at("05:00"), "a b", "camera daemon no record"),
+            (None, at("04:59"), "a", "camera daemon"),
+            (None, at("01:00"), "a", "camera"),
+            (None, at("00:59"), "a", ""),
+        ] {
+            assert_eq!(met(from, to), (runs.to_owned(), outages.to_owned()), "{from:?} {to:?}");
+        }
+    }
+}

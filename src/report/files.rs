@@ -167,6 +167,54 @@ mod tests {
     }
 
     #[test]
+    fn a_line_is_too_long_from_one_byte_more_than_a_mebibyte_on() {
+        for (length, ending, expected) in [
+            (LONGEST_LINE, "\n", Found::Line),
+            (LONGEST_LINE, "", Found::Torn),
+            (LONGEST_LINE + 1, "\n", Found::TooLong),
+            (LONGEST_LINE + 1, "", Found::TooLong),
+        ] {
+            let mut input = input([vec![b'x'; length].as_slice(), ending.as_bytes()].concat());
+            let mut line = Vec::new();
+            assert_eq!(input.next(&mut line).unwrap(), expected, "{length} {ending:?}");
+            assert_eq!(line.len(), if expected == Found::TooLong { 0 } else { LONGEST_LINE });
+            // The rest of it is its newline, or nothing.
+            let rest = if expected == Found::TooLong { ending.len() } else { 0 };
+            assert_eq!(input.skip_line(u64::MAX).unwrap(), rest as u64);
+            assert_eq!(input.next(&mut line).unwrap(), Found::End);
+        }
+    }
+
+    #[test]
+    fn no_more_of_a_line_is_passed_over_than_is_wanted() {
+        for (limit, skipped) in [(0, 0), (1, BUFFER), (BUFFER, BUFFER), (BUFFER + 1, 2 * BUFFER)] {
+            let mut input = input(vec![b'x'; 3 * BUFFER]);
+            assert_eq!(input.skip_line(limit as u64).unwrap(), skipped as u64, "{limit}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_told_with_what_to_do() {
+        let missing = "/x: entity not found; telemetry.latency_log.path names the log where there is one";
+        let denied = "/x: permission denied; its user or group, or root, can read it";
+        for (kind, code, words) in [
+            (io::ErrorKind::NotFound, 66, missing),
+            (io::ErrorKind::PermissionDenied, 66, denied),
+            (io::ErrorKind::OutOfMemory, 74, "/x: out of memory"),
+        ] {
+            let failure = unreadable(Path::new("/x"), &kind.into());
+            assert_eq!((failure.exit_code(), failure.to_string().as_str()), (code, words));
+        }
+        // Only a file that isn't there ends the search for those that were rotated.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("l");
+        std::fs::write(&path, "x").unwrap();
+        std::os::unix::fs::symlink("l.1", folder.path().join("l.1")).unwrap();
+        assert_eq!(open(&path, &mut HashSet::new()).err().unwrap().exit_code(), 74);
+        assert_eq!(open(&path.join("x"), &mut HashSet::new()).err().unwrap().exit_code(), 74);
+    }
+
+    #[test]
     fn rotated_files_come_first_and_none_twice() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("l");

@@ -117,6 +117,46 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_read_as_zig_zag_leb128() {
+        for (bytes, expected, rest) in [
+            (&[0][..], Some(0), 0),
+            (&[1, 7], Some(-1), 1),
+            (&[2], Some(1), 0),
+            (&[0x7f], Some(-64), 0),
+            (&[0x80, 1, 0], Some(64), 1),
+            (&[0xff, 0xff, 3], Some(-32_768), 0),
+            // The ninth byte has eight bits, so that no tenth follows.
+            (&[0xff; 10], Some(i64::MIN), 1),
+            (&[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], Some(i64::MAX), 0),
+            (&[], None, 0),
+            (&[0x80, 0x80], None, 0),
+        ] {
+            let mut left = bytes;
+            assert_eq!((zig_zag(&mut left), left.len()), (expected, rest), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_counter_has_its_index_and_value_after_those_that_are_passed_over() {
+        let mut header = encoded(&Histogram::new_with_max(3_600_000_000, 3).unwrap());
+        header.truncate(HEADER);
+        let mut found = |counters: &[u8]| {
+            header[7] = counters.len() as u8;
+            let text = BASE64_STANDARD.encode([&header[..], counters].concat());
+            let mut all = Vec::new();
+            read(&text, &mut Vec::new(), |index, value, count| all.push((index, value, count))).map(|()| all)
+        };
+        // A zero counts nothing, -3 passes over three counters.
+        assert_eq!(found(&[0, 2, 5, 4]), Ok(vec![(1, 1, 1), (5, 5, 2)]));
+        // Up to the first counter that lies beyond 63 bits: 54 << 10 of them, as -55,296.
+        let passed = |less: u8| [0xff - less, 0xdf, 6];
+        assert_eq!(found(&passed(0)), Ok(vec![]));
+        assert_eq!(found(&[&passed(2)[..], &[2]].concat()), Ok(vec![(55_295, i64::MAX.unsigned_abs(), 1)]));
+        assert_eq!(found(&[&passed(0)[..], &[2]].concat()), Err("the histogram has too many counters"));
+        assert_eq!([0, 1023, 1024, 2047, 2048, 3071, 3072].map(highest_value), [0, 1023, 1024, 2047, 2049, 4095, 4099]);
+    }
+
+    #[test]
     fn damaged_ones_are_refused() {
         let mut histogram = Histogram::<u64>::new_with_max(3_600_000_000, 3).unwrap();
         histogram.record(47_000).unwrap();

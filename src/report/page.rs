@@ -183,3 +183,80 @@ impl fmt::Display for Escaped<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::{example, read};
+    use crate::report::{Range, Report};
+
+    /// The page with a line for each tag, less what its pictures show, its style and the program's version.
+    fn page(report: &Report) -> String {
+        let mut page = report.page().unwrap().replace(STYLE, "").replace(env!("CARGO_PKG_VERSION"), "0.0.0");
+        while let Some(from) = page.find("<svg ") {
+            let inside = from + page[from..].find('>').unwrap();
+            let to = inside + page[inside..].find("</svg>").unwrap();
+            let label = page[from..inside].split('"').nth(3).unwrap().to_owned();
+            page.replace_range(from..to + "</svg>".len(), &format!("[picture {label}]"));
+        }
+        page.replace("><", ">\n<")
+    }
+
+    #[test]
+    fn the_page_has_every_figure_at_its_place() {
+        let report = read(&example(), Range::default()).unwrap();
+        let found = page(&report);
+        let expected = include_str!("../../tests/data/report.html");
+        for (line, (found, expected)) in found.lines().zip(expected.lines()).enumerate() {
+            assert_eq!(found, expected, "line {}", line + 1);
+        }
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_is_unknown_or_nothing_is_told_on_the_page() {
+        let mut report = read(&example(), Range::default()).unwrap();
+        let figures = &mut report.figures;
+        (figures.power, figures.fps, figures.throttled_minutes) = (None, None, None);
+        figures.outages.clear();
+        figures.remarks.push("<one>".to_owned());
+        figures.stages.iter_mut().for_each(|stage| (stage.p50_ms, stage.p99_ms) = (None, None));
+        let page = page(&report);
+        assert_eq!(page.matches("<dd>unknown</dd>").count(), 6, "{page}");
+        for words in [
+            "<h2>List of outages</h2>\n<p>None.</p>",
+            "<h2>Notes</h2>\n<ul>\n<li>&lt;one&gt;</li>",
+            "<dd>0</dd>",
+            "<td>-</td>",
+        ] {
+            assert!(page.contains(words), "{words}: {page}");
+        }
+        assert!(!page.contains("power: "), "{page}");
+    }
+
+    #[test]
+    fn five_hundred_outages_are_listed_and_the_others_counted() {
+        let mut figures = read(&example(), Range::default()).unwrap().figures;
+        let one = figures.outages[0].clone();
+        for (n, left_out, listed, more) in [
+            (500, 0, 500, None),
+            (501, 0, 500, Some("And 1 more.")),
+            (500, 2, 500, Some("And 2 more.")),
+            (503, 2, 500, Some("And 5 more.")),
+        ] {
+            (figures.outages, figures.outages_left_out) = (vec![one.clone(); n], left_out);
+            let mut page = String::new();
+            outages(&mut page, &figures).unwrap();
+            assert_eq!(page.matches("<tr><td>").count(), listed);
+            assert_eq!(page.split("<p>").nth(1).map(|text| text.split("</p>").next().unwrap()), more);
+            page.clear();
+            key_figures(&mut page, &figures).unwrap();
+            assert!(page.contains(&format!("<dt>outages</dt><dd>{}</dd>", n as u64 + left_out)), "{page}");
+        }
+    }
+
+    #[test]
+    fn text_in_a_page_is_only_text() {
+        assert_eq!(Escaped("<a b='c' d=\"e\">&").to_string(), "&lt;a b=&#39;c&#39; d=&quot;e&quot;&gt;&amp;");
+    }
+}

@@ -152,7 +152,8 @@ impl Summary {
             }
         };
         while found != Found::End {
-            tally.lines += 1;
+            tally.number += 1;
+            tally.lines += u64::from(found == Found::TooLong || !line.is_empty());
             tally.bytes += line.len() as u64 + 1;
             match found {
                 Found::TooLong => {
@@ -160,7 +161,7 @@ impl Summary {
                     tally.bytes += 1 << 20;
                     tally.bytes += input.skip_line(FOREIGN_BYTES).map_err(|error| failed(&input.name, &error))?;
                 }
-                _ if line.is_empty() => tally.lines -= 1,
+                _ if line.is_empty() => {}
                 Found::Line if self.take_log_line(&line) => {
                     (tally.records, tally.has_log_lines) = (tally.records + 1, true);
                 }
@@ -304,6 +305,9 @@ impl Summary {
 /// How a file's lines were.
 #[derive(Default)]
 struct Tally {
+    /// Of the line that was read last.
+    number: u64,
+    /// Lines that are not empty.
     lines: u64,
     bytes: u64,
     records: u64,
@@ -322,7 +326,7 @@ impl Tally {
     fn other(&mut self, why: &str) {
         self.others += 1;
         if self.first_other.is_none() {
-            self.first_other = Some((self.lines, why.to_owned()));
+            self.first_other = Some((self.number, why.to_owned()));
         }
     }
 
@@ -339,7 +343,7 @@ impl Tally {
     fn damaged(&mut self, why: &str) {
         self.damaged += 1;
         if self.first_damage.is_none() {
-            self.first_damage = Some((self.lines, why.to_owned()));
+            self.first_damage = Some((self.number, why.to_owned()));
         }
     }
 }
@@ -365,3 +369,6 @@ fn described(line: &[u8], error: &serde_json::Error) -> String {
         _ => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -156,11 +156,64 @@ pub(super) fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::tests::{example, read};
+    use crate::report::Range;
 
     #[test]
     fn durations_have_two_units() {
-        let all = [0.25, 59.9, 60.0, 3_599.0, 3_600.0, 86_399.0, 2_592_000.0].map(duration);
-        assert_eq!(all, ["0.2 s", "59.9 s", "1 min 0 s", "59 min 59 s", "1 h 0 min", "23 h 59 min", "30 d 0 h"]);
+        let all = [0.25, 59.9, 60.0, 3_599.0, 3_600.0, 86_399.0, 93_784.5, 2_592_000.0].map(duration);
+        let expected =
+            ["0.2 s", "59.9 s", "1 min 0 s", "59 min 59 s", "1 h 0 min", "23 h 59 min", "1 d 2 h", "30 d 0 h"];
+        assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn a_headline_counts_its_intervals_and_runs() {
+        let mut figures = read(&example(), Range::default()).unwrap().figures;
+        (figures.intervals, figures.seconds) = (1, 60.0);
+        figures.runs.truncate(1);
+        let line = "2026-11-22 10:00:00 to 2026-11-22 10:06:00 UTC, 1 interval (1 min 0 s), 1 run";
+        assert_eq!(headline(&figures), line);
+        figures.from = None;
+        assert_eq!(headline(&figures), "no interval lies in this time");
+    }
+
+    #[test]
+    fn what_ran_is_that_of_the_last_run_that_tells_it() {
+        let mut figures = read(&example(), Range::default()).unwrap().figures;
+        "2.0".clone_into(&mut figures.runs[1].version);
+        assert!(about(&figures).unwrap().ends_with(", pspnetd 2.0"));
+        let [_, last] = &mut figures.runs[..] else { panic!("two runs") };
+        (last.host, last.model, last.engine) = Default::default();
+        assert_eq!(about(&figures).unwrap(), "board unknown, model unknown, engine unknown, pspnetd 2.0");
+        last_version(&mut figures, 1).clear();
+        assert_eq!(about(&figures).unwrap(), "board pi, model m, engine edgetpu, pspnetd 1.2.3");
+        last_version(&mut figures, 0).clear();
+        assert_eq!(about(&figures), None);
+    }
+
+    fn last_version(figures: &mut Figures, index: usize) -> &mut String {
+        &mut figures.runs[index].version
+    }
+
+    #[test]
+    fn forty_outages_are_listed_and_the_others_counted() {
+        let mut figures = read(&example(), Range::default()).unwrap().figures;
+        let one = figures.outages[0].clone();
+        for (n, left_out, listed, last) in [
+            (0, 0, 0, "outages: none"),
+            (40, 0, 40, "  2026-11-22 10:01:30  2026-11-22 10:01:45      15.0 s  camera away: <gone>"),
+            (41, 0, 40, "  and 1 more; --json lists up to 20,000"),
+            (40, 2, 40, "  and 2 more; --json lists up to 20,000"),
+            (43, 2, 40, "  and 5 more; --json lists up to 20,000"),
+        ] {
+            (figures.outages, figures.outages_left_out) = (vec![one.clone(); n], left_out);
+            let lines = outages(&figures);
+            assert_eq!(lines.iter().filter(|line| line.contains("15.0 s  camera")).count(), listed);
+            assert_eq!((lines[1].as_str(), lines.last().unwrap().as_str()), ("restarts: 1", last));
+        }
+        figures.runs.clear();
+        assert_eq!(outages(&figures)[1], "restarts: 0");
     }
 
     #[test]
@@ -169,6 +222,19 @@ mod tests {
             Power { joules: None, joules_per_frame: None, mean_watts: None, max_watts: Some(4.5), known: 0.0 };
         let line = "power: unknown W mean, 4.500 W max, unknown J per frame, unknown kJ, known for 0.0 % of the time";
         assert_eq!(power(&unknown), line);
+        // Where it is known nearly all the time, that is worth no words.
+        for (known, words) in [(0.995, ""), (0.9949, ", known for 99.5 % of the time")] {
+            assert!(power(&Power { known, ..unknown.clone() }).ends_with(&format!("unknown kJ{words}")));
+        }
+        let mut figures = read(&example(), Range::default()).unwrap().figures;
+        (figures.throttled_minutes, figures.power, figures.fps) = (None, None, None);
+        figures.remarks = vec!["one".to_owned(), "two".to_owned()];
+        let lines = lines(&figures);
+        assert!(
+            lines.contains(&"throttled: unknown".to_owned()) && !lines.iter().any(|line| line.starts_with("power: "))
+        );
+        assert!(lines.contains(&"frames: 1110 in, 1000 inferred, 670 published, unknown per second".to_owned()));
+        assert_eq!(lines[lines.len() - 3..], ["", "note: one", "note: two"]);
         assert_eq!(milliseconds(None), "-");
     }
 }

@@ -181,6 +181,122 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_is_as_long_as_the_first_record_and_holds_those_whose_middle_lies_in_it() {
+        for (seconds, width) in [(0.0, 1.0), (0.4, 1.0), (1.0, 1.0), (1.2, 2.0), (60.0, 60.0), (1e6, 86_400.0)] {
+            let mut timeline = Timeline::default();
+            assert_eq!(timeline.width(), 0.0);
+            timeline.slot(1000.0, seconds);
+            timeline.slot(2000.0, 3600.0);
+            assert_eq!(timeline.width(), width, "{seconds}");
+        }
+        let mut timeline = Timeline::default();
+        for (end, seconds) in
+            [(60.0, 60.0), (119.9, 60.0), (120.0, 60.0), (150.0, 60.0), (179.9, 60.0), (180.0, 60.0), (-1.0, 1.0)]
+        {
+            timeline.slot(end, seconds).dropped += 1;
+        }
+        let slots: Vec<_> = timeline.slots().map(|(begin, slot)| (begin, slot.dropped)).collect();
+        assert_eq!(slots, [(-60.0, 1), (0.0, 1), (60.0, 2), (120.0, 3)]);
+    }
+
+    #[test]
+    fn slots_become_twice_as_long_when_there_are_too_many() {
+        let mut timeline = Timeline::default();
+        let mut add = |n: usize| timeline.slot(n as f64 + 0.9, 1.0).dropped += 1;
+        (0..MOST_SLOTS).for_each(&mut add);
+        // A slot that is there already is no new one.
+        add(7);
+        let told = |timeline: &Timeline| {
+            (timeline.width(), timeline.slots().count(), timeline.slots().map(|(_, slot)| slot.dropped).sum())
+        };
+        assert_eq!(told(&timeline), (1.0, MOST_SLOTS, MOST_SLOTS as u64 + 1));
+        timeline.slot(MOST_SLOTS as f64 + 0.9, 1.0).dropped += 1;
+        assert_eq!(told(&timeline), (2.0, MOST_SLOTS / 2 + 1, MOST_SLOTS as u64 + 2));
+        timeline.slot(1e6, 1.0);
+        assert_eq!(timeline.width(), 2.0);
+        let first: Vec<_> = timeline.slots().take(4).map(|(begin, slot)| (begin, slot.dropped)).collect();
+        assert_eq!(first, [(0.0, 2), (2.0, 2), (4.0, 2), (6.0, 3)]);
+    }
+
+    #[test]
+    fn two_slots_become_one_with_everything_of_both() {
+        let slot = |n: u64| {
+            let mut latency: [Coarse; Stage::ALL.len()] = Default::default();
+            latency[3].add(100 * n as usize, n);
+            let number = n as f64;
+            let counts = Counts {
+                frames_in: n,
+                skipped: 2 * n,
+                corrupt: 3 * n,
+                replaced: 4 * n,
+                inferred: 5 * n,
+                failed: 6 * n,
+                published: 7 * n,
+            };
+            let celsius = [
+                (format!("only {n}"), (number, 1, number)),
+                ("soc".to_owned(), (40.0 * number, n as u32, 50.0 - number)),
+            ];
+            Slot {
+                seconds: number,
+                counts,
+                dropped: 8 * n,
+                latency,
+                joules: 9.0 * number,
+                joule_seconds: 10.0 * number,
+                most_watts: Some(20.0 - number),
+                celsius: celsius.into(),
+            }
+        };
+        for (mut one, other) in [(slot(1), slot(2)), (slot(2), slot(1))] {
+            one.merge(other);
+            let counts =
+                Counts { frames_in: 3, skipped: 6, corrupt: 9, replaced: 12, inferred: 15, failed: 18, published: 21 };
+            assert_eq!((one.seconds, one.counts, one.dropped), (3.0, counts, 24));
+            assert_eq!((one.joules, one.joule_seconds, one.most_watts), (27.0, 30.0, Some(19.0)));
+            let celsius: Vec<_> = one.celsius.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+            assert_eq!(celsius, [("only 1", (1.0, 1, 1.0)), ("only 2", (2.0, 1, 2.0)), ("soc", (120.0, 3, 49.0))]);
+            let values: Vec<_> = one.latency.iter().map(|latency| latency.values().collect::<Vec<_>>()).collect();
+            assert_eq!(values[3], [(0.111, 1), (0.207, 2)]);
+            assert!(values[2].is_empty() && values[4].is_empty());
+        }
+    }
+
+    #[test]
+    fn the_mean_and_the_highest_power_are_known_where_they_were_measured() {
+        let of = |joules, joule_seconds| Slot { joules, joule_seconds, ..Slot::default() }.watts();
+        assert_eq!((of(8.0, 2.0), of(8.0, 0.0), of(0.0, 2.0)), (Some(4.0), None, Some(0.0)));
+        for (one, other, expected) in [
+            (Some(1.0), Some(2.0), Some(2.0)),
+            (Some(2.0), Some(1.0), Some(2.0)),
+            (Some(1.0), None, Some(1.0)),
+            (None, Some(2.0), Some(2.0)),
+            (None, None, None),
+        ] {
+            assert_eq!(higher(one, other), expected);
+        }
+    }
+
+    #[test]
+    fn a_counter_stands_for_sixteen_and_a_quantile_is_one_of_them() {
+        let mut coarse = Coarse::default();
+        for (fine_index, count) in [(0, 1), (15, 1), (16, 3), (47, 5), (1023, u64::MAX)] {
+            coarse.add(fine_index, count);
+        }
+        let most = u64::from(u32::MAX);
+        assert_eq!(coarse.values().collect::<Vec<_>>(), [(0.015, 2), (0.031, 3), (0.047, 5), (1.023, most)]);
+        coarse.add(1023, 1);
+        assert_eq!(coarse.len(), most + 10);
+        let mut few = Coarse::default();
+        [(0, 2), (16, 3), (47, 5)].into_iter().for_each(|(fine_index, count)| few.add(fine_index, count));
+        for (quantile, expected) in
+            [(0.0, 0.015), (0.2, 0.015), (0.21, 0.031), (0.5, 0.031), (0.51, 0.047), (1.0, 0.047)]
+        {
+            assert_eq!(few.quantile_ms(quantile), Some(expected), "{quantile}");
+        }
+    }
+
+    #[test]
     fn a_quantile_is_near_the_true_one() {
         let mut coarse = Coarse::default();
         assert_eq!(coarse.quantile_ms(0.5), None);

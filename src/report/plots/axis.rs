@@ -174,6 +174,125 @@ mod tests {
     }
 
     #[test]
+    fn time_has_at_most_nine_steps_of_a_length_that_people_use() {
+        for (seconds, step) in [
+            (9.0, 1.0),
+            (10.0, 5.0),
+            (45.0, 5.0),
+            (46.0, 15.0),
+            (9.0 * 3600.0, 3600.0),
+            (86_400.0, 10_800.0),
+            (9.0 * 86_400.0, 86_400.0),
+            (9.0 * 2_419_200.0, 2_419_200.0),
+            // Beyond that whole days.
+            (9.0 * 2_419_200.0 + 1.0, 2_419_200.0 + 86_400.0),
+        ] {
+            let axis = Axis::time(0.0, seconds);
+            assert_eq!((axis.step, axis.low(), axis.high(), axis.is_log), (step, 0.0, seconds, false), "{seconds}");
+        }
+        assert_eq!(Axis::time(5.0, 5.0).high(), 6.0);
+    }
+
+    #[test]
+    fn a_time_is_shown_as_exactly_as_its_steps_are() {
+        let midnight = 1_700_006_400.0;
+        for (step, time, label) in [
+            (30.0, midnight, "00:00:00"),
+            (59.0, midnight + 61.0, "00:01:01"),
+            (60.0, midnight, "Nov 15"),
+            (60.0, midnight + 3660.0, "01:01"),
+            (86_399.0, midnight + 3660.0, "01:01"),
+            (86_400.0, midnight + 3660.0, "Nov 15"),
+            (604_800.0, midnight, "Nov 15"),
+            (2_419_200.0, midnight, "2023-11-15"),
+            (60.0, 1e18, ""),
+        ] {
+            let axis = Axis { step, ..Axis::time(0.0, 1.0) };
+            assert_eq!(axis.label(time), label, "{step} {time}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_shown_with_the_digits_that_it_has() {
+        let axis = Axis::linear(0.0, 1.0);
+        for (value, label) in [
+            (0.0, "0"),
+            (1.0, "1"),
+            (-2.0, "-2"),
+            (100.0, "100"),
+            (0.5, "0.5"),
+            (0.25, "0.25"),
+            (-0.5, "-0.5"),
+            (1.5, "1.5"),
+            (10.75, "10.75"),
+            (0.001, "0.001"),
+            (3.0 + 1e-10, "3"),
+        ] {
+            assert_eq!(axis.label(value), label);
+        }
+    }
+
+    #[test]
+    fn an_axis_begins_and_ends_at_round_numbers() {
+        for (axis, low, high, ticks) in [
+            (Axis::from_zero(0.0), 0.0, 1.0, vec![0.0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+            (Axis::from_zero(-3.0), 0.0, 1.0, vec![0.0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+            (Axis::from_zero(6.0), 0.0, 6.0, vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
+            (Axis::from_zero(6.1), 0.0, 8.0, vec![0.0, 2.0, 4.0, 6.0, 8.0]),
+            (Axis::from_zero(12.1), 0.0, 15.0, vec![0.0, 5.0, 10.0, 15.0]),
+            (Axis::from_zero(31.0), 0.0, 40.0, vec![0.0, 10.0, 20.0, 30.0, 40.0]),
+            (Axis::linear(-7.0, 7.0), -10.0, 10.0, vec![-10.0, -5.0, 0.0, 5.0, 10.0]),
+            (Axis::linear(60.0, 60.0), 60.0, 61.0, vec![60.0, 60.2, 60.4, 60.6, 60.8, 61.0]),
+            (Axis::log(2.0, 60.0), 2.0, 60.0, vec![2.0, 5.0, 10.0, 20.0, 50.0]),
+            (Axis::log(3.0, 4.0), 3.0, 6.0, vec![5.0]),
+            (Axis::log(0.0, 0.0015), 0.001, 0.002, vec![0.001, 0.002]),
+            // Over four powers of ten these alone are enough.
+            (
+                Axis::log(1.0, 1e4),
+                1.0,
+                1e4,
+                vec![1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1e3, 2e3, 5e3, 1e4],
+            ),
+            (Axis::log(1.0, 1.1e4), 1.0, 1.1e4, vec![1.0, 10.0, 100.0, 1e3, 1e4]),
+        ] {
+            assert_eq!((axis.low(), axis.high(), axis.range()), (low, high, low..high));
+            assert_eq!(axis.ticks.len(), ticks.len(), "{:?}", axis.ticks);
+            assert!(axis.ticks.iter().zip(&ticks).all(|(one, other)| (one - other).abs() < 1e-9), "{:?}", axis.ticks);
+            assert_eq!(axis.key_points(plotters::coord::ranged1d::BoldPoints(9)), axis.ticks);
+            assert_eq!(axis.step, 0.0);
+        }
+        let rows = Axis::rows(3);
+        assert_eq!((rows.low(), rows.high(), rows.ticks.len(), rows.step), (0.0, 3.0, 0, 0.0));
+        assert_eq!(multiples(1.0, 0.0, 1000.0).len(), 101);
+        assert_eq!(multiples(0.1, 0.3, 0.6).len(), 4, "ends that are not exact are ticks all the same");
+    }
+
+    #[test]
+    fn a_value_has_its_place_on_the_axis() {
+        let (linear, log) = (Axis::linear(0.0, 10.0), Axis::log(1.0, 100.0));
+        for (axis, value, share) in [
+            (&linear, 0.0, 0.0),
+            (&linear, 2.5, 0.25),
+            (&linear, 10.0, 1.0),
+            (&linear, 20.0, 2.0),
+            (&linear, -10.0, -1.0),
+            (&log, 1.0, 0.0),
+            (&log, 10.0, 0.5),
+            (&log, 100.0, 1.0),
+            (&log, 1000.0, 1.5),
+            (&log, 0.1, -0.5),
+        ] {
+            assert!((axis.share(value) - share).abs() < 1e-9 && (axis.at(share) - value).abs() < 1e-9, "{value}");
+            // Pixels count downwards where the axis goes up, and what lies far outside is drawn a little outside.
+            let beyond = share.clamp(-0.1, 1.1);
+            assert_eq!(axis.map(&value, (210, 10)), 210 - (200.0 * beyond).round() as i32, "{value}");
+        }
+        assert!((log.share(-5.0) - -4.5).abs() < 1e-9, "less than nothing has no logarithm");
+        let offset = Axis::linear(40.0, 60.0);
+        assert_eq!((offset.share(45.0), offset.at(0.75)), (0.25, 55.0));
+    }
+
+    #[test]
     fn any_range_has_ticks_and_not_too_many() {
         for seconds in [0.0, 1.0, 59.0, 4_000.0, 2.6e6, 1e8, 1e11] {
             let axis = Axis::time(1.7e9, 1.7e9 + seconds);

@@ -223,3 +223,75 @@ fn runs(flags: &[bool]) -> Vec<(usize, usize)> {
 pub(super) fn failed(error: impl std::fmt::Display) -> String {
     format!("a plot can't be drawn: {error}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file with a line for each element, which a browser can show too.
+    fn lines(svg: &str) -> String {
+        svg.replace("><", ">\n<") + "\n"
+    }
+
+    /// Compares with a picture that somebody has looked at.
+    fn assert_drawn(svg: &str, expected: &str) {
+        let found = lines(svg);
+        for (line, (found, expected)) in found.lines().zip(expected.lines()).enumerate() {
+            assert_eq!(found, expected, "line {}", line + 1);
+        }
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn lines_have_colours_dashes_a_legend_and_grey_where_nothing_came() {
+        let (time, values) = (Axis::time(1_700_000_000.0, 1_700_003_600.0), Axis::linear(0.0, 10.0));
+        let at = |share: f64, value: f64| (time.at(share), value);
+        let lines = [
+            // Two pieces, and a point alone.
+            vec![vec![at(0.1, 1.0), at(0.2, 3.0)], vec![at(0.6, 2.0), at(0.7, 4.0)], vec![at(0.9, 9.0)]],
+            vec![vec![at(0.1, 5.0), at(0.13, 5.0)]],
+            vec![vec![at(0.2, 7.0), at(0.22, 7.0)]],
+        ];
+        let names = ["one", "two", "three"];
+        let lines = lines.into_iter().zip(names).map(|(pieces, name)| Line { name: name.to_owned(), pieces });
+        let lines: Vec<Line> = lines.collect();
+        let mut shaded = vec![false; COLUMNS];
+        shaded[300..400].fill(true);
+        shaded[500] = true;
+        let frame = Frame { height: 250, time: &time, values: &values, label: "W", shaded: &shaded };
+        let legend = Legend::Lines(names.map(str::to_owned).into());
+        let svg = plot(&frame, &legend, |chart| draw_lines(chart, &lines)).unwrap();
+        assert_drawn(&svg, include_str!("../../../tests/data/plots/lines.svg"));
+    }
+
+    #[test]
+    fn boxes_stand_in_the_legend_of_a_distribution() {
+        let (time, values) = (Axis::time(1_700_000_000.0, 1_700_003_600.0), Axis::linear(0.0, 10.0));
+        let frame = Frame { height: 100, time: &time, values: &values, label: "ms", shaded: &[] };
+        let legend = Legend::Boxes(vec![(INK, "up to 1 %".to_owned()), (GRID, "all".to_owned())]);
+        let svg = plot(&frame, &legend, |_| Ok(())).unwrap();
+        assert_drawn(&svg, include_str!("../../../tests/data/plots/boxes.svg"));
+        assert_eq!(plot(&frame, &legend, |_| Err(failed("why"))), Err("a plot can't be drawn: why".to_owned()));
+    }
+
+    #[test]
+    fn rows_of_flags_have_their_names_and_bars() {
+        let time = Axis::time(1_700_000_000.0, 1_700_003_600.0);
+        let row = |name, from: usize, to: usize| (name, (0..COLUMNS).map(|n| (from..to).contains(&n)).collect());
+        let rows: [(&str, Vec<bool>); 3] = [row("camera", 0, 100), row("engine", 200, 201), row("clock", 400, COLUMNS)];
+        assert_drawn(&flags(&time, &rows).unwrap(), include_str!("../../../tests/data/plots/flags.svg"));
+    }
+
+    #[test]
+    fn neighbouring_columns_are_one_run() {
+        for (flags, expected) in [
+            (&[][..], &[][..]),
+            (&[false, false], &[]),
+            (&[true], &[(0, 1)]),
+            (&[true, true, false, true, false, false, true, true, true], &[(0, 2), (3, 4), (6, 9)]),
+            (&[false, true, true], &[(1, 3)]),
+        ] {
+            assert_eq!(runs(flags), expected);
+        }
+    }
+}

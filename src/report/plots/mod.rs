@@ -133,39 +133,56 @@ impl Data<'_> {
     }
 
     fn percentiles(&self) -> Result<Option<Plot>, String> {
-        let lines = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0)]
-            .map(|(name, quantile)| self.line(name, |slot| slot.latency[END_TO_END].quantile_ms(quantile)));
         let caption = "From the sensor's time stamp to the published result: percentiles of each slot of time.";
-        self.plot("End-to-end latency", caption, "ms, logarithmic", lines.into(), around)
+        self.plot("End-to-end latency", caption, "ms, logarithmic", self.percentile_lines(), around)
+    }
+
+    fn percentile_lines(&self) -> Vec<Line> {
+        [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0)]
+            .map(|(name, quantile)| self.line(name, |slot| slot.latency[END_TO_END].quantile_ms(quantile)))
+            .into()
     }
 
     fn stages(&self) -> Result<Option<Plot>, String> {
+        let caption = "The median time that each step of a frame's way took.";
+        self.plot("Median of each stage", caption, "ms, logarithmic", self.stage_lines(), around)
+    }
+
+    fn stage_lines(&self) -> Vec<Line> {
         let line = |(index, stage): (usize, Stage)| {
             self.line(stage.name(), move |slot| slot.latency[index].quantile_ms(0.5).filter(|ms| *ms > 0.0))
         };
-        let lines = Stage::ALL.into_iter().enumerate().map(line).collect();
-        let caption = "The median time that each step of a frame's way took.";
-        self.plot("Median of each stage", caption, "ms, logarithmic", lines, around)
+        Stage::ALL.into_iter().enumerate().map(line).collect()
     }
 
     fn rates(&self) -> Result<Option<Plot>, String> {
-        let rate = |slot: &Slot, count: u64| (slot.seconds > 0.0).then(|| count as f64 / slot.seconds);
-        let published = self.line("published", |slot| rate(slot, slot.counts.published));
-        let replaced = self.line("replaced or skipped", |slot| rate(slot, slot.counts.replaced + slot.counts.skipped));
-        let broken = self.line("corrupt or failed", |slot| rate(slot, slot.counts.corrupt + slot.counts.failed));
         let caption = "Frames per second by what became of them.";
-        self.plot("Frames", caption, "frames per second", vec![published, replaced, broken], |_, most| {
-            Axis::from_zero(most)
-        })
+        self.plot("Frames", caption, "frames per second", self.rate_lines(), |_, most| Axis::from_zero(most))
+    }
+
+    fn rate_lines(&self) -> Vec<Line> {
+        let rate = |slot: &Slot, count: u64| (slot.seconds > 0.0).then(|| count as f64 / slot.seconds);
+        vec![
+            self.line("published", |slot| rate(slot, slot.counts.published)),
+            self.line("replaced or skipped", |slot| rate(slot, slot.counts.replaced + slot.counts.skipped)),
+            self.line("corrupt or failed", |slot| rate(slot, slot.counts.corrupt + slot.counts.failed)),
+        ]
     }
 
     fn power(&self) -> Result<Option<Plot>, String> {
-        let lines = vec![self.line("mean", Slot::watts), self.line("highest record", |slot| slot.most_watts)];
         let caption = "The board's power, of the rails that make its total.";
-        self.plot("Power", caption, "W", lines, |_, most| Axis::from_zero(most))
+        self.plot("Power", caption, "W", self.power_lines(), |_, most| Axis::from_zero(most))
+    }
+
+    fn power_lines(&self) -> Vec<Line> {
+        vec![self.line("mean", Slot::watts), self.line("highest record", |slot| slot.most_watts)]
     }
 
     fn temperatures(&self) -> Result<Option<Plot>, String> {
+        self.plot("Temperature", "Mean of each sensor.", "°C", self.temperature_lines(), Axis::linear)
+    }
+
+    fn temperature_lines(&self) -> Vec<Line> {
         let mut names: Vec<&String> = self.slots.iter().flat_map(|(_, slot)| slot.celsius.keys()).collect();
         names.sort_by_key(|name| (name.as_str() != "soc", name.as_str()));
         names.dedup();
@@ -173,7 +190,7 @@ impl Data<'_> {
         let lines = names.iter().take(7).map(|name| {
             self.line(name.as_str(), |slot| slot.celsius.get(*name).map(|(sum, n, _)| sum / f64::from((*n).max(1))))
         });
-        self.plot("Temperature", "Mean of each sensor.", "°C", lines.collect(), Axis::linear)
+        lines.collect()
     }
 
     fn heat_map(&self) -> Result<Option<Plot>, String> {
@@ -187,8 +204,12 @@ impl Data<'_> {
             Frame { height: 320, time: &self.time, values: &axis, label: "ms, logarithmic", shaded: &self.shaded };
         let legend = LEVELS.iter().map(|(_, color, words)| (*color, (*words).to_owned())).collect();
         let svg = canvas::plot(&frame, &Legend::Boxes(legend), |chart| {
-            let cells = self.slots.iter().flat_map(|(begin, slot)| cells(*begin, self.width, slot, &axis));
-            chart.draw_series(cells).map(drop).map_err(canvas::failed)
+            let boxes = self.slots.iter().flat_map(|&(begin, slot)| {
+                cells(slot, &axis).into_iter().map(move |Cell { bottom, top, level }| {
+                    Rectangle::new([(begin, bottom), (begin + self.width, top)], LEVELS[level].1.filled())
+                })
+            });
+            chart.draw_series(boxes).map(drop).map_err(canvas::failed)
         })?;
         let caption =
             "How end-to-end latency is distributed: the darker, the larger the share of a slot's frames that took so \
@@ -197,8 +218,17 @@ impl Data<'_> {
     }
 }
 
-/// A slot's column of the heat map; neighbours of one colour are one box.
-fn cells(begin: f64, width: f64, slot: &Slot, axis: &Axis) -> Vec<Rectangle<(f64, f64)>> {
+/// A part of a slot's column of the heat map.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Cell {
+    bottom: f64,
+    top: f64,
+    /// Index of its colour.
+    level: usize,
+}
+
+/// A slot's column of the heat map; neighbours of one colour are one cell.
+fn cells(slot: &Slot, axis: &Axis) -> Vec<Cell> {
     let latency = &slot.latency[END_TO_END];
     let (mut rows, all) = ([0_u64; ROWS], latency.len().max(1) as f64);
     for (ms, count) in latency.values() {
@@ -209,7 +239,7 @@ fn cells(begin: f64, width: f64, slot: &Slot, axis: &Axis) -> Vec<Rectangle<(f64
         let share = count as f64 / all;
         (count > 0).then(|| LEVELS.iter().rposition(|(above, ..)| share > *above).unwrap_or(0))
     };
-    let mut boxes = Vec::new();
+    let mut cells = Vec::new();
     let mut from = 0;
     for row in 1..=ROWS {
         if row < ROWS && level(rows[row]) == level(rows[from]) {
@@ -217,14 +247,17 @@ fn cells(begin: f64, width: f64, slot: &Slot, axis: &Axis) -> Vec<Rectangle<(f64
         }
         if let Some(level) = level(rows[from]) {
             let (bottom, top) = (axis.at(from as f64 / ROWS as f64), axis.at(row as f64 / ROWS as f64));
-            boxes.push(Rectangle::new([(begin, bottom), (begin + width, top)], LEVELS[level].1.filled()));
+            cells.push(Cell { bottom, top, level });
         }
         from = row;
     }
-    boxes
+    cells
 }
 
 /// A logarithmic axis with some room at both ends.
 fn around(low: f64, high: f64) -> Axis {
     Axis::log(low / 1.2, high * 1.2)
 }
+
+#[cfg(test)]
+mod tests;
