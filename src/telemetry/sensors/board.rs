@@ -129,3 +129,47 @@ pub struct Process {
     /// Resident memory, bytes.
     pub resident_bytes: Option<u64>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_board_that_is_not_looked_at_keeps_its_rails_and_sensors_without_values() {
+        let (name, source) = ("x".to_owned(), "pmic".to_owned());
+        let rail = Rail { name, source, counted: true, volts: None, amps: None, watts: None, joules: Some(4.0) };
+        let soc = Temperature { name: "soc".to_owned(), celsius: None, fault: None };
+        let board = Board {
+            rails: vec![Rail { volts: Some(1.0), amps: Some(2.0), watts: Some(3.0), ..rail.clone() }],
+            watts: Some(5.0),
+            joules: Some(6.0),
+            temperatures: vec![
+                Temperature { celsius: Some(50.0), ..soc.clone() },
+                Temperature { fault: Some("dead".to_owned()), ..soc.clone() },
+            ],
+            cpu_hertz: Some(7),
+            throttle: Some(Throttle::default()),
+            process: Process::default(),
+        };
+        let forgotten = board.forgotten();
+        assert!(forgotten.process.cpu_seconds.is_some() && forgotten.process.resident_bytes.is_some());
+        let expected = Board {
+            rails: vec![rail],
+            joules: Some(6.0),
+            temperatures: vec![soc.clone(), soc],
+            process: forgotten.process,
+            ..Board::default()
+        };
+        assert_eq!(forgotten, expected);
+    }
+
+    #[test]
+    fn the_processors_temperature_is_found_by_its_name() {
+        let degrees = |name: &str, celsius| Temperature { name: name.to_owned(), celsius, fault: None };
+        let soc = |temperatures: &[Temperature]| {
+            Board { temperatures: temperatures.into(), ..Board::default() }.soc_celsius()
+        };
+        assert_eq!(soc(&[degrees("gpu", Some(40.0)), degrees("soc", Some(50.0))]), Some(50.0));
+        assert_eq!((soc(&[degrees("gpu", Some(40.0))]), soc(&[degrees("soc", None)])), (None, None));
+    }
+}

@@ -28,3 +28,27 @@ impl Clocks {
         (!self.0.is_empty()).then(|| format!("cpu clock (cpufreq, {} policies): {now}", self.0.len()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Tree;
+    use super::*;
+
+    #[test]
+    fn a_clock_is_described_by_the_fastest_of_its_policies() {
+        let tree = Tree::new();
+        let mut clocks = Clocks::default();
+        clocks.search(tree.root());
+        assert_eq!((clocks.look(), clocks.describe()), (None, None));
+        for (policy, kilohertz, hertz, words) in [
+            (0, 0, None, "cpu clock (cpufreq, 1 policies): unknown"),
+            (1, 1, Some(1000), "cpu clock (cpufreq, 2 policies): 0 MHz"),
+            (2, 2_400_000, Some(2_400_000_000), "cpu clock (cpufreq, 3 policies): 2400 MHz"),
+            (3, -1, Some(2_400_000_000), "cpu clock (cpufreq, 4 policies): 2400 MHz"),
+        ] {
+            tree.write(&format!("sys/devices/system/cpu/cpufreq/policy{policy}/scaling_cur_freq"), kilohertz);
+            clocks.search(tree.root());
+            assert_eq!((clocks.look(), clocks.describe().as_deref()), (hertz, Some(words)));
+        }
+    }
+}

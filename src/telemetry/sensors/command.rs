@@ -60,8 +60,7 @@ impl<T: Clone + Send + 'static> Repeated<T> {
             Some((_, Err(reason))) => Err(reason.clone()),
             Some((time, Ok(answer))) => {
                 let age = SystemClock.now().since(*time);
-                let is_old = age > self.every * 3 + LIMIT;
-                if is_old {
+                if is_old(age, self.every) {
                     Err(format!("its last answer is {} s old", age.as_secs()))
                 } else {
                     Ok(answer.clone())
@@ -84,6 +83,12 @@ impl<T> Drop for Repeated<T> {
             let _ = thread.join();
         }
     }
+}
+
+/// Whether an answer says nothing of now, where there is to be one every `every`: two in a row and the time that each may
+/// take are missing.
+fn is_old(age: Duration, every: Duration) -> bool {
+    age > every * 3 + LIMIT
 }
 
 fn ask<T>(
@@ -112,7 +117,7 @@ fn ask<T>(
                     log::warn!("{reason}. It is tried again");
                     told = Some(reason.clone());
                 }
-                let longer = (pause * 2).min(LONGEST_PAUSE);
+                let longer = longer(pause);
                 std::mem::replace(&mut pause, longer)
             }
         };
@@ -121,6 +126,11 @@ fn ask<T>(
             return;
         }
     }
+}
+
+/// The pause after one of `pause` and another failure.
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(LONGEST_PAUSE)
 }
 
 /// What one run of the command prints. Its two outputs are one.
@@ -232,6 +242,48 @@ mod tests {
             let error = wait(&start(line), Result::is_err).unwrap_err();
             assert!(error.contains(words), "{error}");
         }
+    }
+
+    #[test]
+    fn an_answer_is_as_long_as_it_may_be_and_a_failures_words_are_cut() {
+        let run = |line: &str| run(&line.parse().unwrap(), &Shutdown::default());
+        assert!(run("head -c 16384 /dev/urandom").is_ok());
+        assert!(run("head -c 16385 /dev/urandom").unwrap_err().ends_with("more than 16384 bytes; it was killed"));
+        let error = run("sh -c 'yes é | head -c 1500 | tr -d \"\\n\"; exit 1'").unwrap_err();
+        assert!(error.ends_with(&format!("exit status: 1: {}", "é".repeat(WORDS))), "{error}");
+        assert_eq!(run(r"printf 'a\033b\nc'").unwrap(), "a\\u{1b}b\nc\n");
+    }
+
+    #[test]
+    fn a_command_that_is_stopped_says_so() {
+        let shutdown = Shutdown::default();
+        shutdown.pull();
+        assert_eq!(run(&"sleep 600".parse().unwrap(), &shutdown), Err("sleep 600: stopped".to_owned()));
+    }
+
+    #[test]
+    fn an_answer_counts_until_three_of_them_and_the_time_of_one_are_over() {
+        let second = Duration::from_secs(1);
+        assert!(!is_old(5 * second, second) && is_old(5 * second + Duration::from_nanos(1), second));
+        let (now, hour) = (SystemClock.now(), Duration::from_secs(3600));
+        let minute_ago = Instant::from_nanos(now.as_nanos().saturating_sub(60_000_000_000));
+        let held = |last, every| {
+            let (last, shutdown) = (Arc::new(Mutex::new(last)), Shutdown::default());
+            let held = Repeated { last, every, shutdown, thread: None };
+            (held.latest(), held.has_tried())
+        };
+        assert_eq!(held(None, hour), (Err("it has not answered yet".to_owned()), false));
+        assert_eq!(held(Some((now, Err("why".to_owned()))), hour), (Err("why".to_owned()), true));
+        assert_eq!(held(Some((minute_ago, Ok(7))), hour), (Ok(7), true));
+        let (old, _) = held(Some((minute_ago, Ok(7))), second);
+        let words = old.unwrap_err();
+        assert!(words.starts_with("its last answer is ") && words.ends_with(" s old"), "{words}");
+    }
+
+    #[test]
+    fn a_command_that_fails_is_asked_less_and_less_often() {
+        let pauses = std::iter::successors(Some(PAUSE), |pause| Some(longer(*pause)));
+        assert_eq!(pauses.take(6).map(|pause| pause.as_secs()).collect::<Vec<_>>(), [5, 10, 20, 40, 60, 60]);
     }
 
     #[test]

@@ -86,6 +86,9 @@ mod tests {
         assert_eq!(energy.measured(at(4500), Some(6.0), LONGEST), 12.0);
         assert_eq!(energy.measured(at(60_000), Some(6.0), LONGEST), 0.0);
         assert_eq!(energy.joules(), Some(20.0));
+        assert_eq!(energy.measured(at(65_000), Some(6.0), LONGEST), 30.0, "just as long as it may be");
+        assert_eq!(energy.measured(at(70_001), Some(6.0), LONGEST), 0.0, "longer");
+        assert_eq!(energy.joules(), Some(50.0));
     }
 
     #[test]
@@ -97,6 +100,19 @@ mod tests {
         assert_eq!(energy.counted(at(2001), 8.0, 262.0), (0.0, Some(10.0)), "too soon to tell");
         assert_eq!(energy.counted(at(62_000), 248.0, 262.0), (240.0, Some(4.0)));
         assert_eq!(energy.joules(), Some(260.0));
+    }
+
+    #[test]
+    fn a_power_needs_some_time_and_has_its_bounds() {
+        let mut energy = Energy::default();
+        energy.counted(at(0), 10.0, 262.0);
+        assert_eq!(energy.joules(), Some(0.0));
+        assert_eq!(energy.counted(at(19), 11.0, 262.0), (0.0, None));
+        assert_eq!(energy.counted(at(20), 12.0, 262.0), (2.0, Some(100.0)), "since the look that counted");
+        assert_eq!(energy.counted(at(1020), 12.0, 262.0), (0.0, Some(0.0)), "a counter that stands still");
+        assert_eq!(energy.counted(at(2020), 2011.0, 1e6), (1999.0, Some(1999.0)));
+        assert_eq!(energy.counted(at(3020), 4011.0, 1e6), (0.0, None), "no processor takes 2000 W");
+        assert_eq!(energy.joules(), Some(2001.0));
     }
 
     #[test]

@@ -100,6 +100,60 @@ mod tests {
     }
 
     #[test]
+    fn text_is_that_of_a_page_without_blanks_around_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model");
+        for (bytes, expected) in [
+            (&b"Raspberry Pi 5\0"[..], "Raspberry Pi 5"),
+            (b" a b\t\n", "a b"),
+            (b"\0 \n", ""),
+            (b"a\0b", "a\0b"),
+            (b"\xff", "\u{fffd}"),
+        ] {
+            fs::write(&path, bytes).unwrap();
+            assert_eq!(text(&path).as_deref(), Ok(expected));
+        }
+        fs::write(&path, "x".repeat(5000)).unwrap();
+        assert_eq!(text(&path).unwrap().len(), 4096);
+        assert!(text(folder.path()).unwrap_err().starts_with(&folder.path().display().to_string()));
+    }
+
+    #[test]
+    fn folders_are_in_the_order_of_their_numbers() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["hwmon10", "hwmon2", "hwmon1", "thermal_zone0"] {
+            fs::create_dir_all(root.path().join("class").join(name)).unwrap();
+        }
+        let names = |folder: &str, prefix: &str| {
+            let found = folders(root.path(), folder, prefix);
+            found.iter().map(|path| path.strip_prefix(root.path()).unwrap().display().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(names("class", "hwmon"), ["class/hwmon1", "class/hwmon2", "class/hwmon10"]);
+        assert_eq!(names("class", "").len(), 4);
+        assert!(names("nothing", "").is_empty());
+    }
+
+    #[test]
+    fn a_folder_has_its_device_and_its_labels_where_they_are_there() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("hwmon0");
+        fs::create_dir_all(root.path().join("1-0040")).unwrap();
+        fs::create_dir(&folder).unwrap();
+        assert_eq!((device(&folder), label(&folder, "label")), (None, None));
+        std::os::unix::fs::symlink("../1-0040", folder.join("device")).unwrap();
+        fs::write(folder.join("label"), "vdd main\n").unwrap();
+        assert_eq!(
+            (device(&folder).as_deref(), label(&folder, "label").as_deref()),
+            (Some("1-0040"), Some("vdd_main"))
+        );
+        fs::write(folder.join("label"), "\n").unwrap();
+        assert_eq!(label(&folder, "label"), None);
+        fs::remove_file(folder.join("device")).unwrap();
+        std::os::unix::fs::symlink("/", folder.join("device")).unwrap();
+        assert_eq!(device(&folder), None, "a name that is empty is none");
+    }
+
+    #[test]
     fn a_second_of_a_name_is_told_apart_by_its_device() {
         let mut taken: Vec<String> = Vec::new();
         for _ in 0..3 {

@@ -63,6 +63,14 @@ impl Health {
 }
 
 #[cfg(test)]
+impl Health {
+    /// The log's last line about it says that it does not answer.
+    pub(super) const fn is_told(&self) -> bool {
+        self.is_told
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -89,6 +97,27 @@ mod tests {
         assert_eq!(told.len(), 3, "{told:?}");
         assert_eq!(told[0], 2, "the third failure in a row");
         assert!(told.windows(2).all(|pair| pair[1] - pair[0] >= 600), "{told:?}");
+    }
+
+    #[test]
+    fn the_third_failure_in_a_row_is_told_and_again_ten_minutes_after_the_last_words() {
+        let mut health = Health::default();
+        let fail = |health: &mut Health, second| {
+            health.failed("rail", format!("at {second}"), at(second));
+            health.is_told
+        };
+        assert_eq!([fail(&mut health, 0), fail(&mut health, 1)], [false, false]);
+        health.good("rail");
+        assert_eq!([fail(&mut health, 2), fail(&mut health, 3), fail(&mut health, 4)], [false, false, true]);
+        assert_eq!(health.reason(), Some("at 4"));
+        health.good("rail");
+        for (second, is_told) in [(600, false), (603, false), (604, true)] {
+            health.faulty("rail", "hot".to_owned(), at(second));
+            assert_eq!((health.is_told, health.reason()), (is_told, Some("hot")), "{second}");
+        }
+        // What is quiet has its reason, and changes nothing else.
+        health.quiet("no answer".to_owned());
+        assert_eq!((health.is_told, health.reason()), (true, Some("no answer")));
     }
 
     #[test]

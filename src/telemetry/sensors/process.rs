@@ -35,6 +35,16 @@ mod tests {
     }
 
     #[test]
+    fn the_time_is_that_of_the_kernels_clock() {
+        let seconds = || {
+            let time = clock_gettime(ClockId::ProcessCPUTime);
+            std::time::Duration::new(time.tv_sec as u64, time.tv_nsec as u32).as_secs_f64()
+        };
+        let (before, looked, after) = (seconds(), look().cpu_seconds.unwrap(), seconds());
+        assert!(before - 1e-6 <= looked && looked <= after + 1e-6, "{before} {looked} {after}");
+    }
+
+    #[test]
     fn memory_is_read_from_the_status() {
         assert_eq!(resident("Name:\tx\nVmRSS:\t    5292 kB\nVmData:\t 1 kB\n"), Some(5_419_008));
         for status in ["", "VmRSS:\n", "VmRSS:\t-1 kB\n", "VmRSS:\t99999999999999999999 kB\n", "VmRSS:\t5 MB\n"] {

@@ -6,30 +6,30 @@ use std::os::unix::fs::symlink;
 use super::*;
 
 /// A tree of files in place of `/sys`.
-struct Tree(tempfile::TempDir);
+pub(super) struct Tree(tempfile::TempDir);
 
 impl Tree {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn root(&self) -> &Path {
+    pub(super) fn root(&self) -> &Path {
         self.0.path()
     }
 
-    fn write(&self, path: &str, text: impl std::fmt::Display) {
+    pub(super) fn write(&self, path: &str, text: impl std::fmt::Display) {
         let path = self.root().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, format!("{text}\n")).unwrap();
     }
 
-    fn remove(&self, path: &str) {
+    pub(super) fn remove(&self, path: &str) {
         let path = self.root().join(path);
         if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
     }
 
     /// A chip on a bus with its hwmon folder, and the files in it.
-    fn chip(&self, number: u32, name: &str, device: &str, files: &[(&str, &str)]) {
+    pub(super) fn chip(&self, number: u32, name: &str, device: &str, files: &[(&str, &str)]) {
         let folder = format!("sys/class/hwmon/hwmon{number}");
         self.write(&format!("{folder}/name"), name);
         for (file, text) in files {
@@ -42,40 +42,40 @@ impl Tree {
         }
     }
 
-    fn ina219(&self, number: u32, device: &str, millivolts: i32, milliamps: i32) {
+    pub(super) fn ina219(&self, number: u32, device: &str, millivolts: i32, milliamps: i32) {
         let watts = millivolts * milliamps.abs();
         let values = [millivolts.to_string(), milliamps.to_string(), watts.to_string()];
         let files = [("in1_input", &*values[0]), ("curr1_input", &*values[1]), ("power1_input", &*values[2])];
         self.chip(number, "ina219", device, &files);
     }
 
-    fn zone(&self, number: u32, kind: &str, millidegrees: i32) {
+    pub(super) fn zone(&self, number: u32, kind: &str, millidegrees: i32) {
         self.write(&format!("sys/class/thermal/thermal_zone{number}/type"), kind);
         self.write(&format!("sys/class/thermal/thermal_zone{number}/temp"), millidegrees);
     }
 
-    fn rapl(&self, zone: &str, name: &str, microjoules: u64) {
+    pub(super) fn rapl(&self, zone: &str, name: &str, microjoules: u64) {
         self.write(&format!("sys/class/powercap/{zone}/name"), name);
         self.write(&format!("sys/class/powercap/{zone}/energy_uj"), microjoules);
         self.write(&format!("sys/class/powercap/{zone}/max_energy_range_uj"), 262_143_328_850u64);
     }
 
-    fn sensors(&self) -> Sensors {
+    pub(super) fn sensors(&self) -> Sensors {
         Sensors::new(&off(), self.root())
     }
 }
 
 /// No command is run.
-fn off() -> Telemetry {
+pub(super) fn off() -> Telemetry {
     let (pmic_command, throttle_command) = ("off".parse().unwrap(), "off".parse().unwrap());
     Telemetry { pmic_command, throttle_command, ..Telemetry::default() }
 }
 
-fn counting(names: &str) -> Telemetry {
+pub(super) fn counting(names: &str) -> Telemetry {
     Telemetry { power_rails: names.parse().unwrap(), ..off() }
 }
 
-fn at(milliseconds: u64) -> Instant {
+pub(super) fn at(milliseconds: u64) -> Instant {
     Instant::from_nanos(milliseconds * 1_000_000)
 }
 
@@ -87,7 +87,7 @@ fn counted(board: &Board) -> Vec<&str> {
     board.rails.iter().filter(|rail| rail.counted).map(|rail| rail.name.as_str()).collect()
 }
 
-fn near(value: Option<f64>, expected: f64) {
+pub(super) fn near(value: Option<f64>, expected: f64) {
     let value = value.unwrap();
     assert!((value - expected).abs() < 1e-6, "{value} is not {expected}");
 }
@@ -488,4 +488,32 @@ fn nonsense_in_every_file_is_no_value_and_no_panic() {
             assert_eq!(temperature.celsius, None, "{text:?}");
         }
     }
+}
+
+#[test]
+fn what_came_since_is_looked_for_every_ten_seconds() {
+    let tree = Tree::new();
+    let mut sensors = tree.sensors();
+    sensors.look(at(5000));
+    tree.zone(0, "cpu-thermal", 50_000);
+    for (milliseconds, expected) in [(14_999, 0), (15_000, 1)] {
+        assert_eq!(sensors.look(at(milliseconds)).temperatures.len(), expected);
+    }
+    tree.zone(1, "gpu-thermal", 50_000);
+    assert_eq!([24_999, 25_000].map(|milliseconds| sensors.look(at(milliseconds)).temperatures.len()), [1, 2]);
+}
+
+#[test]
+fn a_program_that_looks_once_waits_for_what_takes_time_but_not_longer_than_it_may() {
+    // Its time stands still, so that waiting for anything would have no end.
+    let (clock, hour) = (crate::clock::ManualClock::default(), Duration::from_secs(3600));
+    let tree = Tree::new();
+    tree.zone(0, "cpu-thermal", 50_000);
+    assert_eq!(tree.sensors().settle(&clock, hour).soc_celsius(), Some(50.0));
+    let never = || "sleep 600".parse().unwrap();
+    for config in [Telemetry { pmic_command: never(), ..off() }, Telemetry { throttle_command: never(), ..off() }] {
+        assert_eq!(Sensors::new(&config, tree.root()).settle(&clock, Duration::ZERO).soc_celsius(), Some(50.0));
+    }
+    let answers = Telemetry { pmic_command: "echo X_V volt(0)=5V".parse().unwrap(), ..off() };
+    assert_eq!(names(&Sensors::new(&answers, tree.root()).settle(&clock, hour)), ["X"]);
 }

@@ -156,6 +156,8 @@ const fn union(a: Causes, b: Causes) -> Causes {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{at, Tree};
+    use super::super::throttled_line;
     use super::*;
 
     #[test]
@@ -166,6 +168,102 @@ mod tests {
             let error = answer(text).unwrap_err();
             assert!(error.contains("expected a throttle word"), "{error}");
         }
+    }
+
+    const WORD: &str = "sys/devices/platform/soc/soc:firmware/get_throttled";
+
+    /// With a command in place of the one that `model` has, where there is one.
+    fn throttling(tree: &Tree, model: &str, command: Option<&str>) -> Throttling {
+        let mut config = Telemetry::default();
+        if let Some(command) = command {
+            config.throttle_command = command.parse().unwrap();
+        }
+        let mut throttling = Throttling::new(&config, Duration::from_secs(1), model, tree.root());
+        throttling.search(tree.root());
+        throttling
+    }
+
+    fn told(throttling: &mut Throttling) -> String {
+        throttled_line(throttling.look(at(0)).as_ref())
+    }
+
+    #[test]
+    fn what_was_asked_for_by_name_comes_before_the_word_and_a_command_runs_on_a_pi_without_it() {
+        let tree = Tree::new();
+        assert!(throttling(&tree, "Raspberry Pi 4", None).command.is_some());
+        assert!(throttling(&tree, "Coral Dev Board", None).command.is_none());
+        assert!(throttling(&tree, "Raspberry Pi 4", Some("off")).command.is_none());
+        tree.write(WORD, "1");
+        assert!(throttling(&tree, "Raspberry Pi 4", None).command.is_none());
+        let mut word = throttling(&tree, "", Some("off"));
+        assert!(word.has_heard());
+        assert_eq!(told(&mut word), "throttled now=under_voltage has_occurred=under_voltage");
+        let mut asked = throttling(&tree, "", Some("echo throttled=0x20000"));
+        while !asked.has_heard() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(told(&mut asked), "throttled now=none has_occurred=frequency_capped");
+        assert_eq!(asked.describe().as_deref(), Some("throttling: by command"));
+    }
+
+    #[test]
+    fn the_alarm_adds_under_voltage_to_what_else_is_known() {
+        let tree = Tree::new();
+        let mut all = throttling(&tree, "", Some("off"));
+        assert_eq!((all.look(at(0)), all.describe()), (None, None));
+        tree.chip(0, "other", "x", &[("in0_lcrit_alarm", "1")]);
+        all.search(tree.root());
+        assert_eq!(all.look(at(0)), None, "of another chip");
+        tree.chip(1, "rpi_volt", "y", &[("in0_lcrit_alarm", "0")]);
+        tree.write(WORD, "80002");
+        all.search(tree.root());
+        assert_eq!(
+            told(&mut all),
+            "throttled now=frequency_capped has_occurred=frequency_capped,soft_temperature_limit"
+        );
+        assert!(all.describe().unwrap().ends_with("/soc:firmware/get_throttled"));
+        tree.write("sys/class/hwmon/hwmon1/in0_lcrit_alarm", 1);
+        let both = "throttled now=under_voltage,frequency_capped \
+                    has_occurred=under_voltage,frequency_capped,soft_temperature_limit";
+        assert_eq!(told(&mut all), both);
+        // The word's own bit is not taken back by an alarm that is over.
+        tree.write(WORD, "1");
+        tree.write("sys/class/hwmon/hwmon1/in0_lcrit_alarm", 0);
+        assert!(told(&mut all).starts_with("throttled now=under_voltage has"));
+        // Where the one can't be read, the other is enough.
+        tree.write(WORD, "x");
+        assert!(told(&mut all).starts_with("throttled now=none has_occurred=under_voltage,frequency_capped"));
+        tree.write("sys/class/hwmon/hwmon1/in0_lcrit_alarm", "x");
+        assert_eq!(told(&mut all), "throttled now=unknown has_occurred=unknown");
+        assert!(all.health.reason().unwrap().starts_with("expected a throttle word"), "the first reason");
+    }
+
+    #[test]
+    fn the_log_tells_what_told_once_and_fails() {
+        let tree = Tree::new();
+        tree.write(WORD, "x");
+        let mut all = throttling(&tree, "", Some("off"));
+        let mut look = |text: &str| {
+            tree.write(WORD, text);
+            (0..3).for_each(|second| _ = all.look(at(1000 * second)));
+            all.health.is_told()
+        };
+        assert_eq!(["x", "0", "x", "0"].map(&mut look), [false, false, true, false]);
+        // A command tells of its own failures.
+        let mut asked = throttling(&tree, "", Some("false"));
+        asked.has_told = true;
+        (0..3).for_each(|second| _ = asked.look(at(1000 * second)));
+        assert!(!asked.health.is_told() && asked.health.reason().is_some());
+    }
+
+    #[test]
+    fn each_cause_of_two_looks_is_kept() {
+        let one = |bit: u32| causes(1 << bit);
+        for bit in 0..4 {
+            assert_eq!(union(one(bit), Causes::default()), one(bit));
+            assert_eq!(union(Causes::default(), one(bit)), one(bit));
+        }
+        assert_eq!(union(Causes::default(), Causes::default()), Causes::default());
     }
 
     #[test]

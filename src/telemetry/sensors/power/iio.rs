@@ -59,3 +59,71 @@ impl Chip {
         Ok(Reading { volts: Some(volts), amps: Some(amps), watts: Some(watts) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::tests::Tree;
+    use super::*;
+
+    const FOLDER: &str = "sys/bus/iio/devices/iio:device0";
+
+    /// A chip with 5.1 V, so many raw amperes and 4.08 W.
+    fn tree(name: &str, current: i32) -> Tree {
+        let tree = Tree::new();
+        for (file, value) in [
+            ("name", name),
+            ("in_voltage1_raw", "1275"),
+            ("in_voltage1_scale", "4.000000000"),
+            ("in_power2_raw", "204"),
+            ("in_power2_scale", "20.000000000"),
+            ("in_current3_scale", "0.500000000"),
+        ] {
+            tree.write(&format!("{FOLDER}/{file}"), value);
+        }
+        tree.write(&format!("{FOLDER}/in_current3_raw"), current);
+        tree
+    }
+
+    #[test]
+    fn a_chip_has_a_sign_by_its_current() {
+        for (current, amps, watts) in [(1600, 0.8, 4.08), (0, 0.0, 4.08), (-1600, -0.8, -4.08)] {
+            let tree = tree("ina219", current);
+            let [found] = &search(tree.root())[..] else { panic!("one chip") };
+            let Meter::Iio(chip) = &found.meter else { panic!("of this kind") };
+            let reading = chip.read().unwrap();
+            let near = |value: Option<f64>, expected: f64| (value.unwrap() - expected).abs() < 1e-9;
+            assert!(near(reading.volts, 5.1) && near(reading.amps, amps) && near(reading.watts, watts), "{reading:?}");
+        }
+    }
+
+    #[test]
+    fn a_chip_is_named_by_its_label_or_else_by_its_place() {
+        let tree = tree("ina219", 1);
+        let found = || {
+            let [found] = &search(tree.root())[..] else { panic!("one chip") };
+            (found.key.clone(), found.name.clone(), found.source.clone(), found.device.clone(), found.class)
+        };
+        let expected = |name: &str| {
+            let (key, device) = ("iio ina219 iio:device0".to_owned(), "iio:device0".to_owned());
+            (key, name.to_owned(), "iio ina219".to_owned(), device, Class::Chip)
+        };
+        assert_eq!(found(), expected("ina219@iio:device0"));
+        tree.write(&format!("{FOLDER}/label"), "vdd main");
+        assert_eq!(found(), expected("vdd_main"));
+    }
+
+    #[test]
+    fn other_converters_and_chips_without_a_channel_are_none() {
+        assert!(search(tree("ads1015", 1).root()).is_empty());
+        for channel in ["in_voltage1_raw", "in_power2_raw", "in_current3_raw"] {
+            let tree = tree("ina219", 1);
+            tree.remove(&format!("{FOLDER}/{channel}"));
+            assert!(search(tree.root()).is_empty(), "{channel}");
+        }
+        let tree = tree("ina219", 1);
+        tree.remove(&format!("{FOLDER}/in_power2_scale"));
+        let [found] = &search(tree.root())[..] else { panic!("one chip") };
+        let Meter::Iio(chip) = &found.meter else { panic!("of this kind") };
+        assert!(chip.read().unwrap_err().contains("in_power2_scale"));
+    }
+}

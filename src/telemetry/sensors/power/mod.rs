@@ -292,3 +292,6 @@ impl Held {
         format!("power rail {} ({}): {}{counted}", self.name, last.source, values.join(", "))
     }
 }
+
+#[cfg(test)]
+mod tests;
