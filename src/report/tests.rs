@@ -32,10 +32,11 @@ pub(super) fn read(lines: &[String], range: Range) -> Result<Report, Failure> {
 }
 
 /// Histograms of every stage: the first has these microseconds, each further one 100 more.
-pub(super) fn latency(microseconds: impl Iterator<Item = u64> + Clone) -> Value {
+pub(super) fn latency(microseconds: impl Iterator<Item = u64>) -> Value {
+    let microseconds: Vec<u64> = microseconds.collect();
     let stage = |(index, stage): (usize, Stage)| {
         let mut histogram = Histogram::<u64>::new_with_max(3_600_000_000, 3).unwrap();
-        microseconds.clone().for_each(|us| histogram.record(us + 100 * index as u64).unwrap());
+        microseconds.iter().for_each(|us| histogram.record(us + 100 * index as u64).unwrap());
         let mut bytes = Vec::new();
         V2Serializer::new().serialize(&histogram, &mut bytes).unwrap();
         (stage.name().to_owned(), json!({"hdr": BASE64_STANDARD.encode(bytes)}))

@@ -68,7 +68,7 @@ fn each_line_shows_its_own_value() {
         [one("p50", 0.175), one("p90", 0.335), one("p99", 0.495), one("max", 0.655)]
     );
     let mut stages: Vec<_> =
-        Stage::ALL.iter().map(|&stage| one(stage.name(), (16 * stage as u32 + 15) as f64 / 1000.0)).collect();
+        Stage::ALL.iter().map(|&stage| one(stage.name(), f64::from(16 * stage as u32 + 15) / 1000.0)).collect();
     stages[END_TO_END] = one("end_to_end", 0.175);
     assert_eq!(values(data.stage_lines()), stages);
     assert_eq!(
