@@ -203,15 +203,15 @@ mod tests {
     fn slots_become_twice_as_long_when_there_are_too_many() {
         let mut timeline = Timeline::default();
         let mut add = |n: usize| timeline.slot(n as f64 + 0.9, 1.0).dropped += 1;
-        (0..MOST_SLOTS).for_each(&mut add);
+        (0..480).for_each(&mut add);
         // A slot that is there already is no new one.
         add(7);
         let told = |timeline: &Timeline| {
             (timeline.width(), timeline.slots().count(), timeline.slots().map(|(_, slot)| slot.dropped).sum())
         };
-        assert_eq!(told(&timeline), (1.0, MOST_SLOTS, MOST_SLOTS as u64 + 1));
-        timeline.slot(MOST_SLOTS as f64 + 0.9, 1.0).dropped += 1;
-        assert_eq!(told(&timeline), (2.0, MOST_SLOTS / 2 + 1, MOST_SLOTS as u64 + 2));
+        assert_eq!(told(&timeline), (1.0, 480, 481));
+        timeline.slot(480.9, 1.0).dropped += 1;
+        assert_eq!(told(&timeline), (2.0, 241, 482));
         timeline.slot(1e6, 1.0);
         assert_eq!(timeline.width(), 2.0);
         let first: Vec<_> = timeline.slots().take(4).map(|(begin, slot)| (begin, slot.dropped)).collect();

@@ -261,23 +261,24 @@ fn a_file_that_its_path_no_longer_names_is_made_anew_within_a_second() {
     let away = folder.path().join("away");
     std::fs::write(&path, "torn").unwrap();
     let mut target = Target::open(&place(&path)).unwrap();
-    let look = |target: &mut Target, after: Duration| target.looked = Instant::now() + LOOK_EVERY * 1000 - after;
+    let second = Duration::from_secs(1);
+    let look = |target: &mut Target| target.looked = Instant::now().checked_sub(second).unwrap();
     // Before it looks again it writes where it did, and closes the torn line there.
     std::fs::rename(&path, &away).unwrap();
-    look(&mut target, Duration::ZERO);
+    target.looked = Instant::now() + 1000 * second;
     assert!(target.write(b"moved\n"));
     assert_eq!(files(folder.path()), named([("away", "torn\nmoved\n")]));
-    look(&mut target, LOOK_EVERY * 1001);
+    look(&mut target);
+    let before = target.looked;
     assert!(target.write(b"new\n"));
     assert_eq!(files(folder.path()), named([("away", "torn\nmoved\n"), ("l", "new\n")]));
-    // It looked just now, and looks again after a second only.
-    assert!(target.looked.elapsed() < LOOK_EVERY * 900);
+    assert!(target.looked >= before + second, "it looks again after another second");
     // Where another file has taken the place, that one is gone on with; a file that is still there is kept.
     std::fs::remove_file(&away).unwrap();
     std::fs::write(&away, "other\n").unwrap();
     std::fs::rename(&away, &path).unwrap();
     for (line, text) in [("a\n", "other\na\n"), ("b\n", "other\na\nb\n")] {
-        look(&mut target, LOOK_EVERY * 1001);
+        look(&mut target);
         assert!(target.write(line.as_bytes()));
         assert_eq!(files(folder.path()), named([("l", text)]));
     }
@@ -292,7 +293,7 @@ fn a_torn_line_stays_torn_until_it_is_closed_and_goes_with_its_file() {
         if is_deleted {
             std::fs::remove_file(&path).unwrap();
         }
-        target.looked = Instant::now().checked_sub(LOOK_EVERY).unwrap();
+        target.looked = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
         assert!(target.write(b"next\n"));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
     }
@@ -328,6 +329,16 @@ fn a_failure_ends_with_the_next_line_that_is_written() {
     // Only standard output is gone for ever with its reader.
     drop(pipe);
     assert!(!target.write(b"line\n") && target.failing && !target.is_gone());
+}
+
+#[test]
+fn nothing_is_written_where_nobody_will_ever_read_it() {
+    let (_folder, path) = folder();
+    let mut target = Target::open(&place(&path)).unwrap();
+    assert!(!target.is_gone());
+    target.gone = true;
+    assert!(!target.write(b"line\n") && target.is_gone());
+    assert_eq!(std::fs::read(&path).unwrap(), b"");
 }
 
 #[test]

@@ -44,12 +44,7 @@ struct Data<'a> {
 
 /// Every plot that there is something to show on.
 pub(super) fn all(figures: &Figures, timeline: &Timeline) -> Result<Vec<Plot>, String> {
-    let width = timeline.width();
-    // A clock that nobody had set would make the rest a line at the edge.
-    let slots: Vec<_> = timeline.slots().filter(|(begin, _)| *begin >= UNSET as f64).collect();
-    let (Some(first), Some(last)) = (slots.first(), slots.last()) else { return Ok(Vec::new()) };
-    let time = Axis::time(first.0, last.0 + width);
-    let mut data = Data { slots, width, time, shaded: vec![false; COLUMNS] };
+    let Some(mut data) = Data::new(timeline) else { return Ok(Vec::new()) };
     let rows = data.outages(&figures.outages);
     let mut plots = Vec::new();
     if !rows.is_empty() {
@@ -68,7 +63,16 @@ pub(super) fn all(figures: &Figures, timeline: &Timeline) -> Result<Vec<Plot>, S
     Ok(plots)
 }
 
-impl Data<'_> {
+impl<'a> Data<'a> {
+    /// What `timeline` has that can be drawn; None without any.
+    fn new(timeline: &'a Timeline) -> Option<Self> {
+        let width = timeline.width();
+        // A clock that nobody had set would make the rest a line at the edge.
+        let slots: Vec<_> = timeline.slots().filter(|(begin, _)| *begin >= UNSET as f64).collect();
+        let time = Axis::time(slots.first()?.0, slots.last()?.0 + width);
+        Some(Self { slots, width, time, shaded: vec![false; COLUMNS] })
+    }
+
     /// A row for each kind of outage that there is; marks the columns in which nothing can have come.
     fn outages(&mut self, outages: &[Outage]) -> Vec<(&'static str, Vec<bool>)> {
         let column = |seconds: f64| {

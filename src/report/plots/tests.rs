@@ -213,6 +213,17 @@ fn each_kind_of_outage_has_a_row_and_some_leave_no_frames() {
 }
 
 #[test]
+fn the_axis_of_time_reaches_from_the_first_slot_to_the_end_of_the_last() {
+    let mut timeline = Timeline::default();
+    assert!(Data::new(&timeline).is_none());
+    let begin = BEGIN as f64 + 40.0;
+    [-1e9, begin + 60.0, begin + 180.0].into_iter().for_each(|end| timeline.slot(end, 60.0).dropped += 1);
+    let data = Data::new(&timeline).unwrap();
+    assert_eq!((data.slots.len(), data.width, data.shaded), (2, 60.0, vec![false; COLUMNS]));
+    assert_eq!((data.time.low(), data.time.high()), (begin, begin + 180.0));
+}
+
+#[test]
 fn a_log_has_the_plots_that_it_has_values_for() {
     let titles = |lines: &[String]| {
         let report = read(lines, Range::default()).unwrap();

@@ -197,6 +197,14 @@ fn lock<A>(last: &Mutex<A>) -> MutexGuard<'_, A> {
 }
 
 #[cfg(test)]
+impl<T> Repeated<T> {
+    /// The time between two runs.
+    pub(super) const fn every(&self) -> Duration {
+        self.every
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

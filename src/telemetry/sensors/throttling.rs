@@ -192,6 +192,12 @@ mod tests {
         let tree = Tree::new();
         assert!(throttling(&tree, "Raspberry Pi 4", None).command.is_some());
         assert!(throttling(&tree, "Coral Dev Board", None).command.is_none());
+        // A process each time, so not more often than the kernel asks the firmware.
+        for (interval, every) in [(1, 2), (2, 2), (3, 3)] {
+            let asked =
+                Throttling::new(&Telemetry::default(), Duration::from_secs(interval), "Raspberry Pi 4", tree.root());
+            assert_eq!(asked.command.unwrap().every(), Duration::from_secs(every));
+        }
         assert!(throttling(&tree, "Raspberry Pi 4", Some("off")).command.is_none());
         tree.write(WORD, "1");
         assert!(throttling(&tree, "Raspberry Pi 4", None).command.is_none());

@@ -1,7 +1,9 @@
 //! Which rails make the total, and what becomes of their power, through trees of files.
 
 use super::super::tests::{at, counting, near, off, Tree};
+use super::super::Sensors;
 use super::*;
+use crate::config::values::Seconds;
 
 /// Rails of this board, looked for once; a look is due every second.
 fn power(tree: &Tree, config: &Telemetry) -> Power {
@@ -131,12 +133,16 @@ fn joules_of_the_total_are_those_of_its_rails_alone() {
 
 #[test]
 fn five_looks_may_fail_before_energy_has_a_gap() {
-    for (milliseconds, joules) in [(5000, 25.0), (5001, 0.0)] {
-        let tree = Tree::new();
-        tree.ina219(1, "1-0040", 5000, 1000);
-        let mut power = power(&tree, &off());
-        power.look(at(0));
-        near(power.look(at(milliseconds)).2, joules);
+    let tree = Tree::new();
+    tree.ina219(1, "1-0040", 5000, 1000);
+    // Where nothing is to be looked at, it is looked at once a second all the same.
+    for (interval, milliseconds, joules) in
+        [(1, 5000, 25.0), (1, 5001, 0.0), (2, 10_000, 50.0), (2, 10_001, 0.0), (0, 5000, 25.0), (0, 5001, 0.0)]
+    {
+        let config = Telemetry { sensors: Seconds::new(interval), ..off() };
+        let mut sensors = Sensors::new(&config, tree.root());
+        sensors.look(at(0));
+        near(sensors.look(at(milliseconds)).joules, joules);
     }
 }
 
@@ -217,7 +223,8 @@ fn a_power_chip_is_asked_on_a_board_that_has_one_and_where_that_is_wanted() {
         if let Some(command) = command {
             config.pmic_command = command.parse().unwrap();
         }
-        Power::new(&config, Duration::from_secs(1), model).pmic.is_some()
+        let power = Power::new(&config, Duration::from_secs(3), model);
+        power.pmic.is_some_and(|asked| asked.every() == Duration::from_secs(3))
     };
     assert!(is_asked("Raspberry Pi 5 Model B Rev 1.0", None) && !is_asked("Raspberry Pi 4", None));
     assert!(!is_asked("Raspberry Pi 5 Model B Rev 1.0", Some("off")) && is_asked("", Some("true")));
