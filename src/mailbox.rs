@@ -200,6 +200,32 @@ mod tests {
     }
 
     #[test]
+    fn after_a_pull_what_lies_there_is_still_taken() {
+        for delivery in [Delivery::Newest, Delivery::Every] {
+            let (outlet, inlet) = mailbox(delivery, 1);
+            let shutdown = Shutdown::default();
+            assert!(outlet.is_empty());
+            assert_eq!(outlet.put(1, &shutdown), Put::Stored);
+            assert!(!outlet.is_empty());
+            shutdown.pull();
+            assert_eq!(inlet.take(SHORT, &shutdown), Take::Item(1));
+            assert_eq!(inlet.take(SHORT, &shutdown), Take::Empty);
+            assert!(!inlet.is_over());
+            drop(outlet);
+            assert_eq!(inlet.take(SHORT, &shutdown), Take::Closed);
+            assert!(inlet.is_over());
+        }
+    }
+
+    #[test]
+    fn a_mailbox_has_at_least_one_place() {
+        let (outlet, inlet) = mailbox(Delivery::Newest, 0);
+        let shutdown = Shutdown::default();
+        assert_eq!([1, 2].map(|item| outlet.put(item, &shutdown)), [Put::Stored, Put::Replaced(1)]);
+        assert_eq!(inlet.take(SHORT, &shutdown), Take::Item(2));
+    }
+
+    #[test]
     fn a_pull_frees_a_waiting_sender() {
         let (outlet, _inlet) = mailbox(Delivery::Every, 1);
         let shutdown = Shutdown::default();

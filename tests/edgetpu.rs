@@ -52,6 +52,7 @@ fn edgetpu(coral: &Coral, arguments: &[&str]) -> Command {
 #[test]
 fn a_device_answers_what_the_cpu_answers_and_every_record_says_who() {
     let coral = Coral::new(1);
+    coral.double.tell("latency_ms 40");
     let by_device = clip(&coral, ["engine.kind=edgetpu", "engine.cpu_fallback=false"]).expect(0);
     let by_cpu = clip(&coral, ["engine.kind=cpu"]).expect(0);
     let areas =
@@ -63,6 +64,8 @@ fn a_device_answers_what_the_cpu_answers_and_every_record_says_who() {
             "ran": "edgetpu", "worker": 1, "workers": 1, "up": 1, "starts": 1, "faults": 0, "fallback_frames": 0,
         });
         assert_eq!(record["engine"], engine);
+        let [infer, whole] = ["infer", "end_to_end"].map(|stage| record["latency_ms"][stage].as_f64().unwrap());
+        assert!((40.0..=whole).contains(&infer), "{record}");
     }
     assert!(by_cpu.records().iter().all(|record| record["engine"] == serde_json::json!({"ran": "cpu"})));
     by_device.says(["Edge TPU usb:0", "RuntimeVersion(14)", "engine kind=edgetpu workers=1 up=1 faults=0 starts=1"]);
@@ -145,7 +148,14 @@ fn several_devices_share_the_frames_and_results_stay_in_order() {
 fn a_device_that_goes_leaves_the_work_to_the_other() {
     let coral = Coral::new(2);
     let running = watch(&coral, ["engine.kind=edgetpu", "engine.workers=2"]);
-    wait_for_record(&running, 0, "both", |record| record["engine"]["up"] == 2);
+    let both = |worker: u64| {
+        wait_for_record(&running, 0, "a mask of each while both are up", |record| {
+            record["engine"]["up"] == 2 && record["engine"]["worker"] == worker
+        })
+    };
+    for worker in [1, 2] {
+        both(worker);
+    }
     coral.double.unplug(1);
     let record = wait_for_record(&running, 0, "one left", |record| {
         record["engine"]["up"] == 1 && record["engine"]["faults"].as_u64() > Some(0)
@@ -155,6 +165,8 @@ fn a_device_that_goes_leaves_the_work_to_the_other() {
     running.stdout.wait_for_count(from + 20);
     let finished = stop(running);
     assert!(finished.records()[from..].iter().all(|record| ran(record) == "edgetpu"), "the CPU is not needed");
+    // The first worker had the stick that is gone.
+    assert!(finished.records()[from..].iter().all(|record| record["engine"]["worker"] == 2));
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! SIGTERM, SIGINT and SIGHUP end the program within 1 s from any state, with exit code 0 and nothing lost that was written.
+//! A stage that panics ends it in the same order, with an exit code of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -269,4 +271,36 @@ fn a_full_standard_error_holds_neither_the_pictures_nor_the_end() {
     };
     assert_eq!(status.code(), Some(0));
     assert!(start.elapsed() < 5 * PROMISE, "{:?}", start.elapsed());
+}
+
+/// A library that makes one thread of the program panic.
+fn no_clock(folder: &Path) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/unruly/no_clock.c");
+    let library = folder.join("no_clock.so");
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-Wall", "-Werror", "-O1"]).arg(source).arg("-o").arg(&library);
+    assert!(cc.status().expect("a C compiler").success());
+    library
+}
+
+#[test]
+fn a_stage_that_panics_ends_the_program_in_order_with_exit_code_70() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = no_clock(folder.path());
+    for stage in ["capture", "infer", "publish"] {
+        let when = folder.path().join(stage);
+        let mut command = with(run(&colours(), &replay("colours.mjpeg")), ["camera.rate=20", "camera.loop=true"]);
+        command.env("LD_PRELOAD", &library).env("NO_CLOCK_IN", stage).env("NO_CLOCK_WHEN", &when);
+        let running = Running::start(command);
+        running.stdout.wait_for_count(3);
+        std::fs::write(when, "").unwrap();
+        let finished = running.finish();
+        assert_eq!(finished.status.code(), Some(70), "{stage}: {}", finished.stderr);
+        assert!(finished.stderr.contains(&format!("thread '{stage}'")), "{}", finished.stderr);
+        // What was published is whole, the table is told, and the reason comes last.
+        assert!(finished.records().len() >= 3);
+        let said = format!("the {stage} thread failed; stopping");
+        let finished = finished.says([&said, "frames in=", "pspnetd: a stage failed"]);
+        assert!(finished.stderr.lines().last().unwrap().starts_with("pspnetd: a stage failed"), "{}", finished.stderr);
+    }
 }

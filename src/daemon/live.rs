@@ -349,3 +349,6 @@ impl Sink for SeenSink {
         SinkHealth::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

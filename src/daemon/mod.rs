@@ -20,7 +20,7 @@ use signal_hook::iterator::Signals;
 use crate::child;
 use crate::config::Config;
 use crate::failure::{Failure, Kind};
-use crate::pipeline::{Ending, Pipeline, Shared};
+use crate::pipeline::{Ending, Pipeline};
 use crate::shutdown::{Shutdown, TICK};
 
 use assemble::panel;
@@ -66,13 +66,13 @@ pub fn run(config: &Config) -> Result<(), Failure> {
         let shared = Arc::clone(pipeline.shared());
         pipeline.join();
         watching.finish();
-        return verdict(&shared);
+        return verdict(shared.ending(), shared.has_published());
     }
     let (stage, silence) = pipeline.shared().beats.slowest(clock.now());
     log::warn!("the {stage} stage has not answered for {:.1} s; leaving without it", silence.as_secs_f64());
     child::kill_all();
     watching.finish();
-    verdict(pipeline.shared())
+    verdict(pipeline.shared().ending(), pipeline.shared().has_published())
 }
 
 /// Ends the process without waiting for its threads, and its children with it.
@@ -81,9 +81,10 @@ fn leave(code: i32) -> ! {
     std::process::exit(code)
 }
 
-fn verdict(shared: &Shared) -> Result<(), Failure> {
-    match shared.ending() {
-        Some(Ending::SourceEnded { lost: 0 }) if !shared.has_published() => {
+/// What the run comes to: why it ended, unless it was told to, and whether there was a result.
+fn verdict(ending: Option<Ending>, has_published: bool) -> Result<(), Failure> {
+    match ending {
+        Some(Ending::SourceEnded { lost: 0 }) if !has_published => {
             Err(Failure::new(Kind::Data, "the source has ended without one frame that could be used"))
         }
         None | Some(Ending::SourceEnded { lost: 0 }) => Ok(()),
@@ -153,4 +154,34 @@ fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_end_of_a_run_has_its_exit_code_and_says_why() {
+        let source_ended = |lost| Some(Ending::SourceEnded { lost });
+        let source_failed = Some(Ending::SourceFailed("clip.mjpeg: torn".to_owned()));
+        for (ending, has_published, code, words) in [
+            (None, true, 0, ""),
+            (None, false, 0, ""),
+            (source_ended(0), true, 0, ""),
+            (source_ended(0), false, 65, "without one frame"),
+            (source_ended(3), true, 74, "3 results could not be delivered"),
+            (source_ended(3), false, 74, "3 results could not be delivered"),
+            (source_failed.clone(), true, 74, "camera clip.mjpeg: torn"),
+            (source_failed, false, 74, "camera clip.mjpeg: torn"),
+            (Some(Ending::SinksGone), true, 74, "standard output is closed"),
+            (Some(Ending::SinksGone), false, 74, "standard output is closed"),
+            (Some(Ending::Panicked), true, 70, "a stage failed"),
+            (Some(Ending::Panicked), false, 70, "a stage failed"),
+        ] {
+            let case = format!("{ending:?} {has_published}");
+            let verdict = verdict(ending, has_published);
+            assert_eq!(verdict.as_ref().err().map_or(0, Failure::exit_code), code, "{case}");
+            assert!(verdict.err().map(|failure| failure.to_string()).unwrap_or_default().contains(words), "{case}");
+        }
+    }
 }

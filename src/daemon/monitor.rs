@@ -160,20 +160,24 @@ impl Monitoring {
     fn run(mut self, finished: &Receiver<()>) {
         priority::lower(priority::SIDE);
         while finished.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-            let now = self.clock.now();
-            self.tell_changes(now);
-            if now.since(self.window.0) >= WINDOW {
-                self.close_window(now);
-            }
-            if self.reporter.is_due(now) {
-                self.tell_interval(now);
-            }
-            if self.diary.as_ref().is_some_and(|diary| now.since(diary.since) >= diary.every) {
-                self.write_interval(now);
-            }
+            tell(&self.look());
         }
-        self.tell_run();
+        tell(&self.run_lines());
         self.close_diary();
+    }
+
+    /// Tells what has changed, and closes what is over by now. Returns the lines of an interval of the log that is.
+    fn look(&mut self) -> Vec<String> {
+        let now = self.clock.now();
+        self.tell_changes(now);
+        if now.since(self.window.0) >= WINDOW {
+            self.close_window(now);
+        }
+        let lines = if self.reporter.is_due(now) { self.interval_lines(now) } else { Vec::new() };
+        if self.diary.as_ref().is_some_and(|diary| now.since(diary.since) >= diary.every) {
+            self.write_interval(now);
+        }
+        lines
     }
 
     fn counts(&self) -> Counts {
@@ -245,7 +249,8 @@ impl Monitoring {
         self.window = (now, published);
     }
 
-    fn tell_interval(&mut self, now: Instant) {
+    /// The lines of the log's interval; the next one begins.
+    fn interval_lines(&mut self, now: Instant) -> Vec<String> {
         let counts = self.counts();
         let told = {
             let mut latency = lock(&self.live.latency);
@@ -263,21 +268,17 @@ impl Monitoring {
                 lines.extend(sensors::lines(board, &self.board_then, &interval));
             }
         }
-        for line in &lines {
-            log::info!(target: FIGURES, "{line}");
-        }
         if !lines.is_empty() {
-            self.tell_engine();
+            lines.extend(self.engine_line());
         }
         self.board_then = board.unwrap_or_default();
+        lines
     }
 
-    /// Nothing where the CPU alone runs the model: then there is nothing to tell.
-    fn tell_engine(&self) {
+    /// None where the CPU alone runs the model: then there is nothing to tell.
+    fn engine_line(&self) -> Option<String> {
         let report = self.live.shared.engines.report();
-        if !report.is_cpu_alone() {
-            log::info!(target: FIGURES, "{report}");
-        }
+        (!report.is_cpu_alone()).then(|| report.to_string())
     }
 
     /// The record of the latency log's interval; the next one begins.
@@ -320,17 +321,20 @@ impl Monitoring {
         }
     }
 
-    fn tell_run(&mut self) {
+    /// The table of the whole run.
+    fn run_lines(&self) -> Vec<String> {
         let elapsed = self.clock.now().since(self.live.started().1);
-        let rows = {
-            let mut latency = lock(&self.live.latency);
-            latency.catch_up(&self.live.shared.latency);
-            table(&latency.total, &self.counts(), elapsed)
-        };
-        for row in rows {
-            log::info!(target: FIGURES, "{row}");
-        }
-        self.tell_engine();
+        let mut latency = lock(&self.live.latency);
+        latency.catch_up(&self.live.shared.latency);
+        let mut rows = table(&latency.total, &self.counts(), elapsed);
+        rows.extend(self.engine_line());
+        rows
+    }
+}
+
+fn tell(figures: &[String]) {
+    for line in figures {
+        log::info!(target: FIGURES, "{line}");
     }
 }
 
@@ -350,17 +354,4 @@ impl Diary {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_thread_that_fails_is_over_for_those_who_wait_for_it() {
-        let (end, ended) = bounded::<()>(1);
-        let fail = move || {
-            let _end = end;
-            panic!("on purpose");
-        };
-        spawn("test", "nothing", fail).unwrap();
-        assert_eq!(ended.recv_timeout(Duration::from_secs(60)), Err(RecvTimeoutError::Disconnected));
-    }
-}
+mod tests;

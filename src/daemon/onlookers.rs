@@ -116,3 +116,15 @@ fn frame_time(rate: Rate) -> Duration {
         Rate::Native | Rate::Max => Duration::ZERO,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_that_are_asked_for_rarely_are_that_far_apart() {
+        assert_eq!(frame_time(Rate::Fps(0.05)), Duration::from_secs(20));
+        assert_eq!(frame_time(Rate::Fps(25.0)), Duration::from_millis(40));
+        assert_eq!([Rate::Native, Rate::Max].map(frame_time), [Duration::ZERO; 2]);
+    }
+}

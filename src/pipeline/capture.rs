@@ -116,7 +116,7 @@ impl CaptureStage {
         }
     }
 
-    pub(super) fn run(mut self) {
+    pub(super) fn run(&mut self) {
         if let Some(camera) = self.source.camera.take() {
             self.opened(camera.as_ref());
             self.source.camera = Some(camera);
@@ -342,22 +342,4 @@ pub(crate) fn region(placement: Rect, target: Size) -> Region {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_go_on_when_a_camera_starts_anew() {
-        let mut numbers = Numbers::default();
-        numbers.reopened();
-        assert_eq!([0, 1, 4].map(|sequence| numbers.number(sequence)), [0, 1, 4]);
-        numbers.reopened();
-        assert_eq!([0, 1].map(|sequence| numbers.number(sequence)), [5, 6]);
-    }
-
-    #[test]
-    fn a_placement_becomes_fractions() {
-        let rect = Rect { x: 0, y: 24, width: 96, height: 48 };
-        let region = region(rect, Size::new(96, 96));
-        assert_eq!(region, Region { x: 0.0, y: 0.25, width: 1.0, height: 0.5 });
-    }
-}
+mod tests;

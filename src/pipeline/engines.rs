@@ -160,7 +160,10 @@ impl Engines {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
+
     use super::*;
+    use crate::pipeline::testing::LIMIT;
 
     #[test]
     fn the_status_says_what_runs_and_why() {
@@ -177,7 +180,7 @@ mod tests {
         let report = engines.report();
         assert_eq!((report.up, report.workers, report.faults, report.starts), (1, 2, 1, 1));
         let alone = Engines::new("edgetpu", 1, false);
-        alone.failed(0, "no library");
+        alone.failed(0, "no\nlibrary");
         assert_eq!(alone.meanwhile(), "no masks meanwhile");
         assert_eq!(alone.status().unwrap(), "engine: waiting for edgetpu (no library)");
         alone.came_up(0, None);
@@ -199,15 +202,42 @@ mod tests {
         assert_eq!(engines.claim(2, 0, &devices).unwrap().0, 2);
     }
 
+    /// A thread that waits for the last worker's end, an hour at most, and what it then says. It waits already.
+    fn waiter(engines: &Arc<Engines>) -> Receiver<bool> {
+        let ((begin, begun), (end, ended)) = (channel(), channel());
+        let theirs = Arc::clone(engines);
+        std::thread::spawn(move || {
+            begin.send(rustix::thread::gettid()).unwrap();
+            // The test may be over.
+            let _ = end.send(theirs.wait_while_up(Duration::from_secs(3600)));
+        });
+        let thread = begun.recv().unwrap().as_raw_nonzero();
+        // Field 3 is the state; the thread has nothing else to sleep for.
+        let stat = || std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
+        let until = std::time::Instant::now() + LIMIT;
+        while !stat().contains(") S ") && std::time::Instant::now() < until {
+            std::thread::yield_now();
+        }
+        ended
+    }
+
     #[test]
     fn who_waits_for_the_last_worker_hears_of_its_end_at_once() {
-        let engines = Arc::new(Engines::new("edgetpu", 1, true));
-        assert!(!engines.wait_while_up(Duration::from_secs(60)));
+        let engines = Arc::new(Engines::new("edgetpu", 2, true));
+        assert!(!engines.wait_while_up(LIMIT), "none is up yet");
         engines.came_up(0, None);
+        engines.came_up(1, None);
         assert!(engines.wait_while_up(Duration::from_millis(1)));
-        let theirs = Arc::clone(&engines);
-        let waiter = std::thread::spawn(move || theirs.wait_while_up(Duration::from_secs(60)));
+        let ended = waiter(&engines);
         engines.failed(0, "gone");
-        assert!(!waiter.join().unwrap());
+        assert_eq!(ended.recv_timeout(Duration::from_millis(20)), Err(RecvTimeoutError::Timeout), "one is left");
+        engines.failed(1, "gone");
+        assert_eq!(ended.recv_timeout(LIMIT), Ok(false));
+        // The device that is back.
+        engines.came_up(1, None);
+        assert!(engines.wait_while_up(Duration::from_millis(1)));
+        let ended = waiter(&engines);
+        engines.failed(1, "gone again");
+        assert_eq!(ended.recv_timeout(LIMIT), Ok(false));
     }
 }

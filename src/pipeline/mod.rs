@@ -8,6 +8,10 @@ mod engines;
 mod infer;
 mod publish;
 mod shared;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod waits;
 
 use std::io;
@@ -177,11 +181,8 @@ impl Pipeline {
         let publish =
             publish::PublishStage::new(stage.clone(), io.output, labels, model_name, sinks, results, from_infer);
         let mut threads = infer::start(&stage, ends, cpu, crew, &inputs, io.output)?;
-        threads.push(stage.spawn("capture", move || capture.run())?);
-        threads.push(stage.spawn("publish", move || {
-            publish.run();
-            drop(done_sender);
-        })?);
+        threads.push(stage.spawn("capture", capture, capture::CaptureStage::run)?);
+        threads.push(stage.spawn("publish", (publish, done_sender), |(publish, _)| publish.run())?);
         Ok(Self { shared, threads, done })
     }
 
@@ -233,12 +234,20 @@ struct Stage {
 }
 
 impl Stage {
-    fn spawn(&self, name: &'static str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    /// Starts a thread that runs `stage` and drops it at its end. Dropping a stage closes its mailboxes, which the next stage
+    /// takes for the end of the source; after a panic, the alarm must therefore come first.
+    fn spawn<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        stage: T,
+        run: impl FnOnce(&mut T) + Send + 'static,
+    ) -> io::Result<JoinHandle<()>> {
         let alarm = PanicAlarm { name, shared: Arc::clone(&self.shared), shutdown: self.shutdown.clone() };
         thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let alarm = alarm;
-            body();
-            drop(alarm);
+            let mut stage = stage;
+            // Declared after the stage, so dropped before it.
+            let _alarm = alarm;
+            run(&mut stage);
         })
     }
 
@@ -326,28 +335,5 @@ impl BackOff {
         let pause = self.next.min(self.longest);
         self.next = (self.next * 2).min(self.longest);
         pause
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_double_up_to_the_longest() {
-        let mut back_off = BackOff::new(Duration::from_secs(1));
-        let pauses: Vec<u128> = (0..5).map(|_| back_off.pause().as_millis()).collect();
-        assert_eq!(pauses, [200, 400, 800, 1000, 1000]);
-        back_off.reset();
-        assert_eq!(back_off.pause().as_millis(), 200);
-    }
-
-    #[test]
-    fn a_pool_lends_what_it_has_and_no_more() {
-        let pool = Pool::try_filled(3, || Ok(1)).unwrap();
-        let taken: Vec<_> = (0..3).map(|_| pool.take(Duration::ZERO).unwrap()).collect();
-        assert_eq!(pool.take(Duration::from_millis(1)), None);
-        pool.give_back(taken[0]);
-        assert_eq!(pool.take(Duration::ZERO), Some(1));
     }
 }

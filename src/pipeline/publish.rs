@@ -39,7 +39,7 @@ impl PublishStage {
     }
 
     /// Ends when the infer thread has ended and its last result is published.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(&mut self) {
         loop {
             self.stage.shared.beats.publish(self.stage.now());
             match self.inlet.take(TICK, &self.stage.shutdown) {
@@ -122,7 +122,7 @@ impl PublishStage {
         .sum()
     }
 
-    fn close(mut self) {
+    fn close(&mut self) {
         let told = self.stage.shutdown.is_pulled();
         let closing = if told { Closing::Within(STOP_LIMIT) } else { Closing::Drain };
         let mut lost = 0;
@@ -140,3 +140,6 @@ impl PublishStage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

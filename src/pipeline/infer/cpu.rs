@@ -29,7 +29,7 @@ impl CpuLane {
         Self { lane, engine: Some(cpu.engine), make: cpu.make, back_off, first: None, is_told: false }
     }
 
-    pub(super) fn run(mut self) {
+    pub(super) fn run(&mut self) {
         if let Some(engine) = &self.engine {
             log::info!("model: {}", engine.describe());
         }
@@ -106,5 +106,52 @@ impl CpuLane {
             }
         }
         self.lane.finish(taken, outcome.is_ok());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::Arc;
+
+    use super::super::tests::{taken, Rig};
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::model::ModelError;
+    use crate::pipeline::testing::{ToldEngine, Work};
+
+    #[test]
+    fn an_engine_that_fails_is_made_anew_after_pauses_that_a_success_ends() {
+        let clock = Arc::new(ManualClock::default());
+        let rig = Rig::new(0, true, Arc::clone(&clock) as Arc<dyn crate::clock::Clock>);
+        let (gate, engine) = ToldEngine::new(&clock);
+        let (made, another) = (Arc::new(AtomicUsize::new(0)), engine.again());
+        let theirs = Arc::clone(&made);
+        let make: EngineMaker = Arc::new(move || match theirs.fetch_add(1, Ordering::SeqCst) {
+            0 => Err(ModelError::unfit("m.tflite".as_ref(), "nothing", "a model")),
+            _ => Ok(Box::new(another.again())),
+        });
+        let mut lane = CpuLane::new(Lane::new(&rig.work, 0), Cpu { engine: Box::new(engine), make });
+        let run = |lane: &mut CpuLane, work| {
+            gate.work.send(work).unwrap();
+            rig.put(0);
+            let mut frame = taken(&mut lane.lane);
+            // As of the last frame that this place for a result was used for.
+            frame.result.engine = Some(3);
+            lane.infer(frame);
+        };
+        run(&mut lane, Work::Fail);
+        assert!(lane.engine.is_none());
+        assert!(!lane.revive(), "it could not be made");
+        assert!(lane.revive() && lane.engine.is_some());
+        assert_eq!((made.load(Ordering::SeqCst), lane.back_off.pause()), (2, BackOff::FIRST * 4));
+        run(&mut lane, Work::Take(Duration::ZERO));
+        assert_eq!((lane.back_off.pause(), rig.publish().unwrap().engine), (BackOff::FIRST, None));
+        // Nothing is made for a program that stops.
+        rig.shutdown.pull();
+        run(&mut lane, Work::Fail);
+        assert!(!lane.revive());
+        assert_eq!(made.load(Ordering::SeqCst), 2);
+        assert_eq!((rig.counts().inferred, rig.counts().failed), (1, 2));
     }
 }

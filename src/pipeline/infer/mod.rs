@@ -86,13 +86,13 @@ pub(super) fn start(
         let crew = Arc::new(crew);
         for number in 0..crew.jobs.len() {
             let lane = WorkerLane::new(Lane::new(&work, number), Arc::clone(&crew), number, inputs, output);
-            threads.push(stage.spawn("infer", move || lane.run())?);
+            threads.push(stage.spawn("infer", lane, WorkerLane::run)?);
         }
         lanes = crew.jobs.len();
     }
     if let Some(cpu) = cpu {
         let lane = CpuLane::new(Lane::new(&work, lanes), cpu);
-        threads.push(stage.spawn("infer", move || lane.run())?);
+        threads.push(stage.spawn("infer", lane, CpuLane::run)?);
     }
     Ok(threads)
 }
@@ -202,67 +202,4 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::SystemClock;
-    use crate::mailbox::{mailbox, Delivery};
-    use crate::pipeline::{Engines, Settings, Shared};
-    use crate::shutdown::Shutdown;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Instant;
-
-    /// Lanes of a stage whose camera gives no frame, and the end that frames would be put in.
-    fn work(shutdown: &Shutdown) -> (Arc<Work>, Outlet<TensorSlot>) {
-        let clock = Arc::new(SystemClock);
-        let shared = Shared::new(Default::default(), 2, Engines::new("edgetpu", 2, false), std::iter::empty());
-        let shared = Arc::new(shared.unwrap());
-        let settings = Settings {
-            delivery: Delivery::Newest,
-            fit: crate::preprocess::Fit::Letterbox,
-            mask: crate::config::values::MaskSize::Picture,
-            finite: false,
-        };
-        let stage = Stage { shared, shutdown: shutdown.clone(), clock, settings };
-        let results = Pool::try_filled(4, || Ok(ResultSlot::new(0))).unwrap();
-        let (outlet, inlet) = mailbox(Delivery::Newest, 1);
-        let work = Work {
-            stage,
-            tensors: Pool::try_filled(0, || Err(io::ErrorKind::Other.into())).unwrap(),
-            inlet,
-            turn: Pool::try_filled(1, || Ok(0)).unwrap(),
-            order: Mutex::new(Order::new(mailbox(Delivery::Newest, 1).0, results.clone(), 4)),
-            results,
-        };
-        (Arc::new(work), outlet)
-    }
-
-    #[test]
-    fn while_no_frame_comes_no_lane_keeps_another_from_looking_after_its_device() {
-        let shutdown = Shutdown::default();
-        let (work, outlet) = work(&shutdown);
-        let is_over = Arc::new(AtomicBool::new(false));
-        let others: Vec<_> = (0..2)
-            .map(|number| {
-                let (mut lane, is_over) = (Lane::new(&work, number), Arc::clone(&is_over));
-                std::thread::spawn(move || {
-                    while !is_over.load(Ordering::SeqCst) {
-                        assert!(matches!(lane.look(), Look::Nothing));
-                    }
-                })
-            })
-            .collect();
-        let lane = Lane::new(&work, 2);
-        let mut waited = Duration::ZERO;
-        for _ in 0..20 {
-            let start = Instant::now();
-            assert!(!lane.is_over());
-            waited += start.elapsed();
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        is_over.store(true, Ordering::SeqCst);
-        others.into_iter().for_each(|other| other.join().unwrap());
-        drop(outlet);
-        assert!(lane.is_over());
-        assert!(waited < Duration::from_secs(2), "{waited:?} for 20 looks");
-    }
-}
+mod tests;

@@ -52,51 +52,103 @@ impl Order {
 mod tests {
     use super::*;
     use crate::mailbox::{mailbox, Delivery, Inlet, Take};
+    use crate::pipeline::testing::{pool, result_slot};
     use std::time::Duration;
 
-    fn order() -> (Order, Inlet<ResultSlot>) {
-        let (outlet, inlet) = mailbox(Delivery::Newest, 8);
-        (Order::new(outlet, Pool::try_filled(8, || Ok(ResultSlot::new(0))).unwrap(), 8), inlet)
+    /// An order of 8 results, in front of a mailbox with so many places.
+    struct Rig {
+        order: Order,
+        results: Pool<ResultSlot>,
+        inlet: Inlet<ResultSlot>,
+        counters: Counters,
+        shutdown: Shutdown,
     }
 
-    fn result(sequence: u64) -> Option<ResultSlot> {
-        let mut slot = ResultSlot::new(0);
-        slot.about.meta.sequence = sequence;
-        Some(slot)
-    }
+    impl Rig {
+        fn new(delivery: Delivery, places: usize) -> Self {
+            let (outlet, inlet) = mailbox(delivery, places);
+            let results = pool(8, result_slot);
+            let order = Order::new(outlet, results.clone(), 8);
+            Self { order, results, inlet, counters: Counters::default(), shutdown: Shutdown::default() }
+        }
 
-    fn left(inlet: &Inlet<ResultSlot>) -> Vec<u64> {
-        let shutdown = Shutdown::default();
-        std::iter::from_fn(|| match inlet.take(Duration::ZERO, &shutdown) {
-            Take::Item(slot) => Some(slot.about.meta.sequence),
-            _ => None,
-        })
-        .collect()
+        /// The frame with this ticket, which is its number as well, is done.
+        fn finish(&mut self, ticket: u64) {
+            let mut result = self.results.take(Duration::ZERO).unwrap();
+            result.about.meta.sequence = ticket;
+            self.order.finish(ticket, Some(result), &self.counters, &self.shutdown);
+        }
+
+        fn fail(&mut self, ticket: u64) {
+            self.order.finish(ticket, None, &self.counters, &self.shutdown);
+        }
+
+        /// What has left, whose slots go back as when it was published.
+        fn left(&self) -> Vec<u64> {
+            std::iter::from_fn(|| match self.inlet.take(Duration::ZERO, &self.shutdown) {
+                Take::Item(slot) => {
+                    let sequence = slot.about.meta.sequence;
+                    self.results.give_back(slot);
+                    Some(sequence)
+                }
+                _ => None,
+            })
+            .collect()
+        }
+
+        /// Result slots that nobody has.
+        fn free(&self) -> usize {
+            self.results.take.len()
+        }
     }
 
     #[test]
     fn results_wait_for_their_turn() {
-        let (mut order, inlet) = order();
-        let (counters, shutdown) = (Counters::default(), Shutdown::default());
-        let mut finish = |ticket, result| order.finish(ticket, result, &counters, &shutdown);
-        finish(2, result(2));
-        finish(1, result(1));
-        assert_eq!(left(&inlet), [0u64; 0]);
-        finish(0, result(0));
-        assert_eq!(left(&inlet), [0, 1, 2]);
-        finish(3, result(3));
-        assert_eq!(left(&inlet), [3]);
+        let mut rig = Rig::new(Delivery::Newest, 8);
+        rig.finish(2);
+        rig.finish(1);
+        assert_eq!(rig.left(), [0u64; 0]);
+        rig.finish(0);
+        assert_eq!(rig.left(), [0, 1, 2]);
+        rig.finish(3);
+        assert_eq!(rig.left(), [3]);
+        assert_eq!((rig.counters.read().replaced, rig.free()), (0, 8));
     }
 
     #[test]
     fn a_frame_that_failed_holds_nobody_up() {
-        let (mut order, inlet) = order();
-        let (counters, shutdown) = (Counters::default(), Shutdown::default());
-        let mut finish = |ticket, result| order.finish(ticket, result, &counters, &shutdown);
-        finish(1, result(1));
-        finish(2, None);
-        finish(3, result(3));
-        finish(0, None);
-        assert_eq!(left(&inlet), [1, 3]);
+        let mut rig = Rig::new(Delivery::Newest, 8);
+        rig.finish(1);
+        rig.fail(2);
+        rig.finish(3);
+        rig.fail(0);
+        assert_eq!(rig.left(), [1, 3]);
+        assert_eq!(rig.free(), 8);
+    }
+
+    #[test]
+    fn a_result_that_is_replaced_is_counted_and_its_slot_given_back() {
+        let mut rig = Rig::new(Delivery::Newest, 2);
+        for (ticket, (replaced, free)) in [(0, 7), (0, 6), (1, 6), (2, 6)].into_iter().enumerate() {
+            rig.finish(ticket as u64);
+            assert_eq!((rig.counters.read().replaced, rig.free()), (replaced, free), "after {ticket}");
+        }
+        assert_eq!(rig.left(), [2, 3], "the oldest go first");
+        // Also those that leave together, when the first of them comes.
+        for ticket in [7, 6, 5, 4] {
+            rig.finish(ticket);
+        }
+        assert_eq!((rig.counters.read().replaced, rig.free()), (4, 6));
+        assert_eq!(rig.left(), [6, 7]);
+    }
+
+    #[test]
+    fn a_result_that_nobody_takes_before_the_stop_is_given_back_and_not_replaced() {
+        let mut rig = Rig::new(Delivery::Every, 1);
+        rig.finish(0);
+        rig.shutdown.pull();
+        rig.finish(1);
+        assert_eq!((rig.counters.read().replaced, rig.free()), (0, 7));
+        assert_eq!(rig.left(), [0]);
     }
 }

@@ -61,7 +61,7 @@ impl WorkerLane {
         }
     }
 
-    pub(super) fn run(mut self) {
+    pub(super) fn run(&mut self) {
         self.watch.remember(self.lane.stage().now());
         loop {
             self.lane.alive();
@@ -222,5 +222,175 @@ impl WorkerLane {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::super::tests::{taken, Rig};
+    use super::*;
+    use crate::clock::{Clock, ManualClock};
+    use crate::infer::worker::{LogLimit, Told};
+    use crate::pipeline::testing::{io, LIMIT};
+    use crate::pipeline::SlotCounts;
+
+    const READING: Duration = Duration::from_millis(450);
+    /// More than five times as slow as the test picture.
+    const SLOW: Duration = Duration::from_secs(40);
+    const SHORT: Duration = Duration::from_millis(2700);
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// A clock of which every reading takes so long: longer than the watch wants between two looks.
+    struct Ticking(ManualClock, Duration);
+
+    impl Clock for Ticking {
+        fn now(&self) -> Instant {
+            self.0.advance(self.1);
+            self.0.now()
+        }
+
+        fn wall(&self) -> jiff::Timestamp {
+            self.0.wall()
+        }
+    }
+
+    /// A lane with the worker that `name` says, and its library, which isn't there.
+    struct Lone {
+        rig: Rig,
+        lane: WorkerLane,
+        clock: Arc<Ticking>,
+        library: PathBuf,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Lone {
+        /// With a program that is no worker, and sends what the name says behind the blank.
+        fn new(name: &str, reading: Duration, deadline: Option<Duration>) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let library = folder.path().join("lib.so");
+            let delegate = DelegateSpec { library: library.clone(), kind: DelegateKind::Plugin, options: Vec::new() };
+            let job = Job {
+                name: name.to_owned(),
+                program: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/unruly/imposter"),
+                model_name: "m".to_owned(),
+                path: "m.tflite".into(),
+                model: Arc::from([]),
+                threads: 1,
+                delegate: Some(delegate),
+                io: io(),
+                log_limit: LogLimit::default(),
+                told: Told::default(),
+            };
+            let crew = Crew {
+                jobs: vec![job],
+                kind: "delegate",
+                deadline,
+                start_limit: LIMIT,
+                longest_pause: LONG,
+                expected: None,
+                is_optional: true,
+            };
+            let clock = Arc::new(Ticking(ManualClock::default(), reading));
+            let counts = SlotCounts::new(1, true);
+            let inputs = InputTensors::shared(&io().input, counts.tensors).unwrap();
+            let rig = Rig::with(1, true, Arc::clone(&clock) as Arc<dyn Clock>, &inputs);
+            let lane = Lane::new(&rig.work, 0);
+            let mut lane = WorkerLane::new(lane, Arc::new(crew), 0, &inputs, io().output);
+            lane.watch.remember(clock.now());
+            Self { rig, lane, clock, library, _folder: folder }
+        }
+
+        /// A frame through the worker.
+        fn infer(&mut self, sequence: u64) -> Result<(), Fault> {
+            self.rig.put(sequence);
+            let frame = taken(&mut self.lane.lane);
+            self.lane.infer(frame)
+        }
+
+        /// The library becomes another.
+        fn change(&self) {
+            let length = self.library.metadata().map_or(0, |meta| meta.len()) as usize;
+            std::fs::write(&self.library, "x".repeat(length + 1)).unwrap();
+        }
+
+        /// How long the lane leaves its worker alone, where it may do so for `pause`.
+        fn leave_alone(&mut self, pause: Duration) -> Duration {
+            let stage = self.lane.lane.stage().clone();
+            let start = self.clock.0.now();
+            self.lane.leave_alone(&stage, pause);
+            self.clock.0.now().since(start)
+        }
+    }
+
+    #[test]
+    fn a_pause_lasts_as_long_as_nothing_changes_and_a_stop_ends_it() {
+        let mut lone = Lone::new("w exits", READING, None);
+        let lasted = lone.leave_alone(SHORT);
+        assert!(lasted >= SHORT && lasted < 2 * SHORT, "{lasted:?}");
+        // No frame will come any more.
+        let outlet =
+            std::mem::replace(&mut lone.rig.outlet, crate::mailbox::mailbox(crate::mailbox::Delivery::Newest, 1).0);
+        drop(outlet);
+        assert!(lone.leave_alone(LONG) < SHORT);
+        let mut lone = Lone::new("w exits", READING, None);
+        lone.rig.shutdown.pull();
+        assert!(lone.leave_alone(LONG) < SHORT);
+    }
+
+    #[test]
+    fn a_change_ends_a_pause_at_once_but_not_one_pause_after_the_other() {
+        let mut lone = Lone::new("w exits", READING, None);
+        for hurry in 0..5 {
+            lone.change();
+            let lasted = lone.leave_alone(LONG);
+            assert!(lasted < SHORT, "{hurry}: {lasted:?}");
+        }
+        // A file that somebody keeps touching is no reason to hurry.
+        lone.change();
+        let lasted = lone.leave_alone(SHORT);
+        assert!(lasted >= SHORT, "{lasted:?}");
+        // One more is due 10 s after the first, and the change that came before that counts then.
+        lone.change();
+        let lasted = lone.leave_alone(LONG);
+        assert!(lasted < Duration::from_secs(10), "{lasted:?}");
+    }
+
+    #[test]
+    fn a_result_says_which_worker_ran_it_and_how_long_that_took() {
+        let mut lone = Lone::new("w steady", SLOW, None);
+        lone.lane.bring_up().unwrap();
+        let report = lone.lane.lane.stage().shared.engines.report();
+        assert_eq!((report.up, report.starts, report.faults), (1, 1, 0));
+        // Five times what the test picture took, which leaves a busy machine the time to answer.
+        assert_eq!(lone.lane.deadline.now(), Duration::from_secs(30));
+        // With that there are sixteen times, of which the deadline is worked out anew.
+        for sequence in 0..15 {
+            let before = lone.clock.0.now();
+            lone.infer(sequence).unwrap();
+            let result = lone.rig.publish().unwrap();
+            assert_eq!((result.about.meta.sequence, result.engine), (sequence, Some(0)));
+            assert!(result.infer_started > before && result.infer_ended.since(result.infer_started) >= SLOW);
+            lone.rig.work.results.give_back(result);
+        }
+        assert_eq!((lone.rig.counts().inferred, lone.rig.counts().failed), (15, 0));
+        assert!(lone.lane.deadline.now() >= 5 * SLOW, "{:?}", lone.lane.deadline);
+    }
+
+    #[test]
+    fn a_worker_that_fails_costs_its_frame_and_is_gone() {
+        let mut lone = Lone::new("w short", READING, Some(LIMIT));
+        lone.lane.bring_up().unwrap();
+        let fault = lone.infer(0).unwrap_err();
+        assert!(lone.rig.publish().is_none());
+        assert_eq!((lone.rig.counts().inferred, lone.rig.counts().failed), (0, 1));
+        lone.lane.failed(&fault);
+        let report = lone.lane.lane.stage().shared.engines.report();
+        assert_eq!((report.up, report.starts, report.faults), (0, 1, 1));
+        assert!(report.reason.unwrap().contains("makes no sense") && lone.lane.worker.is_none());
+        // A stop is no failure.
+        lone.lane.failed(&Fault::Stopped);
+        assert_eq!(lone.lane.lane.stage().shared.engines.report().faults, 1);
     }
 }

@@ -1,0 +1,383 @@
+//! What the tests of the pipeline, and of those who watch it, share: a model of a few pixels, a camera, an engine and a
+//! sink that do what the test says, and a state that the test moves by hand.
+
+use std::sync::mpsc::{channel, Receiver, RecvTimeoutError, Sender};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{About, Engines, Pool, ResultSlot, Settings, Shared, Stage, TensorSlot};
+use crate::capture::{Camera, CameraError, Poll};
+use crate::clock::{Clock, Instant, ManualClock};
+use crate::config::values::MaskSize;
+use crate::frame::{Colorimetry, Frame, FrameMeta, Layout, Picture, PictureFormat, Size};
+use crate::infer::{Engine, InferError, InputSpec, InputTensors, ModelIo};
+use crate::mailbox::Delivery;
+use crate::model::LabelMap;
+use crate::preprocess::Fit;
+use crate::publish::{Closing, Published, Sink, SinkHealth};
+use crate::segment::{LabelType, OutputKind, OutputSpec, Summary};
+use crate::shutdown::Shutdown;
+use crate::telemetry::state::CameraState;
+use crate::telemetry::{Counts, EngineReport, Timings};
+
+/// What any wait may take before a test fails: far more than a busy machine needs.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// Input and output of the model.
+pub(super) const SIDE: Size = Size::new(4, 4);
+
+/// The state of a pipeline with these sinks, on the CPU, with one lane, from the clock's start on.
+pub(crate) fn shared(engines: Engines, lanes: usize, sinks: &[Option<&'static str>]) -> Arc<Shared> {
+    Arc::new(Shared::new(Instant::default(), lanes, engines, sinks.iter().copied()).unwrap())
+}
+
+/// Engines as a pipeline has them at its start.
+pub(crate) fn engines(kind: &'static str, workers: usize, has_cpu: bool) -> Engines {
+    Engines::new(kind, workers, has_cpu)
+}
+
+/// What only the pipeline's threads may do to its state, for tests that stand in for them.
+pub(crate) trait ByHand {
+    /// The first result went to the sinks.
+    fn publish_first(&self);
+    /// The sink in this place has lost so many.
+    fn drop_results(&self, place: usize, dropped: u64);
+    /// The camera is so.
+    fn turn_camera(&self, state: CameraState, words: &str);
+    /// This worker is up.
+    fn bring_up(&self, worker: usize);
+    /// This worker failed.
+    fn fail(&self, worker: usize, reason: &str);
+    /// The CPU ran a frame in a worker's place.
+    fn fall_back(&self);
+    /// Every stage went round its loop, but for the one in this place: capture, the lanes, publish.
+    fn beat_all_but(&self, silent: Option<usize>, lanes: usize, now: Instant);
+}
+
+impl ByHand for Shared {
+    fn publish_first(&self) {
+        self.note_published();
+    }
+
+    fn drop_results(&self, place: usize, dropped: u64) {
+        self.set_dropped(place, dropped);
+    }
+
+    fn turn_camera(&self, state: CameraState, words: &str) {
+        self.set_camera(state, words);
+    }
+
+    fn bring_up(&self, worker: usize) {
+        self.engines.came_up(worker, None);
+    }
+
+    fn fail(&self, worker: usize, reason: &str) {
+        self.engines.failed(worker, reason);
+    }
+
+    fn fall_back(&self) {
+        self.engines.fell_back();
+    }
+
+    fn beat_all_but(&self, silent: Option<usize>, lanes: usize, now: Instant) {
+        if silent != Some(0) {
+            self.beats.capture(now);
+        }
+        for lane in (0..lanes).filter(|lane| silent != Some(lane + 1)) {
+            self.beats.infer(lane, now);
+        }
+        if silent != Some(lanes + 1) {
+            self.beats.publish(now);
+        }
+    }
+}
+
+/// A model whose answer to a grey picture is that grey as the class of every pixel.
+pub(super) fn io() -> ModelIo {
+    let input = InputSpec { size: SIDE, signed: false, scale: 1.0, zero_point: 0 };
+    let kind = OutputKind::Labels { label: LabelType::Uint8 };
+    ModelIo { input, output: OutputSpec { height: SIDE.height, width: SIDE.width, kind } }
+}
+
+/// Names of its classes.
+pub(super) fn labels() -> LabelMap {
+    LabelMap::new(Some(200), None).unwrap()
+}
+
+/// A place for a frame, on the heap.
+pub(super) fn tensor_slot() -> TensorSlot {
+    tensor_slot_in(&InputTensors::heap(&io().input))
+}
+
+/// A place for a result, on the heap.
+pub(super) fn result_slot() -> ResultSlot {
+    ResultSlot::new(io().output.bytes())
+}
+
+/// A place for a frame among `inputs`.
+pub(super) fn tensor_slot_in(inputs: &InputTensors) -> TensorSlot {
+    TensorSlot { tensor: inputs.take().unwrap(), about: About::default() }
+}
+
+/// So many of what `make` makes.
+pub(super) fn pool<T>(size: usize, make: impl Fn() -> T) -> Pool<T> {
+    Pool::try_filled(size, || Ok(make())).unwrap()
+}
+
+/// Every picture fills the input, and masks have its size.
+pub(super) const SETTINGS: Settings =
+    Settings { delivery: Delivery::Newest, fit: Fit::Stretch, mask: MaskSize::Fixed(SIDE), finite: false };
+
+/// What a stage has, with `clock` and one sink `kept`.
+pub(super) fn stage(clock: Arc<dyn Clock>, settings: Settings) -> Stage {
+    let shared = shared(Engines::new("cpu", 0, true), 1, &[Some("kept")]);
+    Stage { shared, shutdown: Shutdown::default(), clock, settings }
+}
+
+/// What a camera does at a poll.
+pub(super) enum Act {
+    /// Hands over a picture of this size and grey.
+    Frame(Size, u8, FrameMeta),
+    /// Hands over nothing that can be used.
+    Corrupt,
+    /// Fails.
+    Fail,
+    /// Ends.
+    End,
+    /// Panics.
+    Panic,
+    /// Says that it hangs, and does so until the other end is dropped.
+    Hang(Sender<()>, Receiver<()>),
+    /// Hands over nothing, and says that it passed over so many.
+    Skip(u64),
+}
+
+/// A frame of the model's size that was taken and dequeued at `now`.
+pub(super) fn frame(number: u8, now: Instant) -> Act {
+    Act::Frame(SIDE, number, FrameMeta { sequence: number.into(), captured: now, dequeued: now })
+}
+
+/// A camera that does what it is told, and ends with whoever tells it.
+pub(super) struct ToldCamera {
+    acts: Receiver<Act>,
+    skipped: u64,
+}
+
+impl ToldCamera {
+    pub(super) fn new() -> (Sender<Act>, Box<dyn Camera>) {
+        let (sender, acts) = channel();
+        (sender, Box::new(Self { acts, skipped: 0 }))
+    }
+}
+
+impl Camera for ToldCamera {
+    fn poll(&mut self, wait: Duration, take: &mut dyn FnMut(&Frame<'_>)) -> Result<Poll, CameraError> {
+        let act = match self.acts.recv_timeout(wait) {
+            Ok(act) => act,
+            Err(RecvTimeoutError::Timeout) => return Ok(Poll::Idle),
+            Err(RecvTimeoutError::Disconnected) => return Ok(Poll::End),
+        };
+        match act {
+            Act::Frame(size, grey, meta) => {
+                let format = PictureFormat { layout: Layout::Rgb, size, color: Colorimetry::default() };
+                let bytes = vec![grey; size.pixels() * 3];
+                let picture = Picture::contiguous(format, size.width * 3, &bytes).unwrap();
+                take(&Frame { picture, meta });
+                return Ok(Poll::Taken);
+            }
+            Act::Corrupt => return Ok(Poll::Corrupt("torn".to_owned())),
+            Act::Fail => return Err(CameraError::retry("test", "unplugged", "")),
+            Act::End => return Ok(Poll::End),
+            Act::Panic => panic!("on purpose"),
+            Act::Hang(begun, end) => {
+                begun.send(()).unwrap();
+                let _ = end.recv();
+            }
+            Act::Skip(count) => self.skipped += count,
+        }
+        Ok(Poll::Idle)
+    }
+
+    fn describe(&self) -> String {
+        "told".to_owned()
+    }
+
+    fn format(&self) -> Option<PictureFormat> {
+        None
+    }
+
+    fn take_skipped(&mut self) -> u64 {
+        std::mem::take(&mut self.skipped)
+    }
+}
+
+/// What an engine, or a sink, does with a frame.
+pub(super) enum Work {
+    /// Its work, which takes so long by the clock.
+    Take(Duration),
+    /// It fails; a sink then is gone.
+    Fail,
+    /// It panics.
+    Panic,
+}
+
+/// The end that says what is done with each frame, and hears which frame it is: by its grey, or its sequence.
+pub(super) struct Gate<T> {
+    pub(super) entered: Receiver<T>,
+    pub(super) work: Sender<Work>,
+}
+
+impl<T> Gate<T> {
+    fn new() -> (Self, Gated<T>) {
+        let ((enter, entered), (work, told)) = (channel(), channel());
+        (Self { entered, work }, Gated { enter, told })
+    }
+
+    /// The next frame that comes to it, where it waits.
+    #[track_caller]
+    pub(super) fn frame(&self) -> T {
+        self.entered.recv_timeout(LIMIT).expect("a frame")
+    }
+
+    /// Lets the frame that waits, or the next one, pass.
+    pub(super) fn pass(&self) {
+        self.work.send(Work::Take(Duration::ZERO)).unwrap();
+    }
+}
+
+/// The end that is told.
+struct Gated<T> {
+    enter: Sender<T>,
+    told: Receiver<Work>,
+}
+
+impl<T> Gated<T> {
+    /// Waits for what to do; once nobody tells, it is done at once.
+    fn wait(&self, frame: T) -> Work {
+        // Nobody may listen any more.
+        let _ = self.enter.send(frame);
+        self.told.recv().unwrap_or(Work::Take(Duration::ZERO))
+    }
+}
+
+/// An engine that waits at every frame for what it is to do.
+pub(super) struct ToldEngine {
+    gated: Arc<std::sync::Mutex<Gated<u8>>>,
+    io: ModelIo,
+    clock: Arc<ManualClock>,
+}
+
+impl ToldEngine {
+    pub(super) fn new(clock: &Arc<ManualClock>) -> (Gate<u8>, Self) {
+        let (gate, gated) = Gate::new();
+        (gate, Self { gated: Arc::new(gated.into()), io: io(), clock: Arc::clone(clock) })
+    }
+
+    /// Another one behind the same gate.
+    pub(super) fn again(&self) -> Self {
+        Self { gated: Arc::clone(&self.gated), io: io(), clock: Arc::clone(&self.clock) }
+    }
+}
+
+impl Engine for ToldEngine {
+    fn io(&self) -> &ModelIo {
+        &self.io
+    }
+
+    fn describe(&self) -> String {
+        "told".to_owned()
+    }
+
+    fn infer(&mut self, input: &[u8], output: &mut [u8]) -> Result<(), InferError> {
+        let work = self.gated.lock().unwrap().wait(input[0]);
+        match work {
+            Work::Take(time) => {
+                self.clock.advance(time);
+                output.fill(input[0]);
+                Ok(())
+            }
+            Work::Fail => Err(InferError("on purpose".to_owned())),
+            Work::Panic => panic!("on purpose"),
+        }
+    }
+}
+
+/// What a sink was given.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) sequence: u64,
+    pub(super) time: jiff::Timestamp,
+    pub(super) model: String,
+    pub(super) classes: usize,
+    pub(super) summary: Summary,
+    pub(super) timings: Timings,
+    pub(super) counts: Counts,
+    pub(super) engine: EngineReport,
+    pub(super) worker: Option<usize>,
+    pub(super) dropped: u64,
+    pub(super) mask: Vec<u8>,
+    pub(super) mask_size: Size,
+    pub(super) picture: Option<Vec<u8>>,
+}
+
+/// A sink that tells what it is given, and waits each time for what it is to do.
+pub(super) struct ToldSink {
+    gated: Gated<Kept>,
+    clock: Arc<ManualClock>,
+    closed: Sender<Closing>,
+    pub(super) name: &'static str,
+    pub(super) is_onlooker: bool,
+    pub(super) health: SinkHealth,
+}
+
+impl ToldSink {
+    /// The second tells how it is closed.
+    pub(super) fn new(name: &'static str, clock: &Arc<ManualClock>) -> (Gate<Kept>, Receiver<Closing>, Self) {
+        let (gate, gated) = Gate::new();
+        let (close, closed) = channel();
+        let health = SinkHealth::default();
+        (gate, closed, Self { gated, clock: Arc::clone(clock), closed: close, name, is_onlooker: false, health })
+    }
+}
+
+impl Sink for ToldSink {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn publish(&mut self, result: &Published<'_>) {
+        let kept = Kept {
+            sequence: result.sequence,
+            time: result.time,
+            model: result.model.to_owned(),
+            classes: result.labels.len(),
+            summary: result.summary.clone(),
+            timings: *result.timings,
+            counts: *result.counts,
+            engine: result.engine.clone(),
+            worker: result.worker,
+            dropped: result.dropped,
+            mask: result.mask.to_vec(),
+            mask_size: result.mask_size,
+            picture: result.picture.map(<[u8]>::to_vec),
+        };
+        match self.gated.wait(kept) {
+            Work::Take(time) => self.clock.advance(time),
+            Work::Fail => self.health.gone = true,
+            Work::Panic => panic!("on purpose"),
+        }
+    }
+
+    fn health(&self) -> SinkHealth {
+        self.health
+    }
+
+    fn is_onlooker(&self) -> bool {
+        self.is_onlooker
+    }
+
+    fn close(self: Box<Self>, closing: Closing) -> SinkHealth {
+        let _ = self.closed.send(closing);
+        self.health
+    }
+}
