@@ -93,3 +93,49 @@ impl From<std::io::Error> for Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::Path;
+
+    use super::*;
+    use crate::capture::CameraErrorKind;
+
+    #[test]
+    fn every_kind_has_the_exit_code_that_the_help_names() {
+        let codes = [Kind::Data, Kind::NoInput, Kind::Unavailable, Kind::Software, Kind::Io, Kind::Config]
+            .map(|kind| Failure::new(kind, "x").exit_code());
+        assert_eq!(codes, [65, 66, 69, 70, 74, 78]);
+    }
+
+    #[test]
+    fn every_error_of_a_part_has_its_kind_and_keeps_its_words() {
+        let camera = |kind| {
+            let (source_name, reason) = ("v4l2:/x".to_owned(), "busy".to_owned());
+            Failure::from(CameraError { source_name, reason, hint: String::new(), kind })
+        };
+        let config = ConfigError::Read { path: "/x".into(), reason: "denied".to_owned() };
+        let sink = SinkError { key: "publish.jsonl.path", path: "/x".to_owned(), reason: "denied".to_owned() };
+        let failed = |kind: io::ErrorKind| Failure::from(io::Error::from(kind));
+        let missing = io::Error::from(io::ErrorKind::NotFound).to_string();
+        let http = crate::publish::http::Server::open(&crate::config::Http {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            token_file: "/nonexistent".to_owned(),
+            ..crate::config::Http::default()
+        });
+        for (failure, kind, words) in [
+            (camera(CameraErrorKind::Config), Kind::Config, "camera v4l2:/x: busy"),
+            (camera(CameraErrorKind::Retry), Kind::Unavailable, "camera v4l2:/x: busy"),
+            (config.into(), Kind::Config, "/x: can't read the configuration: denied"),
+            (ModelError::unfit(Path::new("/x"), "a", "b").into(), Kind::Config, "model /x: a; expected b"),
+            (sink.into(), Kind::Config, "publish.jsonl.path /x: denied"),
+            (http.unwrap_err().into(), Kind::Config, "http.token_file /nonexistent: "),
+            (failed(io::ErrorKind::NotFound), Kind::Io, &missing),
+            (failed(io::ErrorKind::BrokenPipe), Kind::Io, "standard output was closed by its reader"),
+        ] {
+            assert_eq!(failure.kind, kind, "{failure}");
+            assert!(failure.to_string().starts_with(words), "{failure}");
+        }
+    }
+}

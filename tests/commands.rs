@@ -99,6 +99,47 @@ fn check_says_what_it_found_good_and_every_problem() {
 }
 
 #[test]
+fn check_ends_with_the_highest_exit_code_of_its_problems() {
+    let folder = tempfile::tempdir().unwrap();
+    let clip = folder.path().join("bad.mjpeg");
+    std::fs::write(&clip, b"\xff\xd8\xff\xd9").unwrap();
+    let no_frame = format!("camera.source=replay:{}", clip.display());
+    let no_camera = "camera.source=v4l2:/dev/video-none";
+    let pattern = "camera.source=pattern:64x64";
+    let model = format!("model.path={}", colours().display());
+    let (no_model, no_sink) = ("model.path=/none.tflite", "publish.jsonl.path=/none/x");
+    let no_token = "http.token_file=/none";
+    for (settings, code, problems) in [
+        (&[pattern, &model][..], 0, &[][..]),
+        (&[&no_frame, &model], 65, &["replay:"]),
+        (&[no_camera, &model], 69, &["camera /dev/video-none"]),
+        (&[no_camera, no_model], 78, &["model /none.tflite", "camera /dev/video-none"]),
+        (&[&no_frame, &model, no_sink], 78, &["replay:", "publish.jsonl.path"]),
+        (
+            &[no_camera, &model, "http.listen=127.0.0.1:0", no_token],
+            78,
+            &["camera /dev/video-none", "http.token_file /none"],
+        ),
+        (
+            &[no_camera, &model, "gpio.alarm=4", "gpio.alarm_class=x"],
+            78,
+            &["camera /dev/video-none", "gpio.alarm_class"],
+        ),
+    ] {
+        let mut command = pspnetd(["check"]);
+        settings.iter().for_each(|setting| {
+            command.args(["--set", setting]);
+        });
+        let finished = finish(command).expect(code);
+        let found: Vec<_> = finished.stdout.lines().filter_map(|line| line.strip_prefix("# problem: ")).collect();
+        assert_eq!(found.len(), problems.len(), "{settings:?}: {}", finished.stdout);
+        for (found, expected) in found.iter().zip(problems) {
+            assert!(found.starts_with(expected), "{settings:?}: {found}");
+        }
+    }
+}
+
+#[test]
 fn check_says_the_licences_of_the_model_and_of_its_data() {
     let checked = |extra: &'static str| {
         let model = colours_with(|text| format!("{text}\n{extra}"));

@@ -168,6 +168,7 @@ fn with_a_token_everything_but_liveness_needs_it() {
     let said = web.running.stderr.text();
     assert_eq!(said.matches("brought a wrong token").count(), 1, "once a minute:\n{said}");
     assert!(said.contains("127.0.0.1:") && !said.contains(TOKEN), "{said}");
+    assert!(!said.contains("everybody on this machine can read it"), "{said}");
     web.ends_well();
 }
 

@@ -191,3 +191,25 @@ fn pipeline_rate(config: &Config, time: Duration) -> Result<f64, Failure> {
     pipeline.wait(Duration::from_secs(10));
     Ok(rate)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_by_their_quantiles() {
+        let times = Times((0..=100).map(Duration::from_millis).collect());
+        assert_eq!(times.json(), json!({"n": 101, "min_ms": 0.0, "median_ms": 50.0, "p90_ms": 90.0, "max_ms": 100.0}));
+        let one = Times(vec![Duration::from_micros(1500)]);
+        assert_eq!(one.json(), json!({"n": 1, "min_ms": 1.5, "median_ms": 1.5, "p90_ms": 1.5, "max_ms": 1.5}));
+        assert_eq!(Times(Vec::new()).json()["max_ms"], 0.0);
+    }
+
+    #[test]
+    fn it_takes_a_tenth_of_a_second_to_an_hour() {
+        assert_eq!(["0.1", "3600"].map(seconds), [Ok(0.1), Ok(3600.0)]);
+        for text in ["0.09", "3601", "nan", "-1", ""] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+    }
+}

@@ -68,10 +68,14 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if config.gpio.is_used() {
         print_line(&comment("gpio", &gpio(config, model.as_ref(), &mut failures)))?;
     }
-    // The first is the one to mend first; all of them were printed.
     for failure in &failures {
         print_line(&format!("# problem: {failure}"))?;
     }
+    worst(failures)
+}
+
+/// The failure with the highest exit code, which `run` can least do without; of several such the first.
+fn worst(failures: Vec<Failure>) -> Result<(), Failure> {
     failures.into_iter().min_by_key(|failure| std::cmp::Reverse(failure.exit_code())).map_or(Ok(()), Err)
 }
 
@@ -186,4 +190,40 @@ fn has_a_frame(camera: &mut dyn Camera, source: &Source, limit: Duration, otherw
         }
     }
     Err(Failure::new(otherwise, format!("{source}: no frame of it can be used: {reason}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_failures_the_highest_exit_code_counts_whatever_their_order() {
+        use Kind::{Config, Data, Io, NoInput, Software, Unavailable};
+        assert_eq!(worst(Vec::new()), Ok(()));
+        let kinds = [Data, NoInput, Unavailable, Software, Io, Config];
+        // Every two of them in both orders, and in all rotations.
+        for (low, kind) in kinds.into_iter().enumerate() {
+            for other in &kinds[low..] {
+                for pair in [[kind, *other], [*other, kind]] {
+                    let failures = pair.map(|kind| Failure::new(kind, format!("{kind:?}")));
+                    assert_eq!(worst(failures.into()), Err(Failure::new(*other, format!("{other:?}"))), "{pair:?}");
+                }
+            }
+            let all = kinds.iter().cycle().skip(low).take(kinds.len());
+            let failures = all.map(|kind| Failure::new(*kind, "x")).collect();
+            assert_eq!(worst(failures).unwrap_err().exit_code(), 78);
+        }
+    }
+
+    #[test]
+    fn what_was_found_is_one_comment_whatever_is_in_it() {
+        assert_eq!(comment("model", " a\nb\u{1b}[1m\tc "), "# model: a b [1m c");
+    }
+
+    #[test]
+    fn of_several_failures_with_one_exit_code_the_first_is_told() {
+        let failure = |text: &str| Failure::new(Kind::Config, text);
+        let failures = vec![Failure::new(Kind::Data, "camera"), failure("model"), failure("sinks")];
+        assert_eq!(worst(failures), Err(failure("model")));
+    }
 }

@@ -53,3 +53,23 @@ impl Settings {
         Ok(self.load(&[("--model", "model.path", model)])?.config)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_a_key_and_what_stands_behind_its_first_equals_sign() {
+        for (text, key, value) in [
+            ("camera.rate=max", "camera.rate", "max"),
+            (" camera.rate = 5 ", "camera.rate", "5"),
+            ("engine.options=a=b c=d", "engine.options", "a=b c=d"),
+            ("publish.jsonl.path=", "publish.jsonl.path", ""),
+        ] {
+            assert_eq!(key_value(text), Ok((key.to_owned(), value.to_owned())));
+        }
+        for text in ["", "=", "=5", "camera.rate"] {
+            assert!(key_value(text).unwrap_err().contains("expected KEY=VALUE"), "{text}");
+        }
+    }
+}

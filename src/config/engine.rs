@@ -245,6 +245,22 @@ mod tests {
     }
 
     #[test]
+    fn there_are_1_to_16_workers() {
+        for text in ["1", "16"] {
+            assert_eq!(text.parse::<Workers>().unwrap().to_string(), text);
+        }
+        for text in ["0", "17", "-1", "two"] {
+            assert!(text.parse::<Workers>().unwrap_err().contains("expected 1 to 16"), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_zero_byte_reaches_the_dynamic_loader() {
+        assert!("delegate:a\0b".parse::<EngineKind>().is_err());
+        assert!("a=b\0c".parse::<DelegateOptions>().unwrap_err().contains("zero byte"));
+    }
+
+    #[test]
     fn devices_are_named_once_each() {
         let devices: Devices = "usb:0, pci:1".parse().unwrap();
         assert_eq!(devices.0, [TpuDevice::Usb(0), TpuDevice::Pci(1)]);
@@ -272,6 +288,7 @@ mod tests {
         let engine = |text: &str| toml::from_str::<Engine>(text).unwrap();
         assert_eq!(engine("workers = 2").contradiction(), None);
         assert_eq!(engine("workers = 2\ndevice = 'usb:0,usb:1'").contradiction(), None);
+        assert_eq!(engine("device = 'pci:0'").contradiction(), None);
         let (key, reason) = engine("device = 'usb:0,usb:1'").contradiction().unwrap();
         assert!(key == "engine.device" && reason.contains("set engine.workers = 2"), "{key}: {reason}");
         let (key, reason) = engine("workers = 3\ndevice = 'usb:0,usb:1'").contradiction().unwrap();

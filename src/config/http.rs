@@ -185,6 +185,8 @@ mod tests {
         assert_eq!(half.contradiction().unwrap().0, "http.tls_key");
         let half = Http { tls_certificate: "c".to_owned(), ..at("off") };
         assert_eq!(half.contradiction().unwrap().0, "http.tls_certificate");
+        let whole = Http { tls_key: "k".to_owned(), ..half };
+        assert_eq!(whole.contradiction(), None);
     }
 
     #[test]
@@ -198,6 +200,33 @@ mod tests {
         for text in ["0", "61", "nan", "-1", "fast"] {
             assert!(text.parse::<StreamRate>().is_err(), "{text}");
         }
-        assert!("/x".repeat(60).parse::<SocketPath>().is_err());
+        for text in ["0.1", "60"] {
+            assert_eq!(text.parse::<StreamRate>().unwrap().to_string(), text);
+        }
+        for text in ["0.09", "60.1"] {
+            assert!(text.parse::<StreamRate>().unwrap_err().contains("0.1 to 60"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_socket_has_a_path_of_at_most_107_bytes_or_is_off() {
+        for off in ["off", ""] {
+            assert_eq!(off.parse::<SocketPath>().unwrap(), SocketPath::Off);
+        }
+        assert_eq!(SocketPath::Off.to_string(), "off");
+        let longest = "x".repeat(107);
+        assert_eq!(longest.parse::<SocketPath>().unwrap().to_string(), longest);
+        for bad in ["x".repeat(108), "a\0b".to_owned()] {
+            assert!(bad.parse::<SocketPath>().unwrap_err().contains("at most 107 bytes"), "{bad}");
+        }
+        assert_eq!("".parse::<Listen>().unwrap(), Listen::Off);
+    }
+
+    #[test]
+    fn there_is_a_connection_at_least() {
+        for (connections, expected) in [(0, Some("http.max_connections")), (1, None), (64, None)] {
+            let http = Http { max_connections: connections, ..at("off") };
+            assert_eq!(http.contradiction().map(|(key, _)| key), expected, "{connections}");
+        }
     }
 }

@@ -29,6 +29,10 @@ const PATH_KEYS: [&str; 8] = [
     "http.tls_key",
 ];
 
+/// Keys of which only some kinds of value name a path, and what those begin with.
+const PATHS_OF_A_KIND: [(&str, &[&str]); 3] =
+    [("camera.source", &["replay:", "v4l2:"]), ("engine.kind", &["delegate:"]), ("engine.library", &[""])];
+
 /// One setting from the command line, such as `--set camera.rate=max`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Override {
@@ -118,7 +122,8 @@ pub fn load(
         Some(path) => read_file(path, &defaults, &known)?,
         None => (String::new(), toml::Table::new()),
     };
-    let mut config = deserialize(&table).unwrap_or_default();
+    // The file's values were right as they stand there. From the root a socket's path may be too long.
+    let mut config = deserialize(&table).map_err(|reason| in_file(file.as_deref(), &text, "http.socket", &reason))?;
     let mut warnings = Vec::new();
     for (name, value) in variables.iter().filter(|(name, _)| !NOT_KEYS.contains(&name.as_str())) {
         let Some(key) = known.iter().find(|key| variable_name(key) == *name) else {
@@ -224,9 +229,12 @@ fn anchor_paths(table: &mut toml::Table, folder: &Path) {
             }
         }
     }
-    if let Some(toml::Value::String(text)) = lookup(table, "camera.source") {
-        if let Some(path) = text.strip_prefix("replay:") {
-            *text = format!("replay:{}", anchored(path));
+    for (key, kinds) in PATHS_OF_A_KIND {
+        let Some(toml::Value::String(text)) = lookup(table, key) else { continue };
+        let path = kinds.iter().find_map(|kind| Some((kind, text.strip_prefix(kind)?)));
+        // Without a slash a library is a name, which the dynamic loader looks for.
+        if let Some((kind, path)) = path.filter(|(_, path)| key == "camera.source" || path.contains('/')) {
+            *text = format!("{kind}{}", anchored(path));
         }
     }
 }
@@ -367,14 +375,133 @@ mod tests {
         assert!(loaded.warnings[0].contains("did you mean PSPNETD_CAMERA_RATE?"), "{:?}", loaded.warnings);
     }
 
+    /// Keys that name a path, with values of the file and what they mean; `@` is the file's folder.
+    const PATHS: [(&str, &[(&str, &str)]); 11] = [
+        ("model.path", &[("m.tflite", "@/m.tflite"), ("/m", "/m"), ("auto", "auto")]),
+        ("publish.jsonl.path", &[("logs/x", "@/logs/x"), ("/x", "/x"), ("-", "-"), ("", "")]),
+        ("publish.snapshot.dir", &[("pictures", "@/pictures"), ("../x", "@/../x"), ("/x", "/x"), ("", "")]),
+        ("telemetry.latency_log.path", &[("x.jsonl", "@/x.jsonl"), ("/x", "/x"), ("-", "-"), ("", "")]),
+        ("http.socket", &[("s.sock", "@/s.sock"), ("/s", "/s"), ("auto", "auto"), ("off", "off"), ("", "off")]),
+        ("http.token_file", &[("token", "@/token"), ("/t", "/t"), ("", "")]),
+        ("http.tls_certificate", &[("c.pem", "@/c.pem"), ("/c", "/c"), ("", "")]),
+        ("http.tls_key", &[("k.pem", "@/k.pem"), ("/k", "/k"), ("", "")]),
+        (
+            "camera.source",
+            &[
+                ("replay:clip", "replay:@/clip"),
+                ("replay:/clip", "replay:/clip"),
+                ("v4l2:by-id/x", "v4l2:@/by-id/x"),
+                ("v4l2:/dev/video0", "v4l2:/dev/video0"),
+                ("/dev/video0", "v4l2:/dev/video0"),
+                ("command:a/b -o x", "command:a/b -o x"),
+                ("pattern:64x48", "pattern:64x48"),
+                ("auto", "auto"),
+            ],
+        ),
+        (
+            "engine.kind",
+            &[
+                ("delegate:lib/x.so", "delegate:@/lib/x.so"),
+                ("delegate:./x.so", "delegate:@/./x.so"),
+                ("delegate:/x.so", "delegate:/x.so"),
+                ("delegate:x.so", "delegate:x.so"),
+                ("cpu", "cpu"),
+                ("edgetpu", "edgetpu"),
+                ("auto", "auto"),
+            ],
+        ),
+        (
+            "engine.library",
+            &[
+                ("lib/x.so", "@/lib/x.so"),
+                ("./x.so", "@/./x.so"),
+                ("/usr/lib/x.so", "/usr/lib/x.so"),
+                ("libedgetpu.so.1", "libedgetpu.so.1"),
+            ],
+        ),
+    ];
+
+    /// All other keys. A new key stands here or above.
+    const NO_PATHS: &str = "camera.format camera.loop camera.rate camera.silent_after camera.size engine.cpu_fallback \
+        engine.deadline engine.device engine.longest_pause engine.options engine.start_limit engine.workers gpio.alarm \
+        gpio.alarm_above gpio.alarm_active gpio.alarm_class gpio.alarm_hold gpio.button gpio.button_action \
+        gpio.button_pull gpio.heartbeat http.listen http.max_body http.max_connections http.pictures http.predict \
+        http.stream_fps log.level model.fit model.threads publish.jsonl.keep publish.jsonl.max_bytes \
+        publish.jsonl.queue publish.snapshot.interval publish.snapshot.keep segment.mask telemetry.interval \
+        telemetry.latency_log.frames telemetry.latency_log.interval telemetry.latency_log.keep \
+        telemetry.latency_log.max_age telemetry.latency_log.max_bytes telemetry.latency_log.sync \
+        telemetry.pmic_command telemetry.power_rails telemetry.sensors telemetry.throttle_command";
+
+    /// `key` as the effective configuration has it.
+    fn effective(config: &Config, key: &str) -> String {
+        let mut table = toml::Table::try_from(config).unwrap();
+        lookup(&mut table, key).unwrap().as_str().unwrap().to_owned()
+    }
+
     #[test]
-    fn paths_in_a_file_start_from_its_folder() {
+    fn a_file_of_a_mebibyte_is_read_and_a_larger_one_is_not() {
+        for (length, is_read) in [(LARGEST, true), (LARGEST + 1, false)] {
+            let start = "[camera]\nrate = 5\n#";
+            let file = file(&(start.to_owned() + &"x".repeat(length as usize - start.len())));
+            let loaded = load(Some(file.path()), env(&[]), &[]);
+            assert_eq!(loaded.is_ok_and(|loaded| loaded.config.camera.rate == Rate::Fps(5.0)), is_read, "{length}");
+        }
+    }
+
+    #[test]
+    fn every_path_in_a_file_starts_from_its_folder_and_nothing_else_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, at) = (folder.path().join("p.toml"), folder.path().to_str().unwrap());
+        // What goes with the keys that don't go alone.
+        let with = |key: &str| match key {
+            "http.tls_key" => "http.tls_certificate = '/c'\n",
+            "http.tls_certificate" => "http.tls_key = '/k'\n",
+            _ => "",
+        };
+        for (key, values) in PATHS {
+            for (value, expected) in values {
+                let with = if value.is_empty() { "" } else { with(key) };
+                std::fs::write(&path, format!("{key} = '{value}'\n{with}")).unwrap();
+                let config = load(Some(&path), env(&[]), &[]).unwrap().config;
+                assert_eq!(effective(&config, key), expected.replace('@', at), "{key} = {value:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_socket_whose_path_is_too_long_from_the_root_names_its_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.toml");
-        std::fs::write(&path, "[model]\npath='m.tflite'\n[camera]\nsource='replay:clip'\n").unwrap();
-        let config = load(Some(&path), env(&[]), &[]).unwrap().config;
-        assert_eq!(config.camera.source, Source::Replay(folder.path().join("clip")));
-        assert_eq!(config.model.path.as_set().unwrap().0, folder.path().join("m.tflite"));
+        std::fs::write(&path, format!("[camera]\nrate = 5\n[http]\nsocket = '{}'\n", "x".repeat(107))).unwrap();
+        let error = load(Some(&path), env(&[]), &[]).unwrap_err().to_string();
+        assert!(error.contains(":4: http.socket: socket ") && error.contains("at most 107 bytes"), "{error}");
+    }
+
+    #[test]
+    fn every_key_is_known_to_name_a_path_or_not() {
+        let mut listed: Vec<&str> = PATHS.iter().map(|(key, _)| *key).chain(NO_PATHS.split_whitespace()).collect();
+        let mut known = leaf_keys(&toml::Table::try_from(Config::default()).unwrap());
+        listed.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(listed, known);
+    }
+
+    #[test]
+    fn paths_of_other_layers_stay_as_they_are() {
+        let file = file("");
+        for (key, values) in PATHS {
+            let value = values[0].0;
+            let with = match key {
+                "http.tls_key" => vec![set("http.tls_certificate", "c")],
+                "http.tls_certificate" => vec![set("http.tls_key", "k")],
+                _ => Vec::new(),
+            };
+            let config = load(Some(file.path()), env(&[]), &[&with[..], &[set(key, value)]].concat()).unwrap().config;
+            assert_eq!(effective(&config, key), value, "--set");
+            let variable = [(variable_name(key), value.to_owned())];
+            let config = load(Some(file.path()), variable, &with).unwrap().config;
+            assert_eq!(effective(&config, key), value, "environment");
+        }
     }
 
     #[test]

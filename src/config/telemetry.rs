@@ -158,3 +158,48 @@ impl Telemetry {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Config;
+    use super::*;
+
+    #[test]
+    fn a_latency_log_has_a_file_of_its_own_and_covers_some_time() {
+        let key = |jsonl: &str, log: &str, interval: &str| {
+            let text = format!(
+                "[publish.jsonl]\npath = '{jsonl}'\n[telemetry.latency_log]\npath = '{log}'\ninterval = '{interval}'\n"
+            );
+            let config: Config = toml::from_str(&text).unwrap();
+            config.telemetry.contradiction(&config.publish).map(|(key, _)| key)
+        };
+        let (path, interval) = (Some("telemetry.latency_log.path"), Some("telemetry.latency_log.interval"));
+        for (jsonl, log, time, expected) in [
+            ("a", "b", "1s", None),
+            ("a", "a", "1s", path),
+            ("a", "./a", "1s", None),
+            ("/x/a", "/x/./a", "1s", path),
+            ("-", "-", "1s", None),
+            ("", "", "1s", None),
+            ("a", "b", "0", interval),
+            ("a", "-", "0", interval),
+            ("a", "", "0", None),
+            ("a", "a", "0", path),
+        ] {
+            assert_eq!(key(jsonl, log, time), expected, "{jsonl:?} {log:?} {time}");
+        }
+    }
+
+    #[test]
+    fn names_of_rails_and_commands_parse_and_print_the_same() {
+        assert_eq!("a, b,c".parse::<RailNames>().unwrap().to_string(), "a,b,c");
+        for text in ["", "a,", ",a", "a,,b"] {
+            assert!(text.parse::<RailNames>().unwrap_err().contains("names separated by commas"), "{text:?}");
+        }
+        assert_eq!("off".parse::<SensorCommand>().unwrap(), SensorCommand::Off);
+        for text in ["off", "vcgencmd pmic_read_adc"] {
+            assert_eq!(text.parse::<SensorCommand>().unwrap().to_string(), text);
+        }
+        assert!("".parse::<SensorCommand>().is_err());
+    }
+}

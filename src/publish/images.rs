@@ -134,6 +134,23 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_that_cannot_be_put_in_its_place_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.png");
+        write_rgb(&path, &[1, 2, 3], Size::new(1, 1)).unwrap();
+        let mut reader = png::Decoder::new(io::BufReader::new(File::open(&path).unwrap())).read_info().unwrap();
+        let mut pixels = [0; 3];
+        reader.next_frame(&mut pixels).unwrap();
+        assert_eq!((pixels, reader.info().color_type), ([1, 2, 3], png::ColorType::Rgb));
+        // Neither a picture of another size, nor a folder in its place.
+        assert!(write_rgb(&path, &[1, 2], Size::new(1, 1)).is_err());
+        std::fs::create_dir(folder.path().join("d.png")).unwrap();
+        assert!(write_rgb(&folder.path().join("d.png"), &[1, 2, 3], Size::new(1, 1)).is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+        assert!(path.metadata().unwrap().len() > 0, "the former one stays");
+    }
+
+    #[test]
     fn a_mask_of_another_size_is_an_error() {
         let palette = LabelMap::new(Some(1), None).unwrap().colors();
         assert!(encode_mask(&[0; 5], Size::new(3, 2), &palette).is_err());

@@ -221,6 +221,47 @@ mod tests {
     }
 
     #[test]
+    fn a_line_of_a_worker_says_which_and_how_all_of_them_are() {
+        let mut timings = Timings::default();
+        (1..).zip(Stage::ALL).for_each(|(number, stage)| timings.set(stage, Duration::from_micros(number * 1001)));
+        let engine = EngineReport {
+            kind: "edgetpu",
+            workers: 4,
+            up: 3,
+            starts: 5,
+            faults: 6,
+            fallback_frames: 7,
+            reason: Some("usb:1 is \"gone\"".into()),
+        };
+        let labels = LabelMap::new(Some(1), None).unwrap();
+        let result = Published {
+            sequence: 8,
+            time: jiff::Timestamp::from_microsecond(1_700_000_000_000_042).unwrap(),
+            model: "m",
+            labels: &labels,
+            summary: &Summary::default(),
+            timings: &timings,
+            counts: &Counts { replaced: 10, skipped: 11, corrupt: 12, failed: 13, ..Counts::default() },
+            engine: &engine,
+            worker: Some(1),
+            dropped: 14,
+            mask: &[],
+            mask_size: Size::new(0, 0),
+            picture: None,
+        };
+        let latency = r#""latency_ms":{"sensor":1.001,"convert":2.002,"queue":3.003,"infer":4.004,"decode":5.005,"end_to_end":7.007}"#;
+        let drops = r#""drops":{"replaced":10,"skipped":11,"corrupt":12,"failed":13,"sinks":14}"#;
+        let line = |ran: &str| {
+            format!(
+                r#"{{"time":"2023-11-14T22:13:20.000042Z","sequence":8,"model":"m","classes":{{"class_0":0.0}},"confidence":null,"engine":{{{ran},"workers":4,"up":3,"starts":5,"faults":6,"fallback_frames":7,"reason":"usb:1 is \"gone\""}},{latency},{drops}}}"#
+            )
+        };
+        assert_eq!(serde_json::to_string(&Record(&result)).unwrap(), line(r#""ran":"edgetpu","worker":2"#));
+        let by_the_cpu = Published { worker: None, ..result };
+        assert_eq!(serde_json::to_string(&Record(&by_the_cpu)).unwrap(), line(r#""ran":"cpu""#));
+    }
+
+    #[test]
     fn groups_stand_beside_the_classes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.jsonl");
@@ -262,6 +303,11 @@ mod tests {
         let mut sink = JsonlSink::open(&config(std::path::Path::new("/dev/full"))).unwrap().unwrap();
         publish(&mut sink, 1);
         publish(&mut sink, 2);
+        let start = std::time::Instant::now();
+        while sink.health().dropped < 2 {
+            assert!(start.elapsed() < Duration::from_secs(60), "{:?}", sink.health());
+            std::thread::sleep(Duration::from_millis(1));
+        }
         assert_eq!(Box::new(sink).close(Closing::Drain).dropped, 2);
     }
 

@@ -159,6 +159,51 @@ mod tests {
     use super::*;
     use crate::model::Manifest;
 
+    fn summary(counts: &[(usize, u64)]) -> Summary {
+        let mut summary = Summary::default();
+        counts.iter().for_each(|&(id, count)| summary.counts[id] = count);
+        summary
+    }
+
+    #[test]
+    fn every_known_class_has_its_area_and_what_is_none_is_void_where_there_is_any() {
+        let areas = |classes, counts: &[(usize, u64)]| {
+            let (labels, summary) = (LabelMap::new(classes, None).unwrap(), summary(counts));
+            object(class_areas(&labels, &summary)).to_string()
+        };
+        assert_eq!(areas(Some(2), &[]), r#"{"class_0":0.0,"class_1":0.0}"#);
+        assert_eq!(areas(Some(2), &[(0, 1), (1, 2)]), r#"{"class_0":0.333333,"class_1":0.666667}"#);
+        assert_eq!(
+            areas(Some(2), &[(0, 1), (2, 1), (255, 1)]),
+            r#"{"class_0":0.333333,"class_1":0.0,"void":0.666667}"#
+        );
+        // Where their number is not known, those that occur.
+        assert_eq!(areas(None, &[(3, 1), (7, 3)]), r#"{"class_3":0.25,"class_7":0.75}"#);
+    }
+
+    #[test]
+    fn an_area_is_rounded_to_six_digits_and_of_no_pixels_zero() {
+        let summary = summary(&[(0, 1), (1, 1), (255, 1)]);
+        let areas = [&[0][..], &[0, 1], &[7], &[]].map(|classes| area_of(classes, &summary));
+        assert_eq!(areas, [0.333_333, 0.666_667, 0.0, 0.0]);
+        assert_eq!(area_of(&[0], &Summary::default()), 0.0);
+        assert_eq!([rounded(1.2346, 1e3), rounded(-1.2344, 1e3), rounded(2.5, 1.0)], [1.235, -1.234, 3.0]);
+    }
+
+    #[test]
+    fn every_sink_has_its_name_and_counts_as_a_receiver() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let jsonl = crate::config::Jsonl { path: path("x"), ..crate::config::Jsonl::default() };
+        let snapshot = crate::config::Snapshot { dir: path("y"), ..crate::config::Snapshot::default() };
+        let clock = std::sync::Arc::new(crate::clock::ManualClock::default());
+        let sinks: [Box<dyn Sink>; 2] = [
+            Box::new(jsonl::JsonlSink::open(&jsonl).unwrap().unwrap()),
+            Box::new(snapshot::SnapshotSink::open(&snapshot, clock).unwrap().unwrap().0),
+        ];
+        assert_eq!(sinks.map(|sink| (sink.name(), sink.is_onlooker())), [("jsonl", false), ("snapshot", false)]);
+    }
+
     #[test]
     fn a_group_covers_what_its_classes_cover_together() {
         let class = |name: &str, group: &str| format!("[[classes]]\nname = '{name}'\ngroup = '{group}'\n");

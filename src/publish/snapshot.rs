@@ -197,24 +197,35 @@ mod tests {
     use crate::segment::Summary;
     use crate::telemetry::{Counts, EngineReport, Timings};
 
-    #[test]
-    fn pictures_come_at_the_interval_and_old_ones_go() {
-        let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::default());
-        let config = Snapshot {
-            dir: folder.path().join("new").to_string_lossy().into_owned(),
-            interval: Seconds::new(10),
-            keep: 2,
-        };
-        let (mut sink, gate) = SnapshotSink::open(&config, Arc::clone(&clock) as Arc<dyn Clock>).unwrap().unwrap();
-        let labels = LabelMap::new(Some(2), None).unwrap();
-        for second in 0..35 {
-            assert_eq!(gate.is_due(clock.now()), second % 10 == 0, "second {second}");
-            sink.publish(&Published {
-                sequence: second,
-                time: clock.wall(),
+    struct Bench {
+        folder: Arc<tempfile::TempDir>,
+        dir: PathBuf,
+        clock: Arc<ManualClock>,
+        sink: SnapshotSink,
+        gate: Arc<SnapshotGate>,
+    }
+
+    impl Bench {
+        /// A sink that keeps `keep` pictures, one every 10 s, in a folder that has `files` already.
+        fn new(keep: u32, files: &[&str]) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let dir = folder.path().join("new");
+            if !files.is_empty() {
+                std::fs::create_dir(&dir).unwrap();
+            }
+            files.iter().for_each(|name| std::fs::write(dir.join(name), "").unwrap());
+            let clock = Arc::new(ManualClock::default());
+            let config = Snapshot { dir: dir.to_string_lossy().into_owned(), interval: Seconds::new(10), keep };
+            let (sink, gate) = SnapshotSink::open(&config, Arc::clone(&clock) as Arc<dyn Clock>).unwrap().unwrap();
+            Self { folder: Arc::new(folder), dir, clock, sink, gate }
+        }
+
+        fn publish(&mut self) {
+            self.sink.publish(&Published {
+                sequence: 0,
+                time: self.clock.wall(),
                 model: "m",
-                labels: &labels,
+                labels: &LabelMap::new(Some(2), None).unwrap(),
                 summary: &Summary::default(),
                 timings: &Timings::default(),
                 counts: &Counts::default(),
@@ -225,16 +236,108 @@ mod tests {
                 mask_size: Size::new(2, 1),
                 picture: Some(&[9; 6]),
             });
-            clock.advance(Duration::from_secs(1));
-            thread::sleep(Duration::from_millis(if second % 10 == 0 { 50 } else { 0 }));
         }
-        assert_eq!(Box::new(sink).close(Closing::Drain).dropped, 0);
-        let mut names: Vec<_> = std::fs::read_dir(&config.dir)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+
+        /// The file of a picture that is taken now.
+        fn picture(&self) -> PathBuf {
+            self.dir.join(format!("overlay-19700101T{:06}.000Z.png", self.clock.wall().as_second()))
+        }
+
+        fn close(self, closing: Closing) -> SinkHealth {
+            Box::new(self.sink).close(closing)
+        }
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(dir).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
-        assert_eq!(names, ["overlay-19700101T000020.000Z.png", "overlay-19700101T000030.000Z.png"]);
+        names
+    }
+
+    #[track_caller]
+    fn wait_for(mut is_so: impl FnMut() -> bool) {
+        let start = std::time::Instant::now();
+        while !is_so() {
+            assert!(start.elapsed() < Duration::from_secs(60), "waited in vain");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn pictures_come_at_the_interval_and_old_ones_go() {
+        for (keep, left) in [(0, &[0, 10, 20, 30][..]), (1, &[30]), (2, &[20, 30]), (9, &[0, 10, 20, 30])] {
+            let mut bench = Bench::new(keep, &[]);
+            for second in 0..35 {
+                let is_due = second % 10 == 0;
+                assert_eq!(bench.gate.is_due(bench.clock.now()), is_due, "second {second}");
+                bench.publish();
+                wait_for(|| !is_due || bench.picture().exists());
+                bench.clock.advance(Duration::from_secs(1));
+            }
+            let (_folder, dir) = (Arc::clone(&bench.folder), bench.dir.clone());
+            assert_eq!(bench.close(Closing::Drain), SinkHealth::default());
+            let left: Vec<String> =
+                left.iter().map(|second| format!("overlay-19700101T{second:06}.000Z.png")).collect();
+            assert_eq!(names(&dir), left, "{keep} are kept");
+        }
+    }
+
+    #[test]
+    fn what_the_last_run_left_half_written_goes_at_start_and_nothing_else() {
+        let others = ["notes.txt", "other.png", "other.png.partial", "overlay-1.png", "overlay-1.png.partial.gz"];
+        let halves = ["overlay-2.png.partial", "overlay-3.png.partial"];
+        let bench = Bench::new(1, &[&others[..], &halves].concat());
+        assert_eq!(names(&bench.dir), others);
+    }
+
+    #[test]
+    fn only_pictures_of_this_program_are_pruned() {
+        let others = ["other.png", "overlay-notes.txt"];
+        let mut bench = Bench::new(1, &[&others[..], &["overlay-0.png"]].concat());
+        bench.publish();
+        let oldest = bench.dir.join("overlay-0.png");
+        wait_for(|| !oldest.exists());
+        let picture = bench.picture().file_name().unwrap().to_str().unwrap().to_owned();
+        assert_eq!(names(&bench.dir), [others[0], &picture, others[1]]);
+    }
+
+    #[test]
+    fn a_picture_that_cannot_be_written_is_counted_and_a_folder_that_is_gone_is_made_anew() {
+        let mut bench = Bench::new(0, &[]);
+        std::fs::remove_dir(&bench.dir).unwrap();
+        bench.publish();
+        wait_for(|| bench.picture().exists());
+        assert_eq!(bench.sink.health(), SinkHealth::default());
+        std::fs::remove_dir_all(&bench.dir).unwrap();
+        std::fs::write(&bench.dir, "in the way").unwrap();
+        bench.clock.advance(Duration::from_secs(10));
+        bench.publish();
+        wait_for(|| bench.sink.health().dropped == 1);
+        assert_eq!(bench.close(Closing::Drain).dropped, 1);
+    }
+
+    #[test]
+    fn a_writer_that_hangs_costs_pictures_and_does_not_hold_the_stop() {
+        let mut bench = Bench::new(0, &[]);
+        // Opening a pipe that nobody reads waits for ever.
+        let pipe = bench.picture().with_extension("png.partial");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        bench.publish();
+        wait_for(|| bench.sink.jobs.is_empty());
+        // One more waits, and the others are dropped.
+        for dropped in [0, 1, 2] {
+            bench.clock.advance(Duration::from_secs(10));
+            bench.publish();
+            assert_eq!(bench.sink.health().dropped, dropped);
+        }
+        let (folder, dir) = (Arc::clone(&bench.folder), bench.dir.clone());
+        assert_eq!(bench.close(Closing::Within(Duration::from_millis(10))).dropped, 2);
+        // Lets the writer come to its end before the folder goes.
+        drop(std::fs::File::open(&pipe).unwrap());
+        wait_for(|| names(&dir).iter().any(|name| name == "overlay-19700101T000010.000Z.png"));
+        drop(folder);
     }
 
     #[test]

@@ -165,36 +165,58 @@ mod tests {
         let config = toml::from_str("alarm = 4\nalarm_class = 'zebra'").unwrap();
         let error = Watch::find(&config, &LabelMap::new(None, None).unwrap()).unwrap_err().to_string();
         assert!(error.contains("class_19, …") && !error.contains("class_20"), "{error}");
+        let error = Watch::find(&config, &LabelMap::new(Some(20), None).unwrap()).unwrap_err().to_string();
+        assert!(error.ends_with(", class_19"), "{error}");
+    }
+
+    /// A result whose classes cover so many pixels each, given to a sink for `watch` at `clock`.
+    fn publish(watch: Option<Watch>, readings: &Arc<Readings>, clock: &Arc<ManualClock>, counts: &[(usize, u64)]) {
+        let mut summary = Summary::default();
+        counts.iter().for_each(|&(id, count)| summary.counts[id] = count);
+        let clock = Arc::clone(clock) as Arc<dyn Clock>;
+        let time = clock.wall();
+        let mut sink = GpioSink { readings: Arc::clone(readings), watch, clock };
+        sink.publish(&Published {
+            sequence: 0,
+            time,
+            model: "m",
+            labels: &labels(),
+            summary: &summary,
+            timings: &Timings::default(),
+            counts: &Counts::default(),
+            engine: &EngineReport::default(),
+            worker: None,
+            dropped: 0,
+            mask: &[0; 4],
+            mask_size: Size::new(2, 2),
+            picture: None,
+        });
+        assert_eq!((sink.name(), sink.is_onlooker(), sink.health()), ("gpio", false, SinkHealth::default()));
+        assert_eq!(Box::new(sink).close(Closing::Drain), SinkHealth::default());
     }
 
     #[test]
     fn a_result_is_above_from_the_very_share_on() {
         let clock = Arc::new(ManualClock::default());
         let readings = Arc::new(Readings::default());
-        let (theirs, watch) = (Arc::clone(&readings), watch("flat").unwrap());
-        let mut sink = GpioSink { readings: theirs, watch, clock: Arc::clone(&clock) as Arc<dyn Clock> };
         let mut alarm = Alarm::new(Duration::ZERO);
         // Of four pixels: road, and "alive" of the same group; 255 is void and counts for the whole.
-        for (counts, is_on) in [([(0, 4), (1, 0)], false), ([(0, 3), (3, 1)], true), ([(2, 3), (255, 1)], false)] {
+        for (counts, share, is_on) in
+            [([(0, 4), (1, 0)], 0.0, false), ([(0, 3), (3, 1)], 0.25, true), ([(2, 3), (255, 1)], 0.0, false)]
+        {
             clock.advance(Duration::from_millis(100));
-            let mut summary = Summary::default();
-            counts.iter().for_each(|&(id, count)| summary.counts[id] = count);
-            sink.publish(&Published {
-                sequence: 0,
-                time: clock.wall(),
-                model: "m",
-                labels: &labels(),
-                summary: &summary,
-                timings: &Timings::default(),
-                counts: &Counts::default(),
-                engine: &EngineReport::default(),
-                worker: None,
-                dropped: 0,
-                mask: &[0; 4],
-                mask_size: Size::new(2, 2),
-                picture: None,
-            });
-            assert_eq!(alarm.is_on(&readings, clock.now()), is_on, "{counts:?}");
+            publish(watch("flat").unwrap(), &readings, &clock, &counts);
+            assert_eq!((alarm.is_on(&readings, clock.now()), readings.share()), (is_on, share), "{counts:?}");
         }
+    }
+
+    #[test]
+    fn without_an_alarm_results_make_the_heart_beat() {
+        let (clock, readings) = (Arc::new(ManualClock::default()), Arc::new(Readings::default()));
+        clock.advance(Duration::from_secs(100));
+        assert!(!signals::heartbeat(&readings, clock.now()));
+        publish(None, &readings, &clock, &[(0, 4)]);
+        assert!(signals::heartbeat(&readings, clock.now()));
+        assert!(!Alarm::new(Duration::ZERO).is_on(&readings, clock.now()));
     }
 }

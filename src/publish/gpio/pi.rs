@@ -113,7 +113,6 @@ fn header_chip() -> Option<Chip> {
     gpiocdev::chip::chips().ok()?.iter().filter_map(|path| Chip::from_path(path).ok()).find(has_header)
 }
 
-/// What to do about an error of rppal.
 /// Tries again while permission is denied and the system is younger than [`UDEV_IS_DONE`].
 fn patiently<T>(
     mut open: impl FnMut() -> Result<T, Error>,
@@ -129,6 +128,7 @@ fn patiently<T>(
     }
 }
 
+/// What to do about an error of rppal.
 fn advice(error: &Error) -> String {
     const NODES: &str = "read and write access to /dev/gpiomem (Raspberry Pi 5: /dev/gpiomem0) and /dev/gpiochip0";
     match error {

@@ -146,6 +146,15 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_that_has_only_just_started_has_no_result_either() {
+        let (readings, mut alarm) = (Readings::default(), Alarm::new(Duration::from_secs(2)));
+        let just_started = Instant::from_nanos(1);
+        assert!(!heartbeat(&readings, just_started) && !alarm.is_on(&readings, just_started));
+        readings.note(Instant::from_nanos(0), 0.5, true);
+        assert!(heartbeat(&readings, just_started) && alarm.is_on(&readings, just_started));
+    }
+
+    #[test]
     fn an_alarm_stays_while_the_class_is_there_and_is_held_after() {
         let (readings, mut alarm) = (Readings::default(), Alarm::new(Duration::from_secs(2)));
         assert!(!alarm.is_on(&readings, at(0)));
@@ -158,8 +167,9 @@ mod tests {
         assert!(alarm.is_on(&readings, at(4000)));
         readings.note(at(4010), 0.0, false);
         assert!(alarm.is_on(&readings, at(4020)));
-        assert!(alarm.is_on(&readings, at(5990)));
-        assert!(!alarm.is_on(&readings, at(6010)));
+        // Two seconds from the last look at which it was there.
+        assert!(alarm.is_on(&readings, at(5999)));
+        assert!(!alarm.is_on(&readings, at(6000)));
         assert!(!alarm.is_on(&readings, at(60_000)));
     }
 

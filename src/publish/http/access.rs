@@ -101,6 +101,48 @@ impl Failures {
 mod tests {
     use super::*;
 
+    const TOKEN: &str = "0123456789abcdef";
+
+    fn rules() -> [Access; 3] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), TOKEN).unwrap();
+        let token = Token::read(file.path().to_str().unwrap()).unwrap().map(Arc::new);
+        let clock = Arc::new(crate::clock::ManualClock::default());
+        [Access::local(), Access::network(None, clock.clone()), Access::network(token, clock)]
+    }
+
+    #[test]
+    fn the_socket_this_machine_and_the_holders_of_a_token_are_answered_by_their_own_rules() {
+        let bearer = |token: &str| format!("authorization: Bearer {token}");
+        let (right, wrong) = (bearer(TOKEN), bearer("0123456789abcdeF"));
+        let foreign = "sec-fetch-site: cross-site";
+        // The answer of each rule; 0 where the request may be made.
+        let cases: [(Option<Route>, &[&str], [u16; 3]); 12] = [
+            (Some(Route::State), &["host: localhost"], [0, 0, 401]),
+            (Some(Route::State), &["host: anything"], [0, 403, 401]),
+            (Some(Route::State), &["host: camera.example"], [403, 403, 401]),
+            (Some(Route::State), &["host: localhost", &right], [0, 0, 0]),
+            (Some(Route::State), &["host: camera.example", &right], [403, 403, 0]),
+            (Some(Route::State), &["host: localhost", &wrong], [0, 0, 401]),
+            (Some(Route::State), &["host: localhost", &right, foreign], [403, 403, 403]),
+            (Some(Route::State), &[&right], [400, 400, 400]),
+            (Some(Route::Live), &["host: localhost"], [0, 0, 0]),
+            (Some(Route::Live), &["host: localhost", foreign], [403, 403, 403]),
+            (None, &["host: localhost"], [0, 0, 401]),
+            (None, &["host: localhost", &right], [0, 0, 0]),
+        ];
+        let rules = rules();
+        for (route, fields, expected) in cases {
+            let fields = fields.iter().map(|field| field.split_once(": ").unwrap());
+            let request = fields.fold(Request::get("/"), |request, (name, value)| request.header(name, value));
+            let request = request.body(()).unwrap();
+            let status = |access: &Access| {
+                access.check(&request, route, Peer(None)).map_or_else(|no| no.status.as_u16(), |()| 0)
+            };
+            assert_eq!([0, 1, 2].map(|rule| status(&rules[rule])), expected, "{route:?}, {:?}", request.headers());
+        }
+    }
+
     #[test]
     fn wrong_tokens_are_told_once_a_minute_with_their_number() {
         let mut failures = Failures::default();

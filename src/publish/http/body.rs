@@ -46,3 +46,19 @@ impl Problem {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_says_what_where_and_why_in_json() {
+        let problem = Problem::new(StatusCode::NOT_FOUND, "no \"x\"");
+        assert_eq!(problem.text(), r#"{"title":"Not Found","status":404,"detail":"no \"x\""}"#);
+        let response = problem.response();
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()[CONTENT_TYPE]),
+            (404, &HeaderValue::from_static("application/problem+json"))
+        );
+    }
+}

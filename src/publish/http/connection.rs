@@ -204,3 +204,6 @@ async fn linger(io: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     })
     .await;
 }
+
+#[cfg(test)]
+pub(super) mod tests;

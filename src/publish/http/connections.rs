@@ -105,13 +105,21 @@ impl Drop for Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future as _;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+    use std::time::Duration;
+
     use super::*;
     use crate::clock::ManualClock;
-    use std::time::Duration;
 
     fn two() -> (Arc<ManualClock>, Arc<Connections>) {
         let clock = Arc::new(ManualClock::default());
         (clock.clone(), Connections::new(2, clock))
+    }
+
+    fn is_evicted(place: &Place) -> bool {
+        pin!(place.watch.is_evicted()).poll(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     #[test]
@@ -126,10 +134,27 @@ mod tests {
         // It had a request in between, so it is the second that has been idle for longer.
         first.watch.is_open();
         let third = connections.admit().unwrap();
+        assert!(is_evicted(&second) && !is_evicted(&first));
         third.watch.has_request();
-        assert!(connections.admit().is_some(), "the first");
+        assert!(connections.admit().is_some_and(|fourth| is_evicted(&first) && !is_evicted(&fourth)));
+        assert!(!is_evicted(&third));
         drop((first, second));
         assert_eq!(connections.table().open.len(), 1, "a place that was given up is not given up twice");
+    }
+
+    #[test]
+    fn one_without_a_request_goes_before_one_whose_request_is_slow() {
+        let (clock, connections) = two();
+        let slow = connections.admit().unwrap();
+        slow.watch.has_read();
+        clock.advance(Duration::from_secs(5));
+        let idle = connections.admit().unwrap();
+        clock.advance(Duration::from_secs(1));
+        let third = connections.admit().unwrap();
+        assert!(is_evicted(&idle) && !is_evicted(&slow));
+        third.watch.has_request();
+        let _fourth = connections.admit().unwrap();
+        assert!(is_evicted(&slow) && !is_evicted(&third));
     }
 
     #[test]

@@ -31,3 +31,37 @@ pub(super) fn complete(response: &mut Response<Body>) {
         fields.append(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pspnetd\""));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::whole;
+    use super::*;
+
+    #[test]
+    fn every_answer_has_the_fields_and_keeps_its_own() {
+        let mut response = whole("text/plain", "x");
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        complete(&mut response);
+        let fields = response.headers();
+        assert_eq!(fields.len(), FIELDS.len() + 1);
+        for (name, expected) in FIELDS {
+            let expected = if name == CACHE_CONTROL { "no-cache" } else { expected };
+            assert_eq!(fields.get_all(&name).iter().collect::<Vec<_>>(), [expected], "{name}");
+        }
+    }
+
+    #[test]
+    fn only_a_401_says_what_it_wants() {
+        let wanted = |status| {
+            let mut response = whole("text/plain", "x");
+            *response.status_mut() = status;
+            complete(&mut response);
+            let fields = response.headers().get_all(WWW_AUTHENTICATE);
+            fields.iter().map(|field| field.to_str().unwrap().split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(wanted(StatusCode::UNAUTHORIZED), ["Basic", "Bearer"]);
+        for status in [StatusCode::OK, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND] {
+            assert_eq!(wanted(status), [""; 0], "{status}");
+        }
+    }
+}

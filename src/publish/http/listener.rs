@@ -117,6 +117,11 @@ fn because(error: &io::Error) -> String {
     format!("{error}{advice}")
 }
 
+/// The pause after the one of `pause`.
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(LONGEST_PAUSE)
+}
+
 /// Takes connections until the runtime ends.
 pub(super) async fn serve(bound: Bound, host: Host) {
     let Bound { mut binder, mut outcome } = bound;
@@ -126,7 +131,7 @@ pub(super) async fn serve(bound: Bound, host: Host) {
             Some(listener) => break listener,
             None => sleep(pause).await,
         }
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        pause = longer(pause);
         outcome = binder.attempt();
     };
     let host = Arc::new(host);
@@ -176,7 +181,7 @@ async fn accept<S: connection::Stream, F: Future<Output = io::Result<(S, Option<
                     log::warn!("http: {name}: connections can't be taken, tried again until they can: {error}");
                 }
                 sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                pause = longer(pause);
             }
         }
     }
@@ -204,5 +209,107 @@ impl connection::Stream for tokio::net::UnixStream {
 
     async fn first_byte(&self) -> io::Result<Option<u8>> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use tokio::io::{duplex, AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+    use tokio::time::{timeout, Instant};
+
+    use super::super::connection::tests::host;
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_5_seconds() {
+        let pauses = std::iter::successors(Some(FIRST_PAUSE), |&pause| Some(longer(pause)));
+        let millis: Vec<u128> = pauses.take(7).map(|pause| pause.as_millis()).collect();
+        assert_eq!(millis, [200, 400, 800, 1600, 3200, 5000, 5000]);
+    }
+
+    #[test]
+    fn what_the_system_says_comes_with_what_to_do() {
+        use rustix::io::Errno;
+        for (error, advice) in [
+            (Errno::ADDRINUSE, "; another program has it"),
+            (Errno::ADDRNOTAVAIL, "; no network interface has this address now"),
+            (Errno::ACCESS, "; a port below 1024 needs CAP_NET_BIND_SERVICE, a socket a folder to write to"),
+            (Errno::NOENT, "; its folder isn't there"),
+            (Errno::NOBUFS, ""),
+        ] {
+            let error = io::Error::from(error);
+            assert_eq!(because(&error), format!("{error}{advice}"));
+        }
+        // The socket says itself who has it.
+        let taken = io::Error::new(io::ErrorKind::AddrInUse, "set another http.socket");
+        assert_eq!(because(&taken), "set another http.socket");
+    }
+
+    #[test]
+    fn an_address_and_a_socket_are_named_by_their_keys() {
+        let shared = Arc::<Shared>::default();
+        let tcp = Binder::tcp("127.0.0.1:8088".parse().unwrap(), "https", Arc::clone(&shared));
+        assert_eq!(tcp.name(), "http.listen 127.0.0.1:8088");
+        assert_eq!(Binder::unix("/x/y".into(), shared).name(), "http.socket /x/y");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_accept_that_fails_is_tried_again_after_pauses_that_begin_anew_with_a_connection() {
+        let host = Arc::new(host(8));
+        let (mut peer, theirs) = duplex(4096);
+        let fails = |kind: io::ErrorKind| -> io::Result<(DuplexStream, _)> { Err(kind.into()) };
+        // One connection that was given up meanwhile costs no pause; having no descriptors does.
+        let script = [io::ErrorKind::ConnectionAborted, io::ErrorKind::Other, io::ErrorKind::Other]
+            .map(fails)
+            .into_iter()
+            .chain([Ok((theirs, None))])
+            .chain([io::ErrorKind::Other, io::ErrorKind::ConnectionAborted, io::ErrorKind::Other].map(fails));
+        let (start, script, asked) = (Instant::now(), RefCell::new(script), RefCell::new(Vec::new()));
+        let next = || {
+            asked.borrow_mut().push(start.elapsed().as_millis());
+            let outcome = script.borrow_mut().next();
+            async move {
+                match outcome {
+                    Some(outcome) => outcome,
+                    None => std::future::pending().await,
+                }
+            }
+        };
+        let accepting = timeout(Duration::from_secs(60), accept("x", host, next));
+        let asking = async {
+            peer.write_all(b"GET /livez HTTP/1.0\r\nHost: x\r\n\r\n").await.unwrap();
+            let mut answer = String::new();
+            peer.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        let (ended, answer) = tokio::join!(accepting, asking);
+        assert!(ended.is_err() && answer.ends_with("\r\n\r\nok\n"), "{answer}");
+        assert_eq!(*asked.borrow(), [0, 0, 200, 600, 600, 800, 800, 1200]);
+    }
+
+    #[tokio::test]
+    async fn a_connection_sends_at_once_keeps_little_and_notices_a_peer_that_vanished() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        connection::Stream::prepare(&stream);
+        assert!(stream.nodelay().unwrap() && sockopt::socket_keepalive(&stream).unwrap());
+        let keepalive = [sockopt::tcp_keepidle(&stream).unwrap(), sockopt::tcp_keepintvl(&stream).unwrap()];
+        assert_eq!(keepalive, [KEEPALIVE, KEEPALIVE_EVERY]);
+        assert_eq!(sockopt::tcp_keepcnt(&stream).unwrap(), KEEPALIVE_TRIES);
+        // Linux doubles it for its own needs.
+        let kept = sockopt::socket_send_buffer_size(&stream).unwrap();
+        assert!((SEND_BUFFER..=2 * SEND_BUFFER).contains(&kept), "{kept}");
+        // The first byte stays there.
+        peer.write_all(b"xy").await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(connection::Stream::first_byte(&stream).await.unwrap(), Some(b'x'));
+        }
+        drop(peer);
+        let mut stream = stream;
+        assert_eq!(stream.read_u16().await.unwrap(), u16::from_be_bytes(*b"xy"));
+        assert_eq!(connection::Stream::first_byte(&stream).await.unwrap(), None);
     }
 }

@@ -257,6 +257,25 @@ mod tests {
     }
 
     #[test]
+    fn every_sample_of_a_state_whose_values_all_differ_is_right() {
+        let mut state = example::state();
+        (state.ready, state.camera.opens, state.engine.faults) = (false, 4, 6);
+        state.program.started = jiff::Timestamp::from_millisecond(1_795_334_400_250).unwrap();
+        let frames = &mut state.frames;
+        (frames.skipped, frames.corrupt, frames.failed, frames.published) = (5, 7, 9, 191);
+        let throttle = state.board.as_mut().unwrap().throttle.as_mut().unwrap();
+        (throttle.now.throttled, throttle.has_occurred.frequency_capped) = (true, true);
+        let board = state.board.as_mut().unwrap();
+        (board.watts, board.joules) = (Some(4.25), Some(1300.5));
+        let text = plain(state);
+        // Histograms of all stages look alike.
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let samples: Vec<&str> =
+            samples.filter(|line| !line.contains("stage=") || line.contains("\"infer\"")).collect();
+        assert_eq!(samples.join("\n") + "\n", include_str!("metrics/example.txt"));
+    }
+
+    #[test]
     fn what_is_unknown_has_no_sample() {
         let mut state = example::state();
         let board = state.board.as_mut().unwrap();

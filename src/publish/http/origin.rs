@@ -110,6 +110,8 @@ fn is_link<B>(request: &Request<B>, route: Option<Route>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::HeaderValue;
+
     use super::*;
 
     fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Request<()> {
@@ -137,6 +139,20 @@ mod tests {
         let absolute = request("GET", "http://evil.example/", &[("host", "localhost")]);
         assert_eq!(check_host(&absolute, Names::ThisMachine).unwrap_err().status, StatusCode::FORBIDDEN);
         assert!(check_host(&absolute, Names::Any).is_ok(), "whoever has the token may use any name");
+        let local = request("GET", "http://localhost/", &[("host", "evil.example")]);
+        assert_eq!(check_host(&local, Names::ThisMachine).unwrap_err().status, StatusCode::FORBIDDEN);
+        let mut no_text = request("GET", "/", &[]);
+        no_text.headers_mut().insert(HOST, HeaderValue::from_bytes(b"local\xFFhost").unwrap());
+        assert_eq!(check_host(&no_text, Names::Any).unwrap_err().status, StatusCode::BAD_REQUEST);
+    }
+
+    #[test]
+    fn an_old_program_may_leave_the_host_out_and_must_not_name_another() {
+        let mut old = request("GET", "/", &[]);
+        *old.version_mut() = Version::HTTP_10;
+        assert!(check_host(&old, Names::ThisMachine).is_ok());
+        old.headers_mut().insert(HOST, HeaderValue::from_static("evil.example"));
+        assert_eq!(check_host(&old, Names::ThisMachine).unwrap_err().status, StatusCode::FORBIDDEN);
     }
 
     #[test]
@@ -169,6 +185,9 @@ mod tests {
         assert!(check_site(&request("GET", "/", &link), Some(Route::Live)).is_ok());
         let frame = [link[0], link[1], ("sec-fetch-dest", "iframe")];
         assert!(check_site(&request("GET", "/", &frame), Some(Route::Live)).is_err());
+        let fetched = [link[0], ("sec-fetch-mode", "cors"), link[2]];
+        assert!(check_site(&request("GET", "/", &fetched), Some(Route::Live)).is_err());
+        assert!(check_site(&request("GET", "/", &link), None).is_err(), "there is no page");
     }
 
     #[test]
@@ -180,6 +199,13 @@ mod tests {
         assert!(post("http://192.168.1.2:8088").is_ok() && post("https://192.168.1.2:8088").is_ok());
         for foreign in ["null", "http://evil.example", "http://192.168.1.2", "", "192.168.1.2:8088"] {
             assert!(post(foreign).is_err(), "{foreign}");
+        }
+        // The target's own authority counts before Host, and what only reads needs no origin.
+        let fields = [("host", "x"), ("origin", "http://192.168.1.2:8088")];
+        assert!(check_site(&request("POST", "http://192.168.1.2:8088/", &fields), None).is_ok());
+        assert!(check_site(&request("POST", "/", &fields), None).is_err());
+        for method in ["GET", "HEAD"] {
+            assert!(check_site(&request(method, "/", &fields), None).is_ok(), "{method}");
         }
     }
 }

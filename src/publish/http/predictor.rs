@@ -293,3 +293,51 @@ fn figures(still: &Still, size: Size, times: &StillTimes) -> Value {
     figures["times_ms"] = json!({"convert": ms(times.convert), "infer": ms(times.infer), "decode": ms(times.decode)});
     figures
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_run_on_the_cpu_with_one_thread_whatever_runs_the_camera() {
+        let delegate = EngineKind::Delegate("/x.so".into());
+        for (kind, expected) in [
+            (EngineKind::Auto, EngineKind::Auto),
+            (EngineKind::EdgeTpu, EngineKind::Auto),
+            (EngineKind::Cpu, EngineKind::Cpu),
+            (delegate, EngineKind::Cpu),
+        ] {
+            let mut config = Config::default();
+            config.model.threads = Auto::Set(Threads(4));
+            config.engine.cpu_fallback = false;
+            config.engine.kind = kind;
+            let config = Predictor::new(&config).config;
+            assert_eq!(config.engine.kind, expected);
+            assert!(config.engine.cpu_fallback && config.model.threads == Auto::Set(Threads(1)));
+        }
+    }
+
+    #[test]
+    fn all_senders_together_hold_twice_the_largest_picture() {
+        let mut config = Config::default();
+        config.http.max_body = crate::config::values::Bytes(100);
+        let predictor = Predictor::new(&config);
+        let (mut one, mut other) = (predictor.hold(), predictor.hold());
+        assert!(one.grow(60) && one.grow(40) && other.grow(100));
+        assert!(!predictor.hold().grow(1));
+        drop(one);
+        assert!(other.grow(100) && !other.grow(1));
+        drop(other);
+        assert!(predictor.hold().grow(200));
+        assert_eq!(predictor.held.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn who_has_the_turn_has_it_alone() {
+        let busy = Arc::new(AtomicBool::new(false));
+        let turn = Turn::take(&busy);
+        assert!(turn.is_some() && Turn::take(&busy).is_none());
+        drop(turn);
+        assert!(Turn::take(&busy).is_some());
+    }
+}

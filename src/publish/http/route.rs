@@ -162,6 +162,24 @@ mod tests {
     }
 
     #[test]
+    fn only_predict_is_posted_to_and_has_limits_of_its_own() {
+        for (path, route) in ROUTES {
+            let taken: Vec<Method> =
+                [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS]
+                    .into_iter()
+                    .filter(|method| route.takes(method))
+                    .collect();
+            let names: Vec<&str> = taken.iter().map(Method::as_str).collect();
+            assert_eq!(names.join(", "), route.allow(), "{path}");
+            let expected = match path {
+                "/api/v1/predict" => ("POST", None),
+                _ => ("GET, HEAD", Some(Duration::from_secs(10))),
+            };
+            assert_eq!((route.allow(), route.limit()), expected, "{path}");
+        }
+    }
+
+    #[test]
     fn only_liveness_is_free() {
         let free: Vec<_> = ROUTES.iter().filter(|(_, route)| !route.needs_token()).map(|(path, _)| *path).collect();
         assert_eq!(free, ["/livez"]);

@@ -199,3 +199,107 @@ impl Drop for Serving {
         drop(self.shared.take_socket());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::net::TcpStream;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::telemetry::example::{self, Example};
+
+    fn open(text: &str) -> Result<Option<Server>, HttpError> {
+        Server::open(&toml::from_str(text).unwrap())
+    }
+
+    #[test]
+    fn what_is_configured_is_opened_and_described() {
+        let folder = tempfile::tempdir().unwrap();
+        let token = folder.path().join("token");
+        std::fs::write(&token, "0123456789abcdef").unwrap();
+        let token = format!("token_file = '{}'\n", token.display());
+        let (listen, socket) = ("listen = '127.0.0.1:8088'\n", "socket = '/run/x.sock'\n");
+        let off = "socket = 'off'\n";
+        for (text, described) in [
+            (off.to_owned(), None),
+            (format!("{off}{token}"), None),
+            (format!("{off}{listen}"), Some("http://127.0.0.1:8088/")),
+            (format!("{off}{listen}{token}"), Some("http://127.0.0.1:8088/ with a token")),
+            (socket.to_owned(), Some("/run/x.sock")),
+            (format!("{socket}{listen}"), Some("http://127.0.0.1:8088/, /run/x.sock")),
+        ] {
+            let server = open(&text).unwrap();
+            assert_eq!(server.map(|server| server.describe()).as_deref(), described, "{text}");
+        }
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let [certificate, key] =
+            [("c", made.cert.pem()), ("k", made.signing_key.serialize_pem())].map(|(name, text)| {
+                std::fs::write(folder.path().join(name), text).unwrap();
+                folder.path().join(name)
+            });
+        let tls = format!("tls_certificate = '{}'\ntls_key = '{}'\n", certificate.display(), key.display());
+        let server = open(&format!("{off}{listen}{token}{tls}")).unwrap().unwrap();
+        assert_eq!(server.describe(), "https://127.0.0.1:8088/ with a token");
+        let missing = |key| open(&format!("{listen}{off}{key} = '/nonexistent'\ntls_key = '/nonexistent'\n"));
+        assert_eq!(open(&format!("{listen}token_file = '/nonexistent'\n")).unwrap_err().key, "http.token_file");
+        assert_eq!(missing("tls_certificate").unwrap_err().key, "http.tls_certificate");
+        assert!(open(&format!("{off}tls_key = '/x'\ntls_certificate = '/x'\n")).unwrap().is_none());
+    }
+
+    fn status(mut stream: impl std::io::Read + std::io::Write, authorization: &str) -> String {
+        let request = format!("GET /api/v1/state HTTP/1.0\r\nHost: localhost\r\n{authorization}\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    }
+
+    #[test]
+    fn address_and_socket_are_served_side_by_side_and_left_with_the_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let [token, socket] = ["token", "socket"].map(|name| folder.path().join(name));
+        std::fs::write(&token, "0123456789abcdef").unwrap();
+        let text = format!(
+            "listen = '127.0.0.1:0'\nsocket = '{}'\ntoken_file = '{}'\nmax_connections = 1\n",
+            socket.display(),
+            token.display()
+        );
+        let services = Services { observed: Arc::new(Example(example::state())), gallery: None, predictor: None };
+        let serving = open(&text).unwrap().unwrap().start(services, &Shutdown::default()).unwrap();
+        let address = serving.address().unwrap();
+        let (tcp, unix) = (|| TcpStream::connect(address), || UnixStream::connect(&socket));
+        assert_eq!(status(tcp().unwrap(), ""), "401");
+        assert_eq!(status(tcp().unwrap(), "Authorization: Bearer 0123456789abcdef\r\n"), "200");
+        // It needs no token, and has places of its own.
+        let mut others: Vec<UnixStream> = (0..SOCKET_CONNECTIONS).map(|_| unix().unwrap()).collect();
+        assert_eq!(status(tcp().unwrap(), ""), "401");
+        for other in others.drain(..SOCKET_CONNECTIONS / 2) {
+            assert_eq!(status(other, ""), "200");
+        }
+        drop(serving);
+        assert!(unix().is_err() && !socket.exists());
+        // A drop doesn't wait for a thread that has no time.
+        let start = std::time::Instant::now();
+        while tcp().is_ok() {
+            assert!(start.elapsed() < Duration::from_secs(60), "it still listens");
+        }
+        for mut other in others {
+            assert_eq!(other.read(&mut [0]).unwrap(), 0, "cut");
+        }
+    }
+
+    #[test]
+    fn a_shutdown_ends_it_though_nobody_drops_it() {
+        let services = Services { observed: Arc::new(Example(example::state())), gallery: None, predictor: None };
+        let shutdown = Shutdown::default();
+        let serving =
+            open("listen = '127.0.0.1:0'\nsocket = 'off'\n").unwrap().unwrap().start(services, &shutdown).unwrap();
+        let address = serving.address().unwrap();
+        let mut idle = TcpStream::connect(address).unwrap();
+        shutdown.pull();
+        assert_eq!(idle.read(&mut [0]).unwrap_or_default(), 0);
+        serving.ended.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(TcpStream::connect(address).is_err());
+    }
+}

@@ -136,3 +136,41 @@ fn part(picture: &Encoded) -> Bytes {
     let tail = format!("\r\n--{BOUNDARY}\r\n");
     [head.as_bytes(), bytes, tail.as_bytes()].concat().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_names_a_layer_that_is_encoded_once_for_all() {
+        let overlay = |percent| Ok(Layer::overlay(Opacity::percent(percent)));
+        for (query, expected) in [
+            ("", overlay(50)),
+            ("t=1&x", overlay(50)),
+            ("layer=overlay", overlay(50)),
+            ("layer=frame", Ok(Layer::Frame)),
+            ("layer=frame&opacity=75", Ok(Layer::Frame)),
+            ("opacity=0", Ok(Layer::Frame)),
+            ("opacity=25", overlay(25)),
+            ("opacity=50", overlay(50)),
+            ("opacity=75&layer=overlay", overlay(75)),
+            ("opacity=100", overlay(100)),
+        ] {
+            assert_eq!(layer(query), expected, "{query}");
+        }
+        for query in
+            ["layer=mask", "layer=", "opacity=", "opacity=30", "opacity=0.5", "opacity=-25", "layer=frame&opacity=1"]
+        {
+            assert_eq!(layer(query).unwrap_err().status, StatusCode::BAD_REQUEST, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_part_is_headers_picture_and_the_next_boundary() {
+        let time = jiff::Timestamp::from_microsecond(1_700_000_000_000_042).unwrap();
+        let picture = Encoded { bytes: Bytes::from_static(b"\xFF\xD8..."), number: 7, time };
+        let expected = b"Content-Type: image/jpeg\r\nContent-Length: 5\r\nX-Timestamp: 1700000000.000042\r\n\r\n\
+                         \xFF\xD8...\r\n--pspnetd-next-picture\r\n";
+        assert_eq!(part(&picture), &expected[..]);
+    }
+}

@@ -129,3 +129,84 @@ fn unreadable(error: &pem::Error, expected: &str) -> String {
         error => format!("it can't be read: {error}; expected {expected} in PEM"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// Puts a new certificate and its key there, each in one step.
+    fn renew(folder: &Path) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        for (name, text) in [("c", made.cert.pem()), ("k", made.signing_key.serialize_pem())] {
+            put(folder, name, &text);
+        }
+    }
+
+    fn put(folder: &Path, name: &str, text: &str) {
+        fs::write(folder.join("new"), text).unwrap();
+        fs::rename(folder.join("new"), folder.join(name)).unwrap();
+    }
+
+    fn paths(folder: &Path) -> [String; 2] {
+        ["c", "k"].map(|name| folder.join(name).to_str().unwrap().to_owned())
+    }
+
+    /// What the next handshake gets, `later` or at once after the last look.
+    fn current(tls: &Tls, later: bool) -> Arc<ServerConfig> {
+        if later {
+            tls.current.lock().unwrap().looked = Instant::default();
+        }
+        Arc::clone(tls.acceptor().config())
+    }
+
+    #[test]
+    fn files_that_change_are_read_again_and_what_cannot_be_used_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        renew(folder.path());
+        let [certificate, key] = paths(folder.path());
+        let tls = Tls::read(&certificate, &key).unwrap().unwrap();
+        let first = current(&tls, false);
+        assert_eq!(first.alpn_protocols, [b"http/1.1"]);
+        assert!(Arc::ptr_eq(&first, &current(&tls, true)), "nothing has changed");
+        renew(folder.path());
+        assert!(Arc::ptr_eq(&first, &current(&tls, false)), "looked at a moment ago");
+        let second = current(&tls, true);
+        assert!(!Arc::ptr_eq(&first, &second));
+        // Half written, and then a key of another certificate.
+        for name in ["c", "k"] {
+            put(folder.path(), name, "half writ");
+            assert!(Arc::ptr_eq(&second, &current(&tls, true)));
+            renew(folder.path());
+            let third = Arc::clone(&second);
+            assert!(!Arc::ptr_eq(&third, &current(&tls, true)));
+            tls.current.lock().unwrap().config = third;
+        }
+        let other = tempfile::tempdir().unwrap();
+        renew(other.path());
+        fs::rename(other.path().join("k"), folder.path().join("k")).unwrap();
+        assert!(Arc::ptr_eq(&second, &current(&tls, true)));
+        fs::remove_file(folder.path().join("k")).unwrap();
+        assert!(Arc::ptr_eq(&second, &current(&tls, true)));
+    }
+
+    #[test]
+    fn a_certificate_and_a_key_are_read_together_or_not_at_all() {
+        for (certificate, key) in [("", ""), ("/c", ""), ("", "/k")] {
+            assert!(Tls::read(certificate, key).unwrap().is_none(), "{certificate} {key}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        renew(folder.path());
+        let [certificate, key] = paths(folder.path());
+        for (certificate, key, named, words) in [
+            ("/nonexistent", key.as_str(), CERTIFICATE, "expected a certificate chain in PEM"),
+            (&certificate, "/nonexistent", KEY, "expected the certificate's key in PEM"),
+            (&key, &key, CERTIFICATE, "no certificate is in it"),
+            (&certificate, &certificate, KEY, "nothing of the kind is in it; expected a private key"),
+        ] {
+            let error = Tls::read(certificate, key).unwrap_err();
+            assert!(error.key == named && error.reason.contains(words), "{error}");
+        }
+    }
+}

@@ -104,7 +104,8 @@ impl Watch {
         self.enter(Phase::Answer { endless });
     }
 
-    fn has_read(&self) {
+    /// Bytes of a request, or of a handshake, have come.
+    pub(super) fn has_read(&self) {
         if self.state().phase == Phase::Idle {
             self.enter(Phase::Head);
         }
@@ -295,93 +296,4 @@ impl Drop for Tracked {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::ManualClock;
-
-    struct Bench {
-        clock: Arc<ManualClock>,
-        watch: Arc<Watch>,
-    }
-
-    impl Bench {
-        fn new() -> Self {
-            let clock = Arc::new(ManualClock::default());
-            Self { watch: Watch::new(clock.clone()), clock }
-        }
-
-        fn after(&self, seconds: u64) -> Option<Verdict> {
-            self.clock.advance(Duration::from_secs(seconds));
-            self.watch.check(self.clock.now());
-            self.watch.state().verdict
-        }
-    }
-
-    #[test]
-    fn a_head_has_10_seconds_however_often_a_byte_of_it_comes() {
-        let bench = Bench::new();
-        bench.watch.is_open();
-        for _ in 0..9 {
-            bench.watch.has_read();
-            assert_eq!(bench.after(1), None);
-        }
-        bench.watch.has_read();
-        assert_eq!(bench.after(1), Some(Verdict::HeadLate));
-    }
-
-    #[test]
-    fn a_handshake_has_10_seconds_and_a_pause_30() {
-        let bench = Bench::new();
-        assert_eq!(bench.after(29), None);
-        bench.watch.has_read();
-        assert_eq!(bench.after(9), None);
-        bench.watch.is_open();
-        assert_eq!(bench.after(29), None);
-        assert_eq!(bench.after(1), Some(Verdict::Idle));
-    }
-
-    #[test]
-    fn a_peer_that_takes_nothing_has_30_seconds_and_one_that_trickles_120() {
-        let answering = |endless| {
-            let bench = Bench::new();
-            bench.watch.has_request();
-            assert_eq!(bench.after(60), None, "a handler has limits of its own");
-            bench.watch.has_answer(endless);
-            bench
-        };
-        let bench = answering(true);
-        assert_eq!(bench.after(3600), None, "a stream has no end, and nothing to take is no fault");
-        bench.watch.has_written(false);
-        assert_eq!(bench.after(29), None);
-        bench.watch.has_written(false);
-        assert_eq!(bench.after(1), Some(Verdict::Slow));
-
-        let bench = answering(false);
-        bench.watch.has_ended();
-        for _ in 0..11 {
-            bench.watch.has_written(false);
-            bench.watch.has_written(true);
-            assert_eq!(bench.after(10), None);
-        }
-        assert_eq!(bench.after(10), Some(Verdict::Slow));
-    }
-
-    #[test]
-    fn what_has_no_request_may_be_given_up_for_a_new_connection() {
-        let bench = Bench::new();
-        let idleness = || bench.watch.idleness(bench.clock.now());
-        bench.clock.advance(Duration::from_secs(2));
-        let idle = idleness();
-        bench.watch.has_read();
-        assert_eq!(idleness(), None);
-        bench.clock.advance(Duration::from_secs(5));
-        assert!(idle > idleness() && idleness().is_some(), "one without a request goes before a slow one");
-        bench.watch.has_request();
-        assert_eq!(idleness(), None);
-        bench.watch.has_answer(false);
-        bench.watch.has_ended();
-        assert_eq!(idleness(), None);
-        bench.watch.has_flushed();
-        assert!(idleness().is_some());
-    }
-}
+mod tests;

@@ -168,3 +168,33 @@ impl Drop for Closing {
         self.0.close();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::gallery::Gallery;
+    use super::*;
+
+    #[test]
+    fn without_its_picture_a_result_shows_its_mask_only() {
+        let shared = Arc::new(Shared::default());
+        let gallery = Gallery::new(Arc::clone(&shared));
+        let _viewers = [Layer::Frame, Layer::Mask].map(|layer| gallery.subscribe(layer));
+        let mut encoder = Encoder::new(Arc::clone(&shared));
+        let mut shot = Shot { mask: vec![0; 4], size: Size::new(2, 2), number: 7, ..Shot::default() };
+        let shown = |encoder: &mut Encoder, shot: &Shot| {
+            encoder.show(shot);
+            let mut layers = Vec::new();
+            shared.watched(&mut layers);
+            layers.iter().map(|(_, sender)| sender.borrow().as_ref().map(|picture| picture.number)).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&mut encoder, &shot), [None, Some(7)]);
+        shot.picture = vec![0; 12];
+        shot.number = 8;
+        assert_eq!(shown(&mut encoder, &shot), [Some(8), Some(8)]);
+        // What can't be encoded costs its own layer, and the next one is shown again.
+        shot.mask.clear();
+        shot.number = 9;
+        assert_eq!(shown(&mut encoder, &shot), [Some(9), Some(8)]);
+        assert_eq!(gallery.encoded(), 4);
+    }
+}

@@ -253,3 +253,90 @@ impl Shared {
         self.wall.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HALF: Layer = Layer::Overlay(Opacity::HALF);
+
+    #[test]
+    fn an_opacity_is_a_part_of_256_and_at_most_all_of_it() {
+        let parts = [0, 1, 25, 50, 75, 99, 100, 101, 255].map(|percent| Opacity::percent(percent).of_256());
+        assert_eq!(parts, [0, 3, 64, 128, 192, 253, 256, 256, 256]);
+        assert_eq!(Opacity::HALF, Opacity::percent(50));
+    }
+
+    #[test]
+    fn a_layer_has_its_name_and_its_type_and_no_colour_is_the_frame() {
+        for (layer, name, kind) in [
+            (Layer::Frame, "frame", "image/jpeg"),
+            (Layer::Mask, "mask", "image/png"),
+            (Layer::overlay(Opacity::percent(1)), "overlay at 1 %", "image/jpeg"),
+            (Layer::overlay(Opacity::percent(0)), "frame", "image/jpeg"),
+        ] {
+            assert_eq!((layer.to_string().as_str(), layer.content_type()), (name, kind));
+        }
+    }
+
+    /// What is wanted: pictures, masks, and how much earlier than every second.
+    fn wanted(shared: &Shared) -> (bool, bool, Duration) {
+        (shared.wants_picture(), shared.wants_mask(), shared.hurry(Duration::from_secs(1)))
+    }
+
+    #[test]
+    fn what_is_wanted_is_what_somebody_waits_for() {
+        let shared = Arc::new(Shared::default());
+        let (no_hurry, hurry) = (Duration::ZERO, Duration::from_millis(800));
+        assert_eq!(wanted(&shared), (false, false, no_hurry));
+        for (layer, is_still, expected) in [
+            (Layer::Frame, false, (true, false, no_hurry)),
+            (HALF, false, (true, false, no_hurry)),
+            (Layer::Mask, false, (false, true, no_hurry)),
+            (Layer::Frame, true, (true, false, hurry)),
+            (HALF, true, (true, false, hurry)),
+            (Layer::Mask, true, (false, true, hurry)),
+        ] {
+            let [one, other] = [(); 2].map(|()| Viewer::new(&shared, layer, is_still));
+            assert_eq!(wanted(&shared), expected, "{layer}");
+            drop(one);
+            assert_eq!(wanted(&shared), expected, "{layer}, one left");
+            drop(other);
+            assert_eq!(wanted(&shared), (false, false, no_hurry), "{layer}, nobody");
+        }
+        assert_eq!(shared.hurry(STILL_EVERY / 2), no_hurry);
+    }
+
+    #[test]
+    fn a_layer_is_on_the_wall_once_while_somebody_watches_it() {
+        let shared = Arc::new(Shared::default());
+        let gallery = Gallery::new(Arc::clone(&shared));
+        let on_the_wall = || {
+            let mut layers = Vec::new();
+            shared.watched(&mut layers);
+            layers.into_iter().map(|(layer, _)| layer).collect::<Vec<_>>()
+        };
+        let [first, second] = [(); 2].map(|()| gallery.subscribe(Layer::Frame));
+        let mask = gallery.subscribe(Layer::Mask);
+        assert_eq!(on_the_wall(), [Layer::Frame, Layer::Mask]);
+        drop(first);
+        assert_eq!(on_the_wall(), [Layer::Frame, Layer::Mask]);
+        drop(second);
+        assert_eq!(on_the_wall(), [Layer::Mask]);
+        drop(mask);
+        assert_eq!(on_the_wall(), []);
+        let _frame = gallery.subscribe(Layer::Frame);
+        shared.close();
+        let _late = gallery.subscribe(Layer::Mask);
+        assert_eq!(on_the_wall(), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_still_picture_has_5_seconds_to_come() {
+        let gallery = Gallery::new(Arc::default());
+        let start = tokio::time::Instant::now();
+        assert_eq!(gallery.still(Layer::Frame).await, Err(NoPicture::None));
+        assert_eq!(start.elapsed().as_secs(), 5);
+        assert!(!gallery.shared().wants_picture());
+    }
+}

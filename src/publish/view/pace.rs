@@ -68,6 +68,17 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_late_by_less_than_a_turn_keeps_the_beat_and_a_later_one_begins_anew() {
+        let at = Instant::from_nanos;
+        for (now, next) in [(1000, 1100), (1099, 1100), (1100, 1100), (1101, 1201), (5000, 5100)] {
+            let pace = Pace { every: Duration::from_nanos(100), due_nanos: AtomicU64::new(1000) };
+            assert!(pace.is_due(at(now), Duration::ZERO) && !pace.is_due(at(999), Duration::ZERO));
+            pace.take(at(now));
+            assert_eq!(pace.due_nanos.into_inner(), next, "taken at {now}");
+        }
+    }
+
+    #[test]
     fn who_is_in_a_hurry_need_not_wait_for_the_pace() {
         let (pace, now) = (Pace::new(Duration::from_secs(10)), Instant::from_nanos(20_000_000_000));
         pace.take(now);

@@ -25,9 +25,13 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with(&Http::default())
+    }
+
+    fn with(config: &Http) -> Self {
         let clock = Arc::new(ManualClock::default());
         clock.advance(Duration::from_secs(1000));
-        let (sink, gate, gallery) = open(&Http::default(), Arc::clone(&clock) as Arc<dyn Clock>).unwrap();
+        let (sink, gate, gallery) = open(config, Arc::clone(&clock) as Arc<dyn Clock>).unwrap();
         Self { sink, gate, gallery, clock, labels: LabelMap::new(Some(2), None).unwrap(), next: 0 }
     }
 
@@ -198,4 +202,72 @@ fn an_encoder_that_is_behind_is_not_given_more() {
     let gate = ViewGate { shared: bench.gallery.shared(), free, pace: Pace::new(Duration::from_millis(1)) };
     assert!(!gate.is_due(bench.clock.now()));
     assert!(bench.gate.is_due(bench.clock.now()));
+}
+
+#[test]
+fn a_still_picture_need_not_wait_for_a_slow_stream() {
+    let bench = Bench::with(&toml::from_str("stream_fps = 0.1").unwrap());
+    let _stream = bench.gallery.subscribe(Layer::Frame);
+    let is_due_after = |millis| {
+        bench.clock.advance(Duration::from_millis(millis));
+        bench.gate.is_due(bench.clock.now())
+    };
+    assert!(is_due_after(0));
+    bench.gate.taken(bench.clock.now());
+    assert!(!is_due_after(199));
+    let mut still = Box::pin(bench.gallery.still(Layer::Frame));
+    // It counts from its first poll on.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async { assert!(tokio::time::timeout(Duration::ZERO, &mut still).await.is_err()) });
+    assert!(!is_due_after(0) && is_due_after(1));
+    drop(still);
+    assert!(!is_due_after(9799) && is_due_after(1), "the stream's own turn");
+}
+
+#[test]
+fn a_picture_that_another_gate_asked_for_does_not_put_off_the_next_turn() {
+    let bench = Bench::new();
+    let _viewer = bench.gallery.subscribe(Layer::Frame);
+    bench.gate.taken(bench.clock.now());
+    for _ in 0..9 {
+        bench.clock.advance(Duration::from_millis(10));
+        bench.gate.taken(bench.clock.now());
+        assert!(!bench.gate.is_due(bench.clock.now()));
+    }
+    bench.clock.advance(Duration::from_millis(10));
+    assert!(bench.gate.is_due(bench.clock.now()));
+}
+
+#[tokio::test]
+async fn masks_keep_to_the_rate_too_but_for_half_a_turn() {
+    let mut bench = Bench::new();
+    let mut viewer = bench.gallery.subscribe(Layer::Mask);
+    for millis in (0..300).step_by(10) {
+        bench.publish(false);
+        // Whether it is taken is decided at once; encoding takes its time.
+        if [0, 50, 150, 250].contains(&millis) {
+            assert_eq!(next(&mut viewer).await.unwrap().number, millis / 10);
+        }
+        bench.clock.advance(Duration::from_millis(10));
+    }
+    // The thread ends when it has encoded all that it was given.
+    drop(bench.sink);
+    while next(&mut viewer).await.is_some() {}
+    assert_eq!(bench.gallery.encoded(), 4);
+}
+
+#[tokio::test]
+async fn when_the_sink_is_dropped_nobody_waits_in_vain_either() {
+    let bench = Bench::new();
+    let mut viewer = bench.gallery.subscribe(Layer::Frame);
+    drop(bench.sink);
+    assert_eq!(next(&mut viewer).await, None);
+    assert_eq!(bench.gallery.still(Layer::Mask).await, Err(NoPicture::Ended));
+}
+
+#[test]
+fn the_view_only_looks_on_and_loses_nothing() {
+    let bench = Bench::new();
+    assert_eq!((bench.sink.name(), bench.sink.is_onlooker()), ("view", true));
+    assert_eq!((bench.sink.health(), bench.sink.close(Closing::Drain)), Default::default());
 }

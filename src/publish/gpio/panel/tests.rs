@@ -98,17 +98,41 @@ fn the_light_beats_with_the_results_and_is_dark_without() {
 }
 
 #[test]
-fn a_press_asks_for_a_snapshot() {
+fn a_press_asks_for_a_snapshot_and_a_release_does_not() {
     for (pull, pressed) in [("up", false), ("down", true)] {
         let mut bench = bench(&format!("{ALL}button_pull = '{pull}'\n"), FakeBoard::default());
         let gate = bench.controls.gate.clone().unwrap();
-        let is_due = |bench: &Bench| gate.is_due(bench.clock.now());
-        gate.postpone(bench.clock.now().after(Duration::from_secs(3600)));
-        bench.tick(20);
-        assert!(!is_due(&bench), "nobody pressed");
-        bench.press(pressed);
-        assert!(is_due(&bench), "{pull}");
+        // Each time the gate is far from due, so that only the button can make it so.
+        let mut asked = |level: Option<bool>, ticks| {
+            gate.postpone(bench.clock.now().after(Duration::from_secs(3600)));
+            level.into_iter().for_each(|high| bench.board.drive(BUTTON, high));
+            bench.tick(ticks);
+            gate.is_due(bench.clock.now())
+        };
+        assert!(!asked(None, 20), "{pull}: nobody pressed");
+        assert!(!asked(Some(pressed), 2), "{pull}: the contacts may still bounce");
+        assert!(asked(None, 1), "{pull}: pressed");
+        assert!(!asked(None, 100), "{pull}: held");
+        assert!(!asked(Some(!pressed), 20), "{pull}: released");
+        assert!(asked(Some(pressed), 20), "{pull}: pressed again");
         assert!(!bench.controls.pause.is_on());
+    }
+}
+
+#[test]
+fn a_button_that_is_held_at_start_counts_only_after_a_release() {
+    for (pull, pressed) in [("up", false), ("down", true)] {
+        let board = FakeBoard::default();
+        board.drive(BUTTON, pressed);
+        let mut bench = bench(&format!("{ALL}button_pull = '{pull}'\nbutton_action = 'pause'\n"), board);
+        bench.tick(20);
+        assert!(!bench.controls.pause.is_on(), "{pull}");
+        bench.board.drive(BUTTON, !pressed);
+        bench.tick(20);
+        assert!(!bench.controls.pause.is_on(), "{pull}");
+        bench.board.drive(BUTTON, pressed);
+        bench.tick(20);
+        assert!(bench.controls.pause.is_on(), "{pull}");
     }
 }
 

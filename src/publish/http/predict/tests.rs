@@ -79,6 +79,18 @@ impl hyper::body::Body for Pieces {
     }
 }
 
+/// A body that comes byte by byte.
+struct Bytewise(std::vec::IntoIter<u8>);
+
+impl hyper::body::Body for Bytewise {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.next().map(|byte| Ok(Frame::data(Bytes::copy_from_slice(&[byte])))))
+    }
+}
+
 /// A body of which nothing may be read.
 struct Untouchable;
 
@@ -110,7 +122,7 @@ async fn a_picture_becomes_figures_or_a_mask() {
         let (status, figures) = post(&predictor, png.get_ref().clone(), &[("accept", accept)]).await;
         assert_eq!((status, &figures["classes"]["black"]), (StatusCode::OK, &1.0.into()), "{accept}");
     }
-    for accept in ["text/html", "image/jpeg", "", "application/json;q=0", "nonsense"] {
+    for accept in ["text/html", "image/jpeg", "", "application/json;q=0", "nonsense", "text/*", "*/png", "*/json"] {
         assert_eq!(post(&predictor, jpeg(), &[("accept", accept)]).await.0, StatusCode::NOT_ACCEPTABLE, "{accept}");
     }
 }
@@ -273,4 +285,93 @@ async fn a_model_without_a_half_for_the_cpu_runs_no_pictures() {
 async fn an_empty_request_is_no_picture() {
     let request = Request::post("/").body(Empty::<Bytes>::new()).unwrap();
     assert_eq!(answer(predict(&colours(), request).await).await.0, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+}
+
+#[test]
+fn the_most_specific_range_says_how_welcome_a_type_is() {
+    for (ranges, png, json) in [
+        ("*/*", 1000, 1000),
+        ("image/*;q=0.5", 500, 0),
+        ("IMAGE/PNG;Q=0.25, */*;q=0.75", 250, 750),
+        ("*/*;q=0.9, image/*;q=0.5, image/png;q=0.001", 1, 900),
+        ("image/png;level=1; q=0.3, application/json;q=much", 300, 1000),
+        ("image/png;q=7, application/json;q=-1", 1000, 0),
+        ("text/*, */png, image/, png", 0, 0),
+    ] {
+        let ranges: Vec<&str> = ranges.split(',').map(str::trim).collect();
+        assert_eq!(
+            [quality(&ranges, "image", "png"), quality(&ranges, "application", "json")],
+            [png, json],
+            "{ranges:?}"
+        );
+    }
+}
+
+#[test]
+fn what_a_request_says_of_its_body_is_a_picture_or_means_nothing() {
+    let announced = |fields: &[(&'static str, &'static str)]| {
+        let fields = fields.iter().map(|&(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
+        Announced::of(&fields.collect::<HeaderMap>()).map_err(|problem| problem.status.as_u16())
+    };
+    assert_eq!(announced(&[]), Ok(Announced::Nothing));
+    for (kind, expected) in [
+        ("image/jpeg", Ok(Announced::Jpeg)),
+        ("image/jpg; charset=x", Ok(Announced::Jpeg)),
+        ("image/pjpeg", Ok(Announced::Jpeg)),
+        ("Image/PNG ", Ok(Announced::Png)),
+        ("", Ok(Announced::Nothing)),
+        ("application/octet-stream", Ok(Announced::Nothing)),
+        ("application/x-www-form-urlencoded", Ok(Announced::Nothing)),
+        ("image/gif", Err(415)),
+    ] {
+        assert_eq!(announced(&[("content-type", kind)]), expected, "{kind}");
+    }
+    assert_eq!(announced(&[("content-type", "image/png"), ("content-encoding", "identity")]), Ok(Announced::Png));
+    assert_eq!(announced(&[("content-encoding", "gzip")]), Err(415));
+}
+
+#[tokio::test]
+async fn the_largest_picture_is_taken_and_one_byte_more_is_not() {
+    let picture = jpeg();
+    let length = picture.len().to_string();
+    for (spare, status) in [(0, StatusCode::OK), (1, StatusCode::PAYLOAD_TOO_LARGE)] {
+        let predictor = predictor("colours/model.tflite", picture.len() as u64 - spare);
+        assert_eq!(post(&predictor, picture.clone(), &[]).await.0, status);
+        assert_eq!(post(&predictor, picture.clone(), &[("content-length", &length)]).await.0, status);
+        let bytewise = Request::post("/").body(Bytewise(picture.clone().into_iter())).unwrap();
+        assert_eq!(answer(predict(&predictor, bytewise).await).await.0, status);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_picture_has_30_seconds_to_come_and_30_to_be_run() {
+    let slow = predictor("colours_320x240_int8_slow.tflite", 1 << 20);
+    for (left, status, words) in [
+        (1, StatusCode::REQUEST_TIMEOUT, "did not come within 30 s"),
+        (0, StatusCode::SERVICE_UNAVAILABLE, "longer than 30 s"),
+    ] {
+        let start = Instant::now();
+        let (found, problem) = match left {
+            1 => {
+                let request = Request::post("/").body(Pieces { piece: Bytes::from(jpeg()), left }).unwrap();
+                answer(predict(&slow, request).await).await
+            }
+            // Time is paused, so that the model can't be done in time.
+            _ => post(&slow, jpeg(), &[]).await,
+        };
+        assert!(found == status && problem["detail"].as_str().unwrap().contains(words), "{problem}");
+        assert_eq!(start.elapsed().as_secs(), 30);
+    }
+}
+
+#[tokio::test]
+async fn the_times_are_parts_of_what_the_answer_took() {
+    let predictor = colours();
+    let start = std::time::Instant::now();
+    let (_, figures) = post(&predictor, jpeg(), &[]).await;
+    let took = start.elapsed().as_secs_f64() * 1e3;
+    let of = |stage: &str| figures["times_ms"][stage].as_f64().unwrap();
+    let sum = of("convert") + of("infer") + of("decode");
+    assert!(of("infer") > 0.0 && sum <= took + 0.01, "{figures}, took {took} ms");
+    assert!(figures.get("groups").is_none() && figures["confidence"].is_number(), "{figures}");
 }
