@@ -1,7 +1,7 @@
 //! What edgetpu_compiler 16 (runtime 14) maps to the Edge TPU, operator by operator, as far as it is known.
 //!
 //! These are the rules of the training kit, scripts/train/pspnet_kit/export/edgetpu_rules.py, with its words; that file names
-//! the source of each, and scripts/train/tests/test_inspect.py holds the two together. "docs" is
+//! the source of each, scripts/train/tests/test_inspect.py holds the two together, and `tests` has every limit. "docs" is
 //! <https://coral.ai/docs/edgetpu/models-intro/>, "issue" one of github.com/google-coral/edgetpu, "pairs" are models that
 //! Coral published with their compiled form. The compiler is closed: what depends on what nobody published is unsure.
 
@@ -372,3 +372,6 @@ fn resize(view: View<'_, '_>) -> Vec<Finding> {
 fn undocumented_tile(_: View<'_, '_>) -> Vec<Finding> {
     vec![unsure("TILE is not documented, but was mapped (pairs)", "only the compiler can tell")]
 }
+
+#[cfg(test)]
+mod tests;

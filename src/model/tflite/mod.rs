@@ -285,6 +285,7 @@ fn options(operator: &Table<'_, '_>) -> Result<Options, Damage> {
 mod tests {
     use std::path::Path;
 
+    use flatbuffers::FlatBufferBuilder;
     use proptest::prelude::*;
 
     use super::*;
@@ -320,6 +321,87 @@ mod tests {
         assert!(graph.is_compiled());
         assert_eq!(graph.operators.len(), 1);
         assert!(graph.operators[0].custom.windows(4).any(|four| four == b"DWN1"), "the package is in it");
+    }
+
+    /// What is read of an operator's options of `kind` with these fields: `small` have a byte, `large` four.
+    fn read_options(kind: u8, small: &[(u16, i8)], large: &[(u16, i32)]) -> Options {
+        let slot = |field: u16| 4 + 2 * field;
+        let mut builder = FlatBufferBuilder::new();
+        let start = builder.start_table();
+        large.iter().for_each(|&(field, value)| builder.push_slot_always(slot(field), value));
+        small.iter().for_each(|&(field, value)| builder.push_slot_always(slot(field), value));
+        let table = builder.end_table(start);
+        let start = builder.start_table();
+        builder.push_slot_always(slot(4), table);
+        builder.push_slot_always(slot(3), kind);
+        let operator = builder.end_table(start);
+        builder.finish_minimal(operator);
+        options(&Reader::new(builder.finished_data()).root().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn options_lie_where_the_schema_says() {
+        // Each field has a value of its own, in the order of schema.fbs: padding, strides, then what is read.
+        const RELU: &str = "RELU";
+        let plain = Options::default();
+        let fused = Options { activation: RELU, ..plain };
+        let strides = [(1, 11), (2, 12)];
+        let with = |more: &[(u16, i32)]| [&strides, more].concat();
+        for (name, read, expected) in [
+            ("Conv2D", read_options(1, &[(3, 1)], &with(&[(4, 4), (5, 5)])), Options { dilation: (5, 4), ..fused }),
+            (
+                "DepthwiseConv2D",
+                read_options(2, &[(4, 1)], &with(&[(3, 3), (5, 5), (6, 6)])),
+                Options { dilation: (6, 5), ..fused },
+            ),
+            ("Pool2D", read_options(5, &[(5, 1)], &with(&[(3, 3), (4, 4)])), Options { filter: (4, 3), ..fused }),
+            ("FullyConnected", read_options(8, &[(0, 1), (1, 2)], &[]), Options { weights_format: 2, ..fused }),
+            ("Concatenation", read_options(10, &[(1, 1)], &[(0, 3)]), Options { axis: 3, ..fused }),
+            ("ResizeBilinear", read_options(15, &[(2, 0), (3, 1)], &[]), Options { half_pixel_centers: true, ..plain }),
+            ("ResizeBilinear, corners", read_options(15, &[(2, 1), (3, 0)], &[]), plain),
+            ("TransposeConv", read_options(49, &[(3, 1)], &strides), fused),
+            (
+                "StridedSlice",
+                read_options(32, &[], &[(0, 10), (1, 11), (2, 12), (3, 13), (4, 14)]),
+                Options { ellipsis_mask: 12, new_axis_mask: 13, ..plain },
+            ),
+            ("Pack", read_options(59, &[], &[(0, 7), (1, 2)]), Options { axis: 2, ..plain }),
+            ("ResizeNearest", read_options(74, &[(0, 0), (1, 1)], &[]), Options { half_pixel_centers: true, ..plain }),
+            ("ResizeNearest, corners", read_options(74, &[(0, 1), (1, 0)], &[]), plain),
+        ] {
+            assert_eq!(read, expected, "{name}");
+        }
+        // Add, L2Norm, Mul, Sub, Div, UnidirectionalSequenceLSTM; others have no activation, whatever lies there.
+        for kind in 0..=u8::MAX {
+            let activation = read_options(kind, &[], &[(0, 1)]).activation;
+            let is_fused = [8, 11, 12, 21, 28, 29, 71].contains(&kind);
+            assert_eq!(activation, if is_fused { RELU } else { "NONE" }, "{kind}");
+        }
+        let dilation = |kind| read_options(kind, &[], &[]).dilation;
+        assert_eq!((dilation(1), dilation(2)), ((1, 1), (1, 1)), "1 is the default");
+    }
+
+    #[test]
+    fn sizes_and_lists_go_by_the_type() {
+        let of = |kind: &'static str, data: &'static [u8]| Tensor {
+            name: Cow::Borrowed("t"),
+            kind: Cow::Borrowed(kind),
+            shape: vec![2, -1, 3],
+            is_dynamic: false,
+            is_state: false,
+            scales: 0,
+            quantisation: None,
+            data: Some(data),
+        };
+        let data = &[1, 0, 0, 0, 0xFE, 0xFF, 0xFF, 0xFF, 3, 0, 0, 0, 0, 0, 0, 0, 7];
+        assert_eq!(of("int32", data).integers(), [1, -2, 3, 0]);
+        assert_eq!(of("int64", &data[8..]).integers(), [3]);
+        assert_eq!(of("int8", data).integers(), [0; 0]);
+        for (kind, bytes) in
+            [("int8", 6), ("bool", 6), ("int16", 12), ("float16", 12), ("int32", 24), ("float32", 24), ("int64", 48)]
+        {
+            assert_eq!((of(kind, &[]).elements(), of(kind, &[]).size()), (6, bytes), "{kind}");
+        }
     }
 
     #[test]
