@@ -243,3 +243,87 @@ fn describe(path: &Path, capability: &Capability, set: &PixelFormat, interval: O
     let Capability { card, bus, .. } = capability;
     format!("{} ({card}, {bus}): {} {}{rate}{color}; {name}", path.display(), set.fourcc, set.size)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use super::color::ColorFields;
+    use super::*;
+    use crate::capture::CameraErrorKind;
+    use crate::frame::Layout;
+
+    fn set(name: &[u8; 4], stride: usize) -> PixelFormat {
+        let color = ColorFields { colorspace: 8, ycbcr_enc: 2, quantization: 1 };
+        PixelFormat { fourcc: FourCc(*name), size: Size::new(64, 48), stride, color }
+    }
+
+    #[test]
+    fn rows_have_the_drivers_stride_or_none_where_it_names_none() {
+        for (name, layout, bytes) in [
+            (b"YUYV", Layout::Yuyv, 128),
+            (b"NV12", Layout::Nv12, 64),
+            (b"YU12", Layout::YU12, 64),
+            (b"BGR3", Layout::Bgr, 192),
+            (b"GREY", Layout::Grey, 64),
+        ] {
+            for (said, expected) in [(0, bytes), (bytes, bytes), (bytes + 32, bytes + 32)] {
+                let set = set(name, said);
+                let Ok(Pixels::Plain { format, stride }) = pixels(&set, None) else { panic!("{name:?}") };
+                let color = set.color.resolve(layout, set.size);
+                assert_eq!((stride, format), (expected, PictureFormat { layout, size: set.size, color }));
+            }
+        }
+        for name in [b"MJPG", b"JPEG"] {
+            assert!(matches!(pixels(&set(name, 0), None), Ok(Pixels::Jpeg { last: None, .. })));
+        }
+        let refused = pixels(&set(b"H264", 0), None).err().unwrap();
+        assert_eq!(refused, "the driver set pixel format H264 instead of the one that was asked for");
+    }
+
+    #[test]
+    fn without_options_640x480_at_30_is_asked_for() {
+        let plain = V4l2Options::default().request();
+        assert_eq!(plain, Request { format: None, size: Size::new(640, 480), rate: 30.0 });
+        let format = Some(FourCc(*b"NV12"));
+        let (size, rate) = (Size::new(320, 200), 12.5);
+        let options = V4l2Options { format, size: Some(size), frame_rate: Some(rate), ..V4l2Options::default() };
+        assert_eq!(options.request(), Request { format, size, rate });
+        options.check().unwrap();
+    }
+
+    #[test]
+    fn what_no_camera_can_have_is_an_error_of_the_configuration() {
+        let check = |options: V4l2Options| options.check();
+        let size = |width, height| V4l2Options { size: Some(Size::new(width, height)), ..V4l2Options::default() };
+        let rate = |rate| V4l2Options { frame_rate: Some(rate), ..V4l2Options::default() };
+        for good in [size(1, 65_536), size(65_536, 1), rate(0.001), rate(100_000.0)] {
+            check(good).unwrap();
+        }
+        for bad in [size(0, 1), size(1, 0), size(65_537, 1), size(1, 65_537)] {
+            assert!(check(bad).unwrap_err().reason.starts_with("there are no pictures of "));
+        }
+        for bad in [0.0, 0.0009, 100_001.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(check(rate(bad)).unwrap_err().reason, format!("{bad} is no frame rate"));
+        }
+        let device = Selector::Path("/dev/video7".into());
+        let raw = V4l2Options { device, format: Some(FourCc(*b"H264")), ..V4l2Options::default() };
+        let error = check(raw).unwrap_err();
+        assert_eq!((error.source_name.as_str(), error.kind), ("/dev/video7", CameraErrorKind::Config));
+        assert_eq!(error.reason, "pixel format H264 is not taken");
+        assert_eq!(error.hint, "taken are YUYV, UYVY, NV12, YU12, RGB3, BGR3, GREY, MJPG, JPEG");
+    }
+
+    #[test]
+    fn one_line_says_what_a_camera_is_and_sends() {
+        let capability = Capability { card: "Cam".into(), bus: "usb-1".into(), ..Capability::default() };
+        let path = Path::new("/dev/video-none");
+        let said = |name, interval| describe(path, &capability, &set(name, 0), interval);
+        let ntsc = Some(Interval { numerator: 1001, denominator: 30_000 });
+        assert_eq!(
+            said(b"YUYV", ntsc),
+            "/dev/video-none (Cam, usb-1): YUYV 64x48 at 29.97 fps, BT.709 full range; no stable name"
+        );
+        assert_eq!(said(b"MJPG", None), "/dev/video-none (Cam, usb-1): MJPG 64x48; no stable name");
+    }
+}

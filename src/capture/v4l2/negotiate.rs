@@ -361,6 +361,7 @@ mod tests {
         assert_eq!(got, ("YUYV".into(), Size::new(768, 578), Some(12.5)));
         assert_eq!(chosen(&pi_camera(), &request(4000, 4000, 200.0)).1, Size::new(2592, 1944));
         assert_eq!(chosen(&pi_camera(), &request(640, 480, 0.2)).2, Some(1.0));
+        assert_eq!(chosen(&pi_camera(), &request(640, 480, 200.0)).2, Some(90.0));
     }
 
     /// The list of the kernel's test driver (6.1), to which larger pictures are slower.
@@ -394,6 +395,74 @@ mod tests {
         assert_eq!((choice.fourcc, choice.interval), (FourCc(*b"UYVY"), Some(ntsc)));
     }
 
+    /// What is picked of `rates`, in thousandths of frames per second, for `wanted`.
+    fn picked(rates: &[u32], wanted: f64) -> Option<u32> {
+        let interval = |&rate: &u32| Interval { numerator: 1000, denominator: rate };
+        let rates = Rates::Discrete(rates.iter().map(interval).collect());
+        rates.pick(wanted).0.map(|interval| interval.denominator)
+    }
+
+    #[test]
+    fn a_rate_from_98_in_100_on_is_enough_and_less_is_not() {
+        assert_eq!(picked(&[60_000, 29_970, 15_000], 30.0), Some(29_970));
+        assert_eq!(picked(&[60_000, 98_000], 100.0), Some(98_000));
+        assert_eq!(picked(&[98_000, 200_000], 100.0), Some(98_000));
+        assert_eq!(picked(&[97_999, 200_000], 100.0), Some(200_000));
+        assert_eq!(picked(&[300_000, 200_000, 250_000], 100.0), Some(200_000), "the slowest that is enough");
+        assert_eq!(picked(&[50_000, 97_000, 90_000], 100.0), Some(97_000), "the fastest where none is");
+        assert_eq!(picked(&[], 100.0), None);
+    }
+
+    #[test]
+    fn the_share_that_a_rate_reaches_is_at_most_one() {
+        let share = |rates: Rates, wanted: f64| rates.pick(wanted).1;
+        let one = |rate| Rates::Discrete(vec![Interval { numerator: 1, denominator: rate }]);
+        assert_eq!((share(one(15), 30.0), share(one(30), 30.0), share(one(60), 30.0)), (0.5, 1.0, 1.0));
+        assert_eq!(share(Rates::Discrete(Vec::new()), 30.0), 1.0);
+        let (slowest, fastest) = (Interval::from_rate(2.0), Interval::from_rate(20.0));
+        let range = || Rates::Range { slowest, fastest };
+        assert_eq!((share(range(), 40.0), share(range(), 1.0), share(range(), 7.0)), (0.5, 1.0, 1.0));
+        for (wanted, expected) in [(1.0, slowest), (2.0, slowest), (20.0, fastest), (21.0, fastest)] {
+            assert_eq!(range().pick(wanted).0, Some(expected), "{wanted}");
+        }
+        assert_eq!(range().pick(12.5).0, Some(Interval { numerator: 1000, denominator: 12_500 }));
+        assert_eq!(range().pick(7.0).0, Some(Interval { numerator: 1, denominator: 7 }));
+    }
+
+    #[test]
+    fn a_format_gives_way_to_a_dearer_one_only_for_two_frames_in_a_hundred() {
+        // YUYV is cheapest, and has this rate; MJPG reaches another.
+        let winner = |yuyv: u32, mjpg: u32| {
+            let at = |rate| {
+                let extent = Extent::Discrete { width: 640, height: 480 };
+                vec![SizeInfo { extent, rates: Rates::Discrete(vec![Interval { numerator: 1000, denominator: rate }]) }]
+            };
+            let offers = [offer(b"MJPG", at(mjpg)), offer(b"YUYV", at(yuyv))];
+            chosen(&offers, &request(640, 480, 100.0)).0
+        };
+        assert_eq!(winner(98_500, 100_000), "YUYV");
+        assert_eq!(winner(97_500, 100_000), "MJPG");
+        assert_eq!(winner(96_500, 97_500), "YUYV", "the same step");
+        assert_eq!(winner(95_500, 97_500), "MJPG");
+        assert_eq!(winner(50_000, 300_000), "MJPG");
+    }
+
+    #[test]
+    fn of_what_is_equal_the_cheapest_format_is_taken() {
+        let names = [b"YUYV", b"UYVY", b"NV12", b"YU12", b"RGB3", b"BGR3", b"GREY", b"MJPG", b"JPEG"];
+        let mut offers: Vec<_> = names.iter().rev().map(|name| offer(name, sizes(&[(640, 480, &[30])]))).collect();
+        for name in names {
+            let choice = choose(&offers, &request(640, 480, 30.0)).unwrap();
+            assert_eq!(choice.fourcc, FourCc(*name));
+            offers.pop();
+        }
+        let layouts = names.map(|name| FourCc(*name).layout());
+        let plain = [Layout::Yuyv, Layout::Uyvy, Layout::Nv12, Layout::YU12, Layout::Rgb, Layout::Bgr, Layout::Grey];
+        assert_eq!(layouts[..7], plain.map(Some));
+        assert_eq!(layouts[7..], [None, None]);
+        assert_eq!(FourCc(*b"H264").layout(), None);
+    }
+
     #[test]
     fn a_driver_that_lists_no_sizes_is_asked_for_the_wanted_one() {
         let got = chosen(&[offer(b"UYVY", Vec::new())], &request(720, 576, 25.0));
@@ -409,6 +478,7 @@ mod tests {
     #[test]
     fn steps_stay_inside_their_range() {
         assert_eq!(nearest_step(641, 32, 1000, 16), 640);
+        assert_eq!((nearest_step(647, 32, 1000, 16), nearest_step(648, 32, 1000, 16)), (640, 656));
         assert_eq!(nearest_step(5000, 32, 1001, 16), 992);
         assert_eq!(nearest_step(1, 32, 1001, 0), 32);
         // A driver's mistake must not end in an overflow.
@@ -428,5 +498,8 @@ mod tests {
         let json = serde_json::to_value(offer(b"YUYV", sizes(&[(640, 480, &[30])]))).unwrap();
         let size = serde_json::json!({"width": 640, "height": 480, "rates": [30.0]});
         assert_eq!((json["fourcc"].as_str(), &json["sizes"][0]), (Some("YUYV"), &size));
+        let ntsc = serde_json::to_value(Interval { numerator: 1001, denominator: 30000 }).unwrap();
+        assert_eq!(ntsc, serde_json::json!(29.97));
+        assert_eq!(Interval { numerator: 0, denominator: 30 }.rate(), 0.0);
     }
 }

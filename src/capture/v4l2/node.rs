@@ -97,14 +97,13 @@ impl Node {
         &self.path
     }
 
-    /// The descriptor, for `poll`.
+    /// The descriptor, for `poll` and `mmap`.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the device owns the descriptor and closes it when it is dropped, which the borrow of self rules out.
         unsafe { BorrowedFd::borrow_raw(self.raw_fd()) }
     }
 
-    /// The descriptor, for `mmap`.
-    pub(super) fn raw_fd(&self) -> std::os::raw::c_int {
+    fn raw_fd(&self) -> std::os::raw::c_int {
         self.device.handle().fd()
     }
 

@@ -5,6 +5,8 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::path::Path;
 use std::ptr::NonNull;
 use std::slice;
 use std::time::Duration;
@@ -47,6 +49,30 @@ pub(super) trait Queue: Send {
     fn count(&self) -> usize;
 }
 
+/// What a [`Ring`] needs of a device: a [`Node`], or a test's own driver.
+pub(super) trait Driver: Send {
+    /// For the log.
+    fn path(&self) -> &Path;
+    /// For `poll` and `mmap`.
+    fn fd(&self) -> BorrowedFd<'_>;
+    /// Sends `request` with `argument`, which the driver reads and fills in.
+    fn ioctl<T: Plain>(&self, request: vidioc::_IOC_TYPE, argument: &mut T) -> io::Result<()>;
+}
+
+impl Driver for Node {
+    fn path(&self) -> &Path {
+        self.path()
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.fd()
+    }
+
+    fn ioctl<T: Plain>(&self, request: vidioc::_IOC_TYPE, argument: &mut T) -> io::Result<()> {
+        self.ioctl(request, argument)
+    }
+}
+
 /// A buffer that is ours until it is queued again. Only one exists for each buffer that the driver handed out.
 #[derive(Debug)]
 pub(super) struct Filled {
@@ -67,18 +93,18 @@ struct Mapping {
 }
 
 /// The buffers of a streaming device. Dropping it stops the stream and frees them, whatever state the device is in.
-pub(super) struct Ring {
+pub(super) struct Ring<D: Driver = Node> {
     mappings: Vec<Mapping>,
     // After the buffers: the node closes last, which makes the kernel let go even where a call failed.
-    node: Node,
+    node: D,
 }
 
 // SAFETY: the mappings are plain shared memory, tied to no thread.
-unsafe impl Send for Ring {}
+unsafe impl<D: Driver> Send for Ring<D> {}
 
-impl Ring {
+impl<D: Driver> Ring<D> {
     /// Asks for `count` buffers, maps and queues them, and starts the stream.
-    pub(super) fn start(node: Node, count: u32) -> Result<Self, Fault> {
+    pub(super) fn start(node: D, count: u32) -> Result<Self, Fault> {
         let mut request = sys::v4l2_requestbuffers::zeroed();
         request.count = count;
         request.type_ = CAPTURE;
@@ -103,10 +129,10 @@ impl Ring {
         let length = buffer.length as usize;
         // SAFETY: for mapped memory the kernel filled in the offset; it is a plain integer.
         let offset = unsafe { buffer.m.offset };
+        let device = self.node.fd().as_raw_fd();
         // SAFETY: a fresh mapping at an address of the kernel's choice touches nothing that exists.
-        let start = unsafe {
-            v4l::v4l2::mmap(std::ptr::null_mut(), length, PROT_READ, MAP_SHARED, self.node.raw_fd(), offset.into())
-        };
+        let start =
+            unsafe { v4l::v4l2::mmap(std::ptr::null_mut(), length, PROT_READ, MAP_SHARED, device, offset.into()) };
         let start = start.map_err(Fault::in_call("mmap"))?;
         match NonNull::new(start.cast()) {
             Some(start) => Ok(Mapping { start, length }),
@@ -120,7 +146,7 @@ impl Ring {
     }
 }
 
-impl Queue for Ring {
+impl<D: Driver> Queue for Ring<D> {
     fn wait(&mut self, limit: Duration) -> Result<Ready, Fault> {
         let limit = Timespec::try_from(limit).unwrap_or(Timespec { tv_sec: i64::from(i32::MAX), tv_nsec: 0 });
         let mut fds = [PollFd::from_borrowed_fd(self.node.fd(), PollFlags::IN)];
@@ -170,7 +196,7 @@ impl Queue for Ring {
     }
 }
 
-impl Drop for Ring {
+impl<D: Driver> Drop for Ring<D> {
     fn drop(&mut self) {
         let mut kind = CAPTURE as std::os::raw::c_int;
         let stopped = self.node.ioctl(vidioc::VIDIOC_STREAMOFF, &mut kind);
@@ -216,16 +242,4 @@ impl Filled {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
-
-    use super::*;
-    use std::path::Path;
-
-    #[test]
-    fn what_is_no_camera_fails_at_the_first_call_and_names_it() {
-        let node = Node::open(Path::new("/dev/null")).unwrap();
-        let fault = Ring::start(node, 4).err().unwrap();
-        assert_eq!(fault.to_string(), "VIDIOC_REQBUFS: Inappropriate ioctl for device (os error 25)");
-    }
-}
+mod tests;
