@@ -463,9 +463,7 @@ fn a_worker_does_not_outlive_the_program_and_ends_fast() {
     coral.double.tell("at invoke\nfault hang");
     // It hangs in an inference now, which must not hold the program.
     std::thread::sleep(Duration::from_millis(100));
-    let (finished, took) = running.stop(Signal::TERM);
-    finished.expect(0);
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    running.stop_in_time(Signal::TERM).expect(0);
     assert!(!std::path::Path::new(&format!("/proc/{worker}")).exists());
     let running = watch(&coral, ["engine.kind=edgetpu"]);
     coral.double.tell("");

@@ -10,29 +10,13 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::clips::HangingFolder;
+use support::stopping::PROMISE;
 use support::{colours, model, records, replay, run, with, Finished, Running, Signal, LIMIT};
 
-/// From the signal to the process's end.
-const PROMISE: Duration = Duration::from_secs(1);
-/// The machine is shared with others: one attempt that is slow says little, three say enough.
-const ATTEMPTS: u32 = 3;
-
-/// Starts a program, lets `settle` wait for the state that is meant, and stops it with `signal`, which must take less
-/// than the promise and give exit code 0.
+/// Stops a program in order and in time, with exit code 0.
 #[track_caller]
-fn stops_in_time(signal: Signal, start: impl Fn() -> Running, settle: impl Fn(&Running)) -> Finished {
-    let mut times = Vec::new();
-    for _ in 0..ATTEMPTS {
-        let running = start();
-        settle(&running);
-        let (finished, took) = running.stop(signal);
-        let finished = finished.expect(0).says(["stopping: "]);
-        if took < PROMISE {
-            return finished;
-        }
-        times.push(took);
-    }
-    panic!("{signal:?} to exit took {times:?}");
+fn stop(running: Running, signal: Signal) -> Finished {
+    running.stop_in_time(signal).expect(0).says(["stopping: "])
 }
 
 /// A source at full speed that never ends.
@@ -56,7 +40,9 @@ fn through(command: &mut Command, inner: &Command) -> Command {
 #[test]
 fn both_signals_stop_a_running_pipeline() {
     for signal in [Signal::TERM, Signal::INT] {
-        let finished = stops_in_time(signal, || Running::start(endless()), |running| running.stdout.wait_for_count(50));
+        let running = Running::start(endless());
+        running.stdout.wait_for_count(50);
+        let finished = stop(running, signal);
         assert!(finished.records().len() >= 50);
         finished.says(["stage              n     p50 ms", "end_to_end", "frames in="]);
     }
@@ -65,9 +51,9 @@ fn both_signals_stop_a_running_pipeline() {
 #[test]
 fn a_terminal_that_goes_stops_it_in_order_as_well() {
     // As a shell starts it, also where these tests run under nohup themselves.
-    let start = || Running::start(through(Command::new("env").arg("--default-signal=HUP"), &endless()));
-    let finished = stops_in_time(Signal::HUP, start, |running| running.stdout.wait_for_count(50));
-    finished.says(["stopping: SIGHUP", "frames in="]);
+    let running = Running::start(through(Command::new("env").arg("--default-signal=HUP"), &endless()));
+    running.stdout.wait_for_count(50);
+    stop(running, Signal::HUP).says(["stopping: SIGHUP", "frames in="]);
 }
 
 #[test]
@@ -77,22 +63,17 @@ fn under_nohup_it_goes_on_without_a_terminal() {
     running.stdout.wait_for_count(1);
     running.signal(Signal::HUP);
     assert!(!running.has_ended(Duration::from_millis(700)));
-    running.stop(Signal::TERM).0.expect(0).says(["stopping: SIGTERM"]);
+    stop(running, Signal::TERM).says(["stopping: SIGTERM"]);
 }
 
 #[test]
 fn a_missing_camera_is_waited_for_and_the_wait_ends_at_once() {
-    let command = || run(&colours(), "v4l2:/dev/video-none");
-    let finished = stops_in_time(
-        Signal::TERM,
-        || Running::start(command()),
-        |running| {
-            let line = running.stderr.wait_for("camera: waiting");
-            assert!(line.contains("/dev/video-none") && line.contains("plug the camera in"), "{line}");
-            // Long enough for several attempts, which come 0.2, 0.4 and 0.8 s apart.
-            assert!(!running.has_ended(Duration::from_millis(1700)));
-        },
-    );
+    let running = Running::start(run(&colours(), "v4l2:/dev/video-none"));
+    let line = running.stderr.wait_for("camera: waiting");
+    assert!(line.contains("/dev/video-none") && line.contains("plug the camera in"), "{line}");
+    // Long enough for several attempts, which come 0.2, 0.4 and 0.8 s apart.
+    assert!(!running.has_ended(Duration::from_millis(1700)));
+    let finished = stop(running, Signal::TERM);
     let said = finished.stderr.matches("camera: waiting").count();
     assert_eq!(said, 1, "the same reason is said once:\n{}", finished.stderr);
     assert_eq!(finished.stdout, "");
@@ -103,8 +84,9 @@ fn a_silent_camera_is_left_at_once() {
     // The second frame is due after 100 s.
     let command = || with(run(&colours(), &replay("colours.mjpeg")), ["camera.rate=0.01"]);
     for signal in [Signal::TERM, Signal::INT] {
-        let finished = stops_in_time(signal, || Running::start(command()), |running| running.stdout.wait_for_count(1));
-        assert_eq!(finished.records().len(), 1);
+        let running = Running::start(command());
+        running.stdout.wait_for_count(1);
+        assert_eq!(stop(running, signal).records().len(), 1);
     }
 }
 
@@ -112,51 +94,32 @@ fn a_silent_camera_is_left_at_once() {
 fn an_inference_that_takes_longer_is_left_behind() {
     let slow = model("colours_320x240_int8_slow");
     for rate in ["camera.rate=max", "camera.rate=30"] {
-        let command = || with(run(&slow, &replay("colours.mjpeg")), [rate, "camera.loop=true"]);
-        let finished =
-            stops_in_time(Signal::TERM, || Running::start(command()), |running| running.stdout.wait_for_count(2));
-        assert!(finished.records().len() >= 2);
+        let running = Running::start(with(run(&slow, &replay("colours.mjpeg")), [rate, "camera.loop=true"]));
+        running.stdout.wait_for_count(2);
+        assert!(stop(running, Signal::TERM).records().len() >= 2);
     }
 }
 
 #[test]
 fn a_stage_that_hangs_is_left_behind() {
-    let start = || {
-        let folder = HangingFolder::new();
-        (Running::start(with(run(&colours(), &folder.source()), [HangingFolder::RATE])), folder)
-    };
-    let mut times = Vec::new();
-    for _ in 0..ATTEMPTS {
-        let (running, folder) = start();
-        running.stdout.wait_for_count(1);
-        folder.hang();
-        // Longer than the second picture takes to be due, and any stage to look at the token.
-        assert!(!running.has_ended(Duration::from_secs(3)));
-        let (finished, took) = running.stop(Signal::TERM);
-        let finished = finished.expect(0).says(["the capture stage has not answered", "leaving without it"]);
-        assert_eq!(finished.records().len(), 1, "what was published before is written");
-        if took < PROMISE {
-            return;
-        }
-        times.push(took);
-    }
-    panic!("SIGTERM to exit took {times:?}");
+    let folder = HangingFolder::new();
+    let running = Running::start(with(run(&colours(), &folder.source()), [HangingFolder::RATE]));
+    running.stdout.wait_for_count(1);
+    folder.hang();
+    // Longer than the second picture takes to be due, and any stage to look at the token.
+    assert!(!running.has_ended(Duration::from_secs(3)));
+    let finished = stop(running, Signal::TERM).says(["the capture stage has not answered", "leaving without it"]);
+    assert_eq!(finished.records().len(), 1, "what was published before is written");
 }
 
 #[test]
 fn a_reader_that_does_not_read_is_left_behind() {
-    let start = || {
-        let mut command = with(endless(), ["publish.jsonl.queue=8", "telemetry.interval=100ms"]);
-        // A pipe that nobody reads, held open by this process.
-        let (reader, writer) = std::io::pipe().unwrap();
-        let running = Running::start_as_set(command.stdout(writer));
-        std::mem::drop(std::thread::spawn(move || {
-            std::thread::park_timeout(support::LIMIT);
-            drop(reader);
-        }));
-        running
-    };
-    stops_in_time(Signal::TERM, start, |running| _ = running.stderr.wait_for("lines are dropped and counted"));
+    let mut command = with(endless(), ["publish.jsonl.queue=8", "telemetry.interval=100ms"]);
+    // A pipe that nobody reads, held open by this process.
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let running = Running::start_as_set(command.stdout(writer));
+    running.stderr.wait_for("lines are dropped and counted");
+    stop(running, Signal::TERM);
 }
 
 #[test]
@@ -165,21 +128,14 @@ fn an_ended_source_whose_reader_sleeps_is_left_behind() {
     let path = folder.path().join("clip.mjpeg");
     std::fs::write(&path, support::clips::jpegs().concat().repeat(180)).unwrap();
     let camera = format!("replay:{}", path.display());
-    for _ in 0..ATTEMPTS {
-        let mut command = with(run(&colours(), &camera), ["camera.rate=max"]);
-        // Held open, never read: 900 lines don't fit the pipe, so the end of the source waits for the reader.
-        let (_reader, writer) = std::io::pipe().unwrap();
-        let running = Running::start_as_set(command.stdout(writer));
-        drop(command);
-        running.stderr.wait_for("camera: MJPEG clip");
-        assert!(!running.has_ended(Duration::from_secs(1)));
-        let (finished, took) = running.stop(Signal::TERM);
-        finished.expect(0);
-        if took < PROMISE {
-            return;
-        }
-    }
-    panic!("SIGTERM to exit took longer than {PROMISE:?}");
+    let mut command = with(run(&colours(), &camera), ["camera.rate=max"]);
+    // Held open, never read: 900 lines don't fit the pipe, so the end of the source waits for the reader.
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let running = Running::start_as_set(command.stdout(writer));
+    drop(command);
+    running.stderr.wait_for("camera: MJPEG clip");
+    assert!(!running.has_ended(Duration::from_secs(1)));
+    stop(running, Signal::TERM);
 }
 
 #[test]
@@ -187,9 +143,10 @@ fn a_snapshot_that_is_being_written_does_not_hold_the_stop() {
     let folder = tempfile::tempdir().unwrap();
     let dir = format!("publish.snapshot.dir={}", folder.path().display());
     // A large picture at every frame: one is nearly always under way.
-    let command =
-        || with(run(&colours(), "pattern:4096x3072"), [&dir, "publish.snapshot.interval=0", "camera.rate=max"]);
-    stops_in_time(Signal::TERM, || Running::start(command()), |running| _ = running.stderr.wait_for("snapshot: /"));
+    let settings = [&dir, "publish.snapshot.interval=0", "camera.rate=max"];
+    let running = Running::start(with(run(&colours(), "pattern:4096x3072"), settings));
+    running.stderr.wait_for("snapshot: /");
+    stop(running, Signal::TERM);
     for file in support::clips::files(folder.path()) {
         // What was under way may be left as .partial, but what has its name is whole.
         if file.extension().is_some_and(|extension| extension == "png") {
@@ -207,7 +164,7 @@ fn a_second_signal_ends_the_program_at_once() {
     running.stderr.wait_for("stopping: SIGINT");
     // Two that come together are one.
     std::thread::sleep(Duration::from_millis(350));
-    let (finished, _) = running.stop(Signal::INT);
+    let finished = running.stop_in_time(Signal::INT);
     // 128 + SIGINT, unless the first signal was already through.
     assert!(matches!(finished.status.code(), Some(130 | 0)), "{:?}\n{}", finished.status, finished.stderr);
     records(&finished.stdout);
@@ -219,7 +176,7 @@ fn no_process_is_left_behind() {
     running.stdout.wait_for_count(5);
     let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", running.id())).unwrap();
     assert_eq!(children, "", "the program has child processes");
-    running.stop(Signal::TERM).0.expect(0);
+    stop(running, Signal::TERM);
 }
 
 #[test]
@@ -228,7 +185,7 @@ fn a_signal_before_the_first_frame_stops_as_well() {
     command.stdout(Stdio::null());
     let running = Running::start_as_set(&mut command);
     running.stderr.wait_for("camera: MJPEG clip");
-    running.stop(Signal::TERM).0.expect(0);
+    stop(running, Signal::TERM);
 }
 
 #[test]
@@ -239,7 +196,7 @@ fn a_full_standard_error_holds_neither_the_pictures_nor_the_end() {
     let results = folder.path().join("results");
     let mut command = with(endless(), ["camera.rate=50", "telemetry.interval=200ms"]);
     command.stdout(std::fs::File::create(&results).unwrap()).stderr(writer.try_clone().unwrap());
-    let mut child = command.spawn().unwrap();
+    let running = Running::start_bare(&mut command);
     let lines = || std::fs::read_to_string(&results).unwrap().lines().count();
     let wait_for = |count: usize| {
         let start = Instant::now();
@@ -257,20 +214,19 @@ fn a_full_standard_error_holds_neither_the_pictures_nor_the_end() {
         while other.write(&vec![b'\n'; size]).is_ok() {}
     }
     wait_for(lines() + 100);
-    let start = Instant::now();
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if start.elapsed() > LIMIT {
-            child.kill().unwrap();
-            panic!("still running");
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
-    assert_eq!(status.code(), Some(0));
-    assert!(start.elapsed() < 5 * PROMISE, "{:?}", start.elapsed());
+    running.stop_in_time(Signal::TERM).expect(0);
+}
+
+/// What the other tests rest on: the machine's part of a stop is told from the program's.
+#[test]
+fn a_program_that_takes_its_time_is_late_however_busy_the_machine_is() {
+    let mut late = Command::new("sh");
+    late.args(["-c", "trap 'sleep 1.1; exit 0' TERM; echo ready; while :; do sleep 0.01; done"]);
+    let running = Running::start(late);
+    running.stdout.wait_for_count(1);
+    let (finished, stop) = running.stop_measured(Signal::TERM);
+    finished.expect(0);
+    assert!(stop.own() >= PROMISE, "{stop:?}");
 }
 
 /// A library that makes one thread of the program panic.

@@ -7,6 +7,7 @@ pub mod coral;
 pub mod fake_edgetpu;
 pub mod held;
 pub mod http;
+pub mod stopping;
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
@@ -217,7 +218,12 @@ impl Running {
 
     /// The same, with standard output as `command` has it.
     pub fn start_as_set(command: &mut Command) -> Self {
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("start the program");
+        Self::start_bare(command.stderr(Stdio::piped()))
+    }
+
+    /// The same, with both streams as `command` has them.
+    pub fn start_bare(command: &mut Command) -> Self {
+        let mut child = command.spawn().expect("start the program");
         let pid = Pid::from_child(&child);
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).expect("pidfd");
         let stdout = child.stdout.take().map(Lines::read).unwrap_or_default();
