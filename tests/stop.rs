@@ -13,10 +13,13 @@ use support::clips::HangingFolder;
 use support::stopping::PROMISE;
 use support::{colours, model, records, replay, run, with, Finished, Running, Signal, LIMIT};
 
-/// Stops a program in order and in time, with exit code 0.
+/// Stops a program in order and in time, with exit code 0. It says why before it says its last words.
 #[track_caller]
 fn stop(running: Running, signal: Signal) -> Finished {
-    running.stop_in_time(signal).expect(0).says(["stopping: "])
+    let finished = running.stop_in_time(signal).expect(0);
+    let place = |words: &str| finished.stderr.rfind(words);
+    assert!(place("stopping: ").is_some_and(|reason| Some(reason) < place("frames in=")), "{}", finished.stderr);
+    finished
 }
 
 /// A source at full speed that never ends.

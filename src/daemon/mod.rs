@@ -49,9 +49,10 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let panel = panel(config, &mut parts)?;
     let onlookers = Onlookers::prepare(config, &mut parts)?;
     let clock = Arc::clone(&parts.clock);
+    // Before the first thread of the pipeline, which may have results before the next line.
+    started.store(true, Ordering::SeqCst);
     let pipeline = Pipeline::start(parts, &shutdown).map_err(no_thread)?;
     let watching = onlookers.start(config, pipeline.shared(), &shutdown)?;
-    started.store(true, Ordering::SeqCst);
     // Held to the end of this function: however that comes, lights and relays go off.
     let _attended = panel.map(|panel| panel.start(&shutdown)).transpose().map_err(no_thread)?;
     let mut supervisor = Supervisor::from_environment();
@@ -116,10 +117,18 @@ fn watch_signals(shutdown: &Shutdown, started: Arc<AtomicBool>) -> Result<(), Fa
                 Some(_) => leave(128 + signal),
                 None => first = Some(Instant::now()),
             }
-            // Words come last: a standard error that nobody reads, as of a journal that was stopped, takes them never.
-            shutdown.pull();
             leave_in_time();
-            log::info!("stopping: {}", signal_hook::low_level::signal_name(signal).unwrap_or("a signal"));
+            let tell = || log::info!("stopping: {}", signal_hook::low_level::signal_name(signal).unwrap_or("a signal"));
+            // Before the stop, which may be through before this thread gets to it again. A standard error that nobody reads, as
+            // of a journal that was stopped, may never take the words: there the stop comes first.
+            let is_free = is_stderr_free();
+            if is_free {
+                tell();
+            }
+            shutdown.pull();
+            if !is_free {
+                tell();
+            }
             if !started.load(Ordering::SeqCst) {
                 leave(0);
             }
