@@ -19,6 +19,9 @@ pub mod loaded;
 pub mod logging;
 pub mod mailbox;
 pub mod model;
+#[cfg(test)]
+#[path = "../tests/support/needs.rs"]
+mod needs;
 pub mod pause;
 pub mod pipeline;
 pub mod preprocess;

@@ -1,21 +1,19 @@
 //! Lights, relays and buttons as the user meets them on a machine without such pins: one warning and a run that goes on;
 //! and what is refused before anything starts. What the pins do is in the unit tests of `publish::gpio`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
-use support::{colours, configured, finish, grouped_colours, pspnetd, replay, run, run_and_check, with};
+use support::{colours, configured, finish, grouped_colours, needs, pspnetd, replay, run, run_and_check, with};
 
 const WARNING: &str = "gpio: no lights and buttons: ";
 
-/// On a Raspberry Pi these tests would switch what is wired to it.
+/// On a Raspberry Pi these tests would switch what is wired to it: they are left out there.
+#[track_caller]
 fn has_pins() -> bool {
     let model = std::fs::read_to_string("/sys/firmware/devicetree/base/model").unwrap_or_default();
     let has = model.contains("Raspberry Pi") || std::path::Path::new("/dev/gpiomem").exists();
-    if has {
-        println!("skipped: this machine has pins, and something may be wired to them");
-    }
-    has
+    !needs::suits(!has, "this machine has pins, and something may be wired to them")
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! The latency log on a disk that fills up and gets room again, under a logger that listens.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/latency.rs"]
 mod latency;
+#[path = "support/needs.rs"]
+mod needs;
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -39,19 +40,10 @@ impl log::Log for Listener {
 fn a_disk_that_gets_room_again_is_written_again() {
     let folder = tempfile::tempdir().unwrap();
     let script = "mount -t tmpfs -o size=64k tmpfs \"$0\" || exit 99; exec \"$@\"";
-    let can = Command::new("unshare").args(["-m", "true"]).stderr(Stdio::null()).status();
-    if !can.is_ok_and(|status| status.success()) {
-        println!("skipped: no private mounts here (that needs root and unshare)");
-        return;
-    }
-    let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", script]).arg(folder.path()).arg(std::env::current_exe().unwrap());
+    let Some(mut command) = needs::own_mounts() else { return };
+    command.args(["sh", "-c", script]).arg(folder.path()).arg(std::env::current_exe().unwrap());
     command.args(["--exact", "on_a_small_disk", "--ignored", "--nocapture"]).env(DISK, folder.path());
     let output = command.output().unwrap();
-    if output.status.code() == Some(99) {
-        println!("skipped: tmpfs can't be mounted here");
-        return;
-    }
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&output.stderr));
 }

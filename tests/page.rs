@@ -1,6 +1,6 @@
 //! The page in a headless Chromium, served by the real program: what it shows, that it comes back after everything that can
 //! happen to the program and its camera, that nothing from outside runs in it, and that a keyboard is enough.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "page/browser.rs"]
 mod browser;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use browser::{Browser, ENTER, ESCAPE, RIGHT, TAB};
 use serde_json::{json, Value};
-use support::{colours, colours_with, grouped_colours, media, replay, run, with, Running, Signal, LIMIT};
+use support::{colours, colours_with, grouped_colours, media, needs, replay, run, with, Running, Signal, LIMIT};
 
 /// A program that serves the page.
 struct Daemon {
@@ -360,12 +360,12 @@ fn the_page_fits_every_window() {
 /// dark, all well and with the camera gone.
 #[test]
 fn the_page_has_no_barrier_that_a_machine_can_find() {
-    let Some(browser) = Browser::start() else { return };
     let axe = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/axe-core/package/axe.min.js");
-    let Ok(axe) = std::fs::read_to_string(axe) else {
-        println!("skipped: no axe-core here (scripts/page-tools fetches it)");
+    if !needs::fetched(&axe, "scripts/page-tools") {
         return;
-    };
+    }
+    let Some(browser) = Browser::start() else { return };
+    let axe = std::fs::read_to_string(axe).unwrap();
     let camera = Pluggable::new("starting");
     let folder = grouped_colours();
     let daemon = Daemon::start(camera.run(&folder.path().join("model.tflite")));

@@ -7,13 +7,12 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::{colours, finish, pspnetd, run, with, Finished, Running, Signal, LIMIT};
+use support::{as_nobody, colours, finish, pspnetd, run, with, Finished, Running, Signal, LIMIT};
 
 /// A daemon on the test picture with its socket at `socket`, once it is ready.
 fn daemon(socket: &Path, more: &[&str]) -> Running {
@@ -126,17 +125,9 @@ fn a_socket_of_others_is_refused_with_the_group_that_may() {
     let running = daemon(&socket, &[]);
     let mut command = top(&["--once", "--socket", socket.to_str().unwrap()]);
     if rustix::process::geteuid().is_root() {
-        // Root may everything: somebody else asks, from a folder that everybody may enter.
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let program = folder.path().join("pspnetd");
-        std::fs::copy(env!("CARGO_BIN_EXE_pspnetd"), &program).unwrap();
-        let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("native/tflite").join(std::env::consts::ARCH);
-        std::fs::copy(library.join("libtensorflowlite_c.so"), folder.path().join("libtensorflowlite_c.so")).unwrap();
-        let mut theirs = Command::new(&program);
-        theirs.args(["top", "--once", "--socket", socket.to_str().unwrap()]);
-        theirs.env("LD_LIBRARY_PATH", folder.path()).uid(65534).gid(65534);
-        theirs.current_dir("/").stdin(Stdio::null());
-        command = theirs;
+        // Root may everything: somebody else asks.
+        command = as_nobody(folder.path());
+        command.args(["top", "--once", "--socket", socket.to_str().unwrap()]);
     } else {
         std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o000)).unwrap();
     }

@@ -12,7 +12,7 @@ use log::{Level, Log, Metadata, Record};
 use pspnetd::infer::worker::{Job, Worker};
 use pspnetd::infer::{Engine as _, InputTensors, TfliteEngine};
 use pspnetd::model::ModelFile;
-use support::{model, LIMIT};
+use support::{model, needs, LIMIT};
 use unruly::unruly;
 
 /// Keeps what is logged.
@@ -132,8 +132,10 @@ fn the_sandbox_refuses_what_no_device_needs() {
     ] {
         assert_eq!(outcome(refused), "EPERM", "{refused}");
     }
-    // Kernels before 5.13, and those that were started without it.
-    if !lacks_landlock {
+    if needs::needs(
+        !lacks_landlock,
+        "this kernel has no Landlock (CONFIG_SECURITY_LANDLOCK, and lsm=landlock,… at boot)",
+    ) {
         for refused in
             ["write a file", "write /proc", "read the parent's memory", "write to a terminal", "read a terminal"]
         {

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 use serde_json::{json, Value};
 
-use super::support::{Running, LIMIT};
+use super::support::{needs, Running, LIMIT};
 
 /// Keys by their WebDriver code points.
 pub const TAB: &str = "\u{e004}";
@@ -28,11 +28,10 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// None where there is no Chromium, which is said.
+    /// None where there is no Chromium: the test is left out.
+    #[track_caller]
     pub fn start() -> Option<Self> {
-        let found = ["chromium", "chromedriver"].iter().all(|name| on_path(name).is_some());
-        if !found {
-            println!("skipped: no chromium and chromedriver here (apt-get install chromium chromium-driver)");
+        if !needs::program("chromium", "chromium") || !needs::program("chromedriver", "chromium-driver") {
             return None;
         }
         let mut command = Command::new("chromedriver");

@@ -7,12 +7,14 @@ pub mod coral;
 pub mod fake_edgetpu;
 pub mod held;
 pub mod http;
+pub mod needs;
 pub mod stopping;
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -73,7 +75,12 @@ pub fn grouped_colours() -> tempfile::TempDir {
 
 /// The program with `arguments`, free of this machine's configuration and service manager.
 pub fn pspnetd(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pspnetd"));
+    let mut command = freed(Command::new(env!("CARGO_BIN_EXE_pspnetd")));
+    command.args(arguments);
+    command
+}
+
+fn freed(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PSPNETD_") {
             command.env_remove(name);
@@ -83,7 +90,7 @@ pub fn pspnetd(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Comman
         command.env_remove(name);
     }
     // Reads as an empty file, so that an installed /etc/pspnetd/pspnetd.toml counts for nothing.
-    command.env("PSPNETD_CONFIG", "/dev/null").args(arguments).stdin(Stdio::null());
+    command.env("PSPNETD_CONFIG", "/dev/null").stdin(Stdio::null());
     command
 }
 
@@ -104,6 +111,19 @@ pub fn with<const N: usize>(mut command: Command, settings: [&str; N]) -> Comman
     for setting in settings {
         command.args(["--set", setting]);
     }
+    command
+}
+
+/// The program, copied to `folder` because it may lie where only root comes to, as the user nobody. Only root can do that.
+pub fn as_nobody(folder: &Path) -> Command {
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("native/tflite").join(std::env::consts::ARCH);
+    // By a process of its own: what is started meanwhile would hold it open for writing, and such a program can't run.
+    let mut copy = Command::new("cp");
+    copy.arg(env!("CARGO_BIN_EXE_pspnetd")).arg(library.join("libtensorflowlite_c.so")).arg(folder);
+    assert!(copy.status().unwrap().success());
+    let mut command = freed(Command::new(folder.join("pspnetd")));
+    command.env("LD_LIBRARY_PATH", folder).uid(65534).gid(65534).current_dir("/");
     command
 }
 

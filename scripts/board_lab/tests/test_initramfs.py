@@ -9,10 +9,13 @@ import unittest
 from pathlib import Path
 
 from board_lab.initramfs import Initramfs
+from board_lab.tests.needs import needs
 
 
-@unittest.skipUnless(shutil.which("cpio"), "no cpio")
 class Archive(unittest.TestCase):
+    def setUp(self) -> None:
+        needs(self, shutil.which("cpio"), "no cpio here (apt-get install cpio)")
+
     def test_files_links_and_modes_come_out_as_they_went_in(self) -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)

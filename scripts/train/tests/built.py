@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import numpy as np
-import pytest
+from needs import needs
 from PIL import Image
 
 TARGET = Path(__file__).resolve().parents[3] / "target"
@@ -22,10 +22,11 @@ def built() -> Path | None:
 
 
 def pspnetd() -> Path:
-    """The same; the test is skipped where there is none."""
-    if program := built():
-        return program
-    pytest.skip("pspnetd is not built: cargo build --release, or PSPNETD=FILE")
+    """The same; the test is left out where there is none."""
+    program = built()
+    needs(program is not None, "pspnetd is not built: cargo build --release, or PSPNETD=FILE")
+    assert program is not None
+    return program
 
 
 def bands() -> tuple[np.ndarray, np.ndarray]:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import tiny_checkpoint
 import torch
+from needs import has, needs
 from PIL import Image
 
-pytest.importorskip("ai_edge_litert")
+needs(has("ai_edge_litert"), "no ai_edge_litert here (scripts/train/setup)")
 
 from pspnet_kit.commands import factorise, quantise
 from pspnet_kit.data import open_dataset

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import needs
 from PIL import Image
 
 from pspnet_kit.data import open_dataset
@@ -159,8 +160,7 @@ def test_the_edge_tpu_takes_it(runs: Path) -> None:
 
 
 def test_the_daemon_gives_the_same_masks(runs: Path, data: Path) -> None:
-    if not BINARY.exists():
-        pytest.skip("pspnetd is not built: cargo build --release")
+    needs(BINARY.exists(), "pspnetd is not built: cargo build --release")
     output = kit("judge", runs / "model.tflite", "--data", data, "--split", "val", "--pspnetd", BINARY)
     assert re.search(r": 0 of \d+ pixels differ", output), output
     masks = runs / "masks"

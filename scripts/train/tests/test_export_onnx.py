@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from needs import has, suits
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -27,8 +28,9 @@ from pspnet_kit.export.agreement import (  # noqa: E402
 from pspnet_kit.model import Architecture, PSPNet, build  # noqa: E402
 
 HEIGHT, WIDTH = 48, 96
-NO_ONNX = "onnx and onnxruntime are not installed"
-NO_PROGRAM = "this torch has no torch.export"
+NO_ONNX = "onnx and onnxruntime are not in this environment (scripts/train/setup --torch gpu has them)"
+NO_PROGRAM = "this torch has no torch.export (scripts/train/setup --torch gpu has one that does)"
+HAS_PROGRAM = hasattr(getattr(torch, "export", None), "save")
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +71,7 @@ def test_the_copy_for_exports_has_no_auxiliary_classifier(model: PSPNet) -> None
 
 @pytest.mark.parametrize("dynamic_batch", [False, True])
 def test_onnx(model: PSPNet, inputs: Inputs, tmp_path: Path, dynamic_batch: bool) -> None:
-    pytest.importorskip("onnx", reason=NO_ONNX)
-    pytest.importorskip("onnxruntime", reason=NO_ONNX)
+    suits(has("onnx", "onnxruntime"), NO_ONNX)
     import onnx as format
 
     path = tmp_path / "model.onnx"
@@ -114,8 +115,8 @@ def test_torchscript(model: PSPNet, inputs: Inputs, tmp_path: Path) -> None:
     assert not [name for name in torch.jit.load(str(path)).state_dict() if name.startswith("auxiliary")]
 
 
-@pytest.mark.skipif(not hasattr(getattr(torch, "export", None), "save"), reason=NO_PROGRAM)
 def test_torch_export(model: PSPNet, inputs: Inputs, tmp_path: Path) -> None:
+    suits(HAS_PROGRAM, NO_PROGRAM)
     path = tmp_path / "model.pt2"
     torchscript.export_program(model, path, HEIGHT, WIDTH, dynamic_batch=True)
     run = torchscript.program_runner(path)
@@ -125,8 +126,7 @@ def test_torch_export(model: PSPNet, inputs: Inputs, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["export_torchscript", "export_program"])
 def test_a_full_disk_leaves_the_former_file(model: PSPNet, tmp_path: Path, name: str) -> None:
-    if name == "export_program" and not hasattr(getattr(torch, "export", None), "save"):
-        pytest.skip(NO_PROGRAM)
+    suits(name != "export_program" or HAS_PROGRAM, NO_PROGRAM)
     path = tmp_path / "model"
     path.write_bytes(b"former")
     (tmp_path / "model.part").symlink_to("/dev/full")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from needs import needs
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(REPOSITORY / "scripts/train"))
@@ -113,8 +114,7 @@ def test_a_missing_model(tmp_path: Path) -> None:
 
 def test_pspnetd_reads_it(tmp_path: Path) -> None:
     program = REPOSITORY / "target/release/pspnetd"
-    if not program.is_file():
-        pytest.skip(f"{program} is not built")
+    needs(program.is_file(), f"{program} is not built: cargo build --release")
     model = tmp_path / "model.tflite"
     model.write_bytes((REPOSITORY / "tests/models/colours_96x64_int8.tflite").read_bytes())
     names = ("black", "white", "red", "green", "blue", "yellow", "cyan", "magenta")

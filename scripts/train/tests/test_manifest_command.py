@@ -128,7 +128,6 @@ def test_a_figure_that_is_there_twice_is_refused() -> None:
         parse_metrics(["miou=1", "miou=2"])
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_full_disk_leaves_the_former_manifest(made: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     model, source = made
     manifest = model.with_name("manifest.toml")

