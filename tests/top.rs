@@ -12,11 +12,15 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::{as_nobody, colours, finish, pspnetd, run, with, Finished, Running, Signal, LIMIT};
+use support::{as_nobody, colours, finish, media, pspnetd, run, with, Finished, Running, Signal, LIMIT};
 
 /// A daemon on the test picture with its socket at `socket`, once it is ready.
 fn daemon(socket: &Path, more: &[&str]) -> Running {
-    let mut command = with(run(&colours(), "pattern:96x64"), ["camera.rate=20", "telemetry.interval=1"]);
+    daemon_on("pattern:96x64", socket, more)
+}
+
+fn daemon_on(camera: &str, socket: &Path, more: &[&str]) -> Running {
+    let mut command = with(run(&colours(), camera), ["camera.rate=20", "telemetry.interval=1"]);
     command.args(["--set", &format!("http.socket={}", socket.display())]);
     for setting in more {
         command.args(["--set", setting]);
@@ -256,11 +260,15 @@ fn left_the_screen(output: &str) {
 fn in_a_terminal_it_shows_everything_and_q_leaves_it_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");
-    let _running = daemon(&socket, &[]);
+    // A picture that stays: six stripes, one of them yellow.
+    let still = folder.path().join("still");
+    std::fs::create_dir(&still).unwrap();
+    std::fs::copy(media("colours/1_vertical.png"), still.join("1.png")).unwrap();
+    let _running = daemon_on(&format!("replay:{}", still.display()), &socket, &["camera.loop=true"]);
     let steps = [
         "shows:READY",
         "shows:end_to_end",
-        "shows:yellow 12.5 %",
+        "shows:yellow 16.7 %",
         "send:?",
         "shows:this help",
         "send:?",

@@ -45,20 +45,22 @@ def read(seconds):
     return got
 
 
-def screen():
-    """A fresh screen, each gap one space."""
+def screen(seconds):
+    """A fresh screen, as far as it comes within a time, each gap one space."""
     read(0.1)
     os.write(master, b"\x0c")
-    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", " ", read(0.5).decode(errors="replace"))
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", " ", read(seconds).decode(errors="replace"))
     return " ".join(text.split())
 
 
 def until(what, is_met):
-    end = time.monotonic() + LIMIT
-    while not is_met(last := screen()):
+    end, patience = time.monotonic() + LIMIT, 0.5
+    while not is_met(last := screen(patience)):
         if time.monotonic() > end or child.poll() is not None:
             child.kill()
             sys.exit(f"{what}: in vain; last:\n{last}\nstatus {child.poll()}")
+        # On a busy machine a screen may take longer.
+        patience = min(2 * patience, 8)
 
 
 def modes():
