@@ -134,7 +134,10 @@ fn a_paused_camera_is_closed_and_the_stages_live_on_until_it_goes_on() {
     run.wait_for_status("camera: paused");
     assert_eq!(run.open(), 0, "released");
     // What was on its way gets through; then nothing comes.
-    std::thread::sleep(Duration::from_millis(300));
+    run.wait_for("the last frames", |run| {
+        let counts = run.pipeline.shared().counters.read();
+        counts.frames_in == counts.published + counts.replaced + counts.failed
+    });
     let paused = run.published();
     std::thread::sleep(Duration::from_secs(2));
     // Far less than the pause so far, and than half the watchdog's time, 15 s in the unit.
