@@ -1,3 +1,4 @@
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{channel, Sender as Teller};
 
@@ -7,6 +8,7 @@ use super::testing::{
 use super::*;
 use crate::clock::ManualClock;
 use crate::infer::worker::{Job, LogLimit, Told};
+use crate::telemetry::state::SinkState;
 use crate::telemetry::{Counts, EngineReport, Stage as Step};
 
 const fn ms(milliseconds: u64) -> Duration {
@@ -31,6 +33,9 @@ impl Run {
         let (tell_camera, camera) = ToldCamera::new();
         let (engine, told_engine) = ToldEngine::new(&clock);
         let (sink, _, told_sink) = ToldSink::new("kept", &clock);
+        // Nobody tells this one to wait.
+        let (_, _, mut onlooker) = ToldSink::new("onlooker", &clock);
+        onlooker.is_onlooker = true;
         let made = Arc::new(AtomicUsize::new(0));
         let (count, another) = (Arc::clone(&made), told_engine.again());
         let make: crate::infer::EngineMaker = Arc::new(move || {
@@ -46,7 +51,7 @@ impl Run {
             pixel_map: PixelMap::Identity,
             labels: labels(),
             model_name: "m".to_owned(),
-            sinks: vec![Box::new(told_sink)],
+            sinks: vec![Box::new(onlooker), Box::new(told_sink)],
             pause: Pause::default(),
             gates: Vec::new(),
             snapshot: None,
@@ -83,12 +88,21 @@ impl Run {
         self.wait_for(&format!("frame {number}"), |run| run.counts().frames_in > frames_in);
     }
 
-    /// Waits until `stage` has been silent for so long, and no other for as long as that.
+    /// Waits until `stage` has been silent for at least so long, and every other for less than it.
     #[track_caller]
     fn wait_for_slowest(&self, stage: &str, silence: Duration) {
         self.wait_for(&format!("the {stage} stage to be the slowest"), |run| {
             let slowest = run.pipeline.shared().beats.slowest(run.clock.now());
             slowest.0 == stage && slowest.1 >= silence
+        });
+    }
+
+    /// Waits until each stage, and each lane, has begun another round.
+    #[track_caller]
+    fn wait_for_a_round_of_each(&self) {
+        self.clock.advance(Duration::from_secs(3600));
+        self.wait_for("a sign of life of each", |run| {
+            run.pipeline.shared().beats.slowest(run.clock.now()).1 == Duration::ZERO
         });
     }
 
@@ -126,6 +140,7 @@ fn a_model_that_is_slower_than_the_camera_runs_on_the_newest_frame_and_the_other
     // The first waited for the model; the second is as old as the camera's pace makes it, however slow the model is.
     assert_eq!(kept.each_ref().map(|kept| kept.timings.of(Step::EndToEnd)), [ms(500), Duration::ZERO]);
     run.wait_for("two results", |run| run.counts().published == 2);
+    assert_eq!(run.pipeline.shared().sinks(), [SinkState { name: "kept".to_owned(), dropped: 0 }]);
     let counts = Counts { frames_in: 6, replaced: 4, inferred: 2, published: 2, ..Counts::default() };
     assert_eq!(run.counts(), counts);
     assert_eq!(run.end(), Some(Ending::SourceEnded { lost: 0 }));
@@ -213,11 +228,11 @@ fn an_inference_that_fails_costs_its_frame_and_the_engine_is_made_anew() {
     assert_eq!(run.end(), Some(Ending::SourceEnded { lost: 0 }));
 }
 
-/// Two workers that can't be started.
-fn hopeless() -> Crew {
-    let job = |name: &str| Job {
+/// Two workers that are `program`, which does what the name says behind the blank.
+fn crew(program: PathBuf, name: &str) -> Crew {
+    let job = || Job {
         name: name.to_owned(),
-        program: "/nonexistent/pspnetd".into(),
+        program: program.clone(),
         model_name: "m".to_owned(),
         path: "m.tflite".into(),
         model: Arc::from([]),
@@ -228,7 +243,7 @@ fn hopeless() -> Crew {
         told: Told::default(),
     };
     Crew {
-        jobs: vec![job("delegate 1"), job("delegate 2")],
+        jobs: vec![job(), job()],
         kind: "delegate",
         deadline: None,
         start_limit: LIMIT,
@@ -238,15 +253,23 @@ fn hopeless() -> Crew {
     }
 }
 
+/// Two workers that can't be started.
+fn hopeless() -> Crew {
+    crew("/nonexistent/pspnetd".into(), "delegate")
+}
+
+/// Two workers that answer every frame with class 0.
+fn steady() -> Crew {
+    crew(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/unruly/imposter"), "delegate steady")
+}
+
 #[test]
 fn while_nothing_happens_every_stage_and_every_lane_shows_signs_of_life() {
-    for crew in [None, Some(hopeless())] {
+    for (crew, up) in [(None, 0), (Some(hopeless()), 0), (Some(steady()), 2)] {
         let run = Run::start(SETTINGS, crew);
+        run.wait_for("the workers", |run| run.pipeline.shared().engines.report().up == up);
         for _ in 0..2 {
-            run.clock.advance(Duration::from_secs(3600));
-            run.wait_for("a sign of life of each", |run| {
-                run.pipeline.shared().beats.slowest(run.clock.now()).1 == Duration::ZERO
-            });
+            run.wait_for_a_round_of_each();
         }
         run.end();
     }
@@ -265,6 +288,25 @@ fn while_no_worker_is_up_the_cpu_runs_the_model_and_its_frames_are_counted() {
     let report = run.pipeline.shared().engines.report();
     assert_eq!((report.workers, report.up, report.starts, report.fallback_frames), (2, 0, 0, 3));
     run.wait_for("both to fail", |run| run.pipeline.shared().engines.report().faults >= 2);
+    assert_eq!(run.end(), Some(Ending::SourceEnded { lost: 0 }));
+}
+
+#[test]
+fn while_a_worker_is_up_the_cpu_rests_and_frames_leave_in_order() {
+    let run = Run::start(SETTINGS, Some(steady()));
+    run.wait_for("the workers", |run| run.pipeline.shared().engines.report().up == 2);
+    // The CPU's lane may have looked for a frame before they were up.
+    run.wait_for_a_round_of_each();
+    for number in 1..=6 {
+        run.sink.pass();
+        run.take(number);
+        let kept = run.sink.frame();
+        assert_eq!((kept.sequence, kept.mask), (number.into(), vec![0; SIDE.pixels()]));
+        assert!(kept.worker.is_some());
+    }
+    let report = run.pipeline.shared().engines.report();
+    assert_eq!((report.starts, report.faults, report.fallback_frames), (2, 0, 0));
+    assert!(run.engine.entered.try_recv().is_err());
     assert_eq!(run.end(), Some(Ending::SourceEnded { lost: 0 }));
 }
 

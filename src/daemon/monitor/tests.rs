@@ -136,10 +136,10 @@ fn board(joules: f64, watts: Option<f64>, throttled: bool) -> Board {
 fn every_record_of_the_latency_log_is_about_its_own_interval() {
     let mut rig = Rig::cpu();
     rig.shared.turn_camera(CameraState::Running, "told");
-    rig.set_board(board(0.0, Some(4.0), false));
+    // The first two seconds of ten.
+    rig.set_board(board(0.0, Some(4.0), true));
     rig.looks(2);
-    // Three seconds of the first ten.
-    rig.set_board(board(20.0, Some(4.0), true));
+    rig.set_board(board(20.0, Some(4.0), false));
     rig.looks(3);
     rig.set_board(board(40.0, Some(4.0), false));
     rig.count([101, 102, 103, 104, 105, 106]);
@@ -179,7 +179,7 @@ fn every_record_of_the_latency_log_is_about_its_own_interval() {
     ];
     assert_eq!(each(&|record| record["frames"].clone()), counts);
     assert_eq!(each(&|record| record["dropped"].clone()), [5, 4, 0, 0]);
-    assert_eq!(each(&|record| record["throttled"]["seconds"].clone()), [3.0, 7.0, 0.0, 0.0]);
+    assert_eq!(each(&|record| record["throttled"]["seconds"].clone()), [2.0, 7.0, 0.0, 0.0]);
     assert_eq!(each(&|record| record["power"]["joules"].clone()), [json!(40.0), json!(55.0), Value::Null, Value::Null]);
     let infer = |record: &Value| json!([record["latency"]["infer"]["n"], record["latency"]["infer"]["max_ms"]]);
     let times = each(&infer);
@@ -253,7 +253,9 @@ fn every_window_tells_of_its_own_two_seconds() {
     assert_eq!((state.fps, state.latency.len()), (None, Stage::ALL.len()));
     let near = |value: Option<f64>, expected: f64| value.is_some_and(|value| (value / expected - 1.0).abs() < 0.002);
     for (published, infer) in [(6, 10), (2, 40)] {
-        rig.publish(published, Duration::from_millis(infer));
+        // One of them takes its time.
+        rig.publish(published - 1, Duration::from_millis(infer));
+        rig.publish(1, Duration::from_millis(infer * 7));
         rig.look();
         // A look in its middle ends no window.
         rig.look();
@@ -261,7 +263,7 @@ fn every_window_tells_of_its_own_two_seconds() {
         assert_eq!(state.fps, Some(published as f64 / 2.0));
         let [figures, end_to_end] = [Stage::Infer, Stage::EndToEnd].map(|stage| &state.latency[stage as usize]);
         assert_eq!((figures.n, end_to_end.n), (published, published));
-        assert!(near(figures.p50_ms, infer as f64) && near(end_to_end.p99_ms, 3.0 * infer as f64), "{state:?}");
+        assert!(near(figures.p50_ms, infer as f64) && near(end_to_end.p99_ms, 21.0 * infer as f64), "{state:?}");
         let status = rig.shared.status();
         let words = format!("{:.1} fps, {}.", published as f64 / 2.0, 3 * infer);
         assert!(status.starts_with(&words) && status.contains(" ms end to end"), "{status}");
@@ -273,7 +275,7 @@ fn every_window_tells_of_its_own_two_seconds() {
     let p50 = &history.end_to_end_p50_ms;
     assert!(near(p50[0], 30.0) && near(p50[1], 120.0) && p50[2].is_none(), "{p50:?}");
     let p99 = &history.end_to_end_p99_ms;
-    assert!(near(p99[0], 30.0) && near(p99[1], 120.0) && p99[2].is_none(), "{p99:?}");
+    assert!(near(p99[0], 210.0) && near(p99[1], 840.0) && p99[2].is_none(), "{p99:?}");
     assert_eq!((history.watts, history.soc_celsius), (vec![Some(4.5); 3], vec![Some(50.0); 3]));
 }
 

@@ -170,6 +170,10 @@ fn when_the_source_has_ended_the_last_frame_is_run_and_every_lane_ends() {
     assert!(one.is_over() && matches!(other.look(), Look::Over));
     one.finish(frame, true);
     assert!(matches!(one.look(), Look::Over) && matches!(other.look(), Look::Over));
+    assert_eq!(work.turn.take.len(), 1, "nobody waits for a turn that does not come back");
+    // Also where every place for a result is still in use.
+    let used: Vec<ResultSlot> = std::iter::from_fn(|| work.results.take(Duration::ZERO)).collect();
+    assert!(matches!(Lane::new(&work, 1).look(), Look::Over) && !used.is_empty());
     assert!(matches!(inlet.take(Duration::ZERO, &shutdown), Take::Item(_)));
     // Publishing ends with the last lane.
     drop((one, other, work));
