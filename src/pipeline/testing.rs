@@ -164,7 +164,7 @@ pub(super) struct ToldCamera {
 }
 
 impl ToldCamera {
-    pub(super) fn new() -> (Sender<Act>, Box<dyn Camera>) {
+    pub(super) fn pair() -> (Sender<Act>, Box<dyn Camera>) {
         let (sender, acts) = channel();
         (sender, Box::new(Self { acts, skipped: 0 }))
     }

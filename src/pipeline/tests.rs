@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{channel, Sender as Teller};
 
@@ -30,7 +30,7 @@ struct Run {
 impl Run {
     fn start(settings: Settings, crew: Option<Crew>) -> Self {
         let clock = Arc::new(ManualClock::default());
-        let (tell_camera, camera) = ToldCamera::new();
+        let (tell_camera, camera) = ToldCamera::pair();
         let (engine, told_engine) = ToldEngine::new(&clock);
         let (sink, _, told_sink) = ToldSink::new("kept", &clock);
         // Nobody tells this one to wait.
@@ -229,10 +229,10 @@ fn an_inference_that_fails_costs_its_frame_and_the_engine_is_made_anew() {
 }
 
 /// Two workers that are `program`, which does what the name says behind the blank.
-fn crew(program: PathBuf, name: &str) -> Crew {
+fn crew(program: &Path, name: &str) -> Crew {
     let job = || Job {
         name: name.to_owned(),
-        program: program.clone(),
+        program: program.to_owned(),
         model_name: "m".to_owned(),
         path: "m.tflite".into(),
         model: Arc::from([]),
@@ -255,12 +255,12 @@ fn crew(program: PathBuf, name: &str) -> Crew {
 
 /// Two workers that can't be started.
 fn hopeless() -> Crew {
-    crew("/nonexistent/pspnetd".into(), "delegate")
+    crew(Path::new("/nonexistent/pspnetd"), "delegate")
 }
 
 /// Two workers that answer every frame with class 0.
 fn steady() -> Crew {
-    crew(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/unruly/imposter"), "delegate steady")
+    crew(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/unruly/imposter"), "delegate steady")
 }
 
 #[test]

@@ -31,7 +31,7 @@ impl Rig {
     fn with(settings: Settings, gates: Vec<Arc<dyn PictureGate>>, slots: usize) -> Self {
         let clock = Arc::new(ManualClock::default());
         let stage = testing::stage(Arc::clone(&clock) as Arc<dyn Clock>, settings);
-        let (tell, camera) = ToldCamera::new();
+        let (tell, camera) = ToldCamera::pair();
         let open: CameraMaker = Arc::new(|| panic!("opened again"));
         let source = Source { camera: Some(camera), open, pause: Pause::default() };
         let conversion = Conversion { target: SIDE, pixel_map: PixelMap::Identity, gates };
@@ -198,7 +198,7 @@ fn a_camera_that_fails_is_told_waited_for_and_opened_again_and_its_numbers_go_on
     let (theirs, shared) = (Arc::clone(&seen), Arc::clone(&rig.stage.shared));
     rig.capture.source.open = Arc::new(move || {
         theirs.lock().unwrap().push(shared.camera());
-        let (tell, camera) = ToldCamera::new();
+        let (tell, camera) = ToldCamera::pair();
         tell.send(frame(0, Instant::default())).unwrap();
         Ok(camera)
     });
