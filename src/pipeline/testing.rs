@@ -1,15 +1,17 @@
 //! What the tests of the pipeline, and of those who watch it, share: a model of a few pixels, a camera, an engine and a
 //! sink that do what the test says, and a state that the test moves by hand.
 
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{channel, Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{About, Engines, Pool, ResultSlot, Settings, Shared, Stage, TensorSlot};
+use super::{About, Crew, Engines, Pool, ResultSlot, Settings, Shared, Stage, TensorSlot};
 use crate::capture::{Camera, CameraError, Poll};
 use crate::clock::{Clock, Instant, ManualClock};
 use crate::config::values::MaskSize;
 use crate::frame::{Colorimetry, Frame, FrameMeta, Layout, Picture, PictureFormat, Size};
+use crate::infer::worker::{Job, LogLimit, Told};
 use crate::infer::{Engine, InferError, InputSpec, InputTensors, ModelIo};
 use crate::mailbox::Delivery;
 use crate::model::LabelMap;
@@ -124,6 +126,41 @@ pub(super) fn pool<T>(size: usize, make: impl Fn() -> T) -> Pool<T> {
     Pool::try_filled(size, || Ok(make())).unwrap()
 }
 
+/// What a worker called `name` is to run: `program`, with nothing that makes sense to it.
+pub(super) fn job(name: &str, program: &Path) -> Job {
+    Job {
+        name: name.to_owned(),
+        program: program.to_owned(),
+        model_name: "m".to_owned(),
+        path: "m.tflite".into(),
+        model: Arc::from([]),
+        threads: 1,
+        delegate: None,
+        io: io(),
+        log_limit: LogLimit::default(),
+        told: Told::default(),
+    }
+}
+
+/// A program that is no worker, and sends what the worker's name says behind the blank: `w steady` answers every frame with
+/// class 0, `w short` with half an answer, `w exits` ends.
+pub(super) fn imposter() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/unruly/imposter")
+}
+
+/// Workers that do these jobs.
+pub(super) fn crew(jobs: Vec<Job>) -> Crew {
+    Crew {
+        jobs,
+        kind: "delegate",
+        deadline: None,
+        start_limit: LIMIT,
+        longest_pause: Duration::from_secs(1),
+        expected: None,
+        is_optional: true,
+    }
+}
+
 /// Every picture fills the input, and masks have its size.
 pub(super) const SETTINGS: Settings =
     Settings { delivery: Delivery::Newest, fit: Fit::Stretch, mask: MaskSize::Fixed(SIDE), finite: false };
@@ -164,9 +201,9 @@ pub(super) struct ToldCamera {
 }
 
 impl ToldCamera {
-    pub(super) fn pair() -> (Sender<Act>, Box<dyn Camera>) {
+    pub(super) fn new() -> (Sender<Act>, Self) {
         let (sender, acts) = channel();
-        (sender, Box::new(Self { acts, skipped: 0 }))
+        (sender, Self { acts, skipped: 0 })
     }
 }
 

@@ -1,13 +1,12 @@
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{channel, Sender as Teller};
 
 use super::testing::{
-    frame, io, labels, Act, Gate, Kept, ToldCamera, ToldEngine, ToldSink, Work, LIMIT, SETTINGS, SIDE,
+    crew, frame, imposter, io, job, labels, Act, Gate, Kept, ToldCamera, ToldEngine, ToldSink, Work, LIMIT, SETTINGS,
+    SIDE,
 };
 use super::*;
 use crate::clock::ManualClock;
-use crate::infer::worker::{Job, LogLimit, Told};
 use crate::telemetry::state::SinkState;
 use crate::telemetry::{Counts, EngineReport, Stage as Step};
 
@@ -30,7 +29,7 @@ struct Run {
 impl Run {
     fn start(settings: Settings, crew: Option<Crew>) -> Self {
         let clock = Arc::new(ManualClock::default());
-        let (tell_camera, camera) = ToldCamera::pair();
+        let (tell_camera, camera) = ToldCamera::new();
         let (engine, told_engine) = ToldEngine::new(&clock);
         let (sink, _, told_sink) = ToldSink::new("kept", &clock);
         // Nobody tells this one to wait.
@@ -43,7 +42,7 @@ impl Run {
             Ok(Box::new(another.again()))
         });
         let parts = Parts {
-            camera: Some(camera),
+            camera: Some(Box::new(camera)),
             open_camera: Arc::new(|| Err(CameraError::retry("test", "there is no other", ""))),
             io: io(),
             cpu: Some(Cpu { engine: Box::new(told_engine), make }),
@@ -228,39 +227,14 @@ fn an_inference_that_fails_costs_its_frame_and_the_engine_is_made_anew() {
     assert_eq!(run.end(), Some(Ending::SourceEnded { lost: 0 }));
 }
 
-/// Two workers that are `program`, which does what the name says behind the blank.
-fn crew(program: &Path, name: &str) -> Crew {
-    let job = || Job {
-        name: name.to_owned(),
-        program: program.to_owned(),
-        model_name: "m".to_owned(),
-        path: "m.tflite".into(),
-        model: Arc::from([]),
-        threads: 1,
-        delegate: None,
-        io: io(),
-        log_limit: LogLimit::default(),
-        told: Told::default(),
-    };
-    Crew {
-        jobs: vec![job(), job()],
-        kind: "delegate",
-        deadline: None,
-        start_limit: LIMIT,
-        longest_pause: ms(1000),
-        expected: None,
-        is_optional: true,
-    }
-}
-
 /// Two workers that can't be started.
 fn hopeless() -> Crew {
-    crew(Path::new("/nonexistent/pspnetd"), "delegate")
+    crew(vec![job("delegate", "/nonexistent/pspnetd".as_ref()); 2])
 }
 
 /// Two workers that answer every frame with class 0.
 fn steady() -> Crew {
-    crew(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/unruly/imposter"), "delegate steady")
+    crew(vec![job("delegate steady", &imposter()); 2])
 }
 
 #[test]

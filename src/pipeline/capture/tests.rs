@@ -31,9 +31,9 @@ impl Rig {
     fn with(settings: Settings, gates: Vec<Arc<dyn PictureGate>>, slots: usize) -> Self {
         let clock = Arc::new(ManualClock::default());
         let stage = testing::stage(Arc::clone(&clock) as Arc<dyn Clock>, settings);
-        let (tell, camera) = ToldCamera::pair();
+        let (tell, camera) = ToldCamera::new();
         let open: CameraMaker = Arc::new(|| panic!("opened again"));
-        let source = Source { camera: Some(camera), open, pause: Pause::default() };
+        let source = Source { camera: Some(Box::new(camera)), open, pause: Pause::default() };
         let conversion = Conversion { target: SIDE, pixel_map: PixelMap::Identity, gates };
         let tensors = pool(slots, tensor_slot);
         let (outlet, inlet) = mailbox(settings.delivery, 1);
@@ -198,9 +198,9 @@ fn a_camera_that_fails_is_told_waited_for_and_opened_again_and_its_numbers_go_on
     let (theirs, shared) = (Arc::clone(&seen), Arc::clone(&rig.stage.shared));
     rig.capture.source.open = Arc::new(move || {
         theirs.lock().unwrap().push(shared.camera());
-        let (tell, camera) = ToldCamera::pair();
+        let (tell, camera) = ToldCamera::new();
         tell.send(frame(0, Instant::default())).unwrap();
-        Ok(camera)
+        Ok(Box::new(camera))
     });
     let now = rig.clock.now();
     rig.tell([frame(0, now), frame(1, now), Act::Fail]);

@@ -227,13 +227,12 @@ impl WorkerLane {
 
 #[cfg(test)]
 mod tests {
-    use std::path::{Path, PathBuf};
+    use std::path::PathBuf;
 
     use super::super::tests::{taken, Rig};
     use super::*;
     use crate::clock::{Clock, ManualClock};
-    use crate::infer::worker::{LogLimit, Told};
-    use crate::pipeline::testing::{io, LIMIT};
+    use crate::pipeline::testing::{crew, imposter, io, job, LIMIT};
     use crate::pipeline::SlotCounts;
 
     const READING: Duration = Duration::from_millis(450);
@@ -266,32 +265,13 @@ mod tests {
     }
 
     impl Lone {
-        /// With a program that is no worker, and sends what the name says behind the blank.
+        /// With the imposter that does what the name says.
         fn new(name: &str, reading: Duration, deadline: Option<Duration>) -> Self {
             let folder = tempfile::tempdir().unwrap();
             let library = folder.path().join("lib.so");
             let delegate = DelegateSpec { library: library.clone(), kind: DelegateKind::Plugin, options: Vec::new() };
-            let job = Job {
-                name: name.to_owned(),
-                program: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/unruly/imposter"),
-                model_name: "m".to_owned(),
-                path: "m.tflite".into(),
-                model: Arc::from([]),
-                threads: 1,
-                delegate: Some(delegate),
-                io: io(),
-                log_limit: LogLimit::default(),
-                told: Told::default(),
-            };
-            let crew = Crew {
-                jobs: vec![job],
-                kind: "delegate",
-                deadline,
-                start_limit: LIMIT,
-                longest_pause: LONG,
-                expected: None,
-                is_optional: true,
-            };
+            let job = Job { delegate: Some(delegate), ..job(name, &imposter()) };
+            let crew = Crew { deadline, longest_pause: LONG, ..crew(vec![job]) };
             let clock = Arc::new(Ticking(ManualClock::default(), reading));
             let counts = SlotCounts::new(1, true);
             let inputs = InputTensors::shared(&io().input, counts.tensors).unwrap();
