@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::{as_nobody, colours, finish, media, pspnetd, run, with, Finished, Running, Signal, LIMIT};
+use support::{as_nobody, colours, finish, media, needs, pspnetd, run, with, Finished, Running, Signal, LIMIT};
 
 /// A daemon on the test picture with its socket at `socket`, once it is ready.
 fn daemon(socket: &Path, more: &[&str]) -> Running {
@@ -211,6 +211,9 @@ fn without_a_terminal_it_says_how_to_get_text() {
 
 #[test]
 fn a_reader_that_leaves_ends_it_in_order() {
+    if !needs::program("/usr/bin/python3", "python3") {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");
     let _running = daemon(&socket, &[]);
@@ -258,6 +261,9 @@ fn left_the_screen(output: &str) {
 
 #[test]
 fn in_a_terminal_it_shows_everything_and_q_leaves_it_as_it_was() {
+    if !needs::program("/usr/bin/python3", "python3") {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");
     // A picture that stays: six stripes, one of them yellow.
@@ -288,6 +294,9 @@ fn in_a_terminal_it_shows_everything_and_q_leaves_it_as_it_was() {
 
 #[test]
 fn no_color_has_no_colours() {
+    if !needs::program("/usr/bin/python3", "python3") {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");
     let _running = daemon(&socket, &[]);
@@ -298,6 +307,9 @@ fn no_color_has_no_colours() {
 
 #[test]
 fn signals_leave_the_terminal_as_it_was() {
+    if !needs::program("/usr/bin/python3", "python3") {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");
     let _running = daemon(&socket, &[]);
@@ -311,6 +323,9 @@ fn signals_leave_the_terminal_as_it_was() {
 
 #[test]
 fn it_survives_a_restart_of_the_daemon() {
+    if !needs::program("/usr/bin/python3", "python3") {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");
     let first = daemon(&socket, &[]);
