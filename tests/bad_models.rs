@@ -39,7 +39,7 @@ fn every_unfit_model_is_refused_with_what_was_found_and_expected() {
         ("refused_batch2", "batch must be 1"),
         ("refused_two_inputs", "2 inputs (int8 [1, 64, 96, 3], int8 [1, 64, 96, 3]); expected one input"),
         ("refused_two_outputs", "2 outputs (int8 [1, 8, 12, 8], int32 [1, 8, 12]); expected one output"),
-        ("refused_constant_input", "an input that is a constant in the file"),
+        ("refused_constant_input", "a constant of the file"),
         ("refused_dynamic", "static shape"),
         ("refused_dynamic_pool", "tensors can't be laid out"),
         ("refused_1_class", "2 or more classes"),

@@ -65,9 +65,12 @@ def write(mutants: list[Mutant]) -> list[Mutant]:
     for mutant in mutants:
         by_file[mutant.file].append(mutant)
     inside = []
-    for name, some in by_file.items():
-        text, left = instrument(ROOT / name, some)
-        (TREE / name).write_text(text)
+    # Also those that had some in an earlier round and have none now.
+    for name in [str(path.relative_to(TREE)) for path in TREE.glob("src/**/*.rs") if (ROOT / path.relative_to(TREE)).exists()]:
+        some = by_file[name]
+        text, left = instrument(ROOT / name, some) if some else ((ROOT / name).read_text(), [])
+        if (TREE / name).read_text() != text:
+            (TREE / name).write_text(text)
         inside += [mutant for mutant in some if mutant not in left]
     (TREE / "src/mutant.rs").write_text(RUNTIME)
     library = (ROOT / "src/lib.rs").read_text()

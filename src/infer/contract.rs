@@ -53,6 +53,8 @@ pub struct TensorInfo {
     pub shape: Vec<usize>,
     /// Scale and zero point, where it has them.
     pub quantisation: Option<(f32, i32)>,
+    /// Its bytes lie in the file.
+    pub is_constant: bool,
 }
 
 impl fmt::Display for TensorInfo {
@@ -95,6 +97,7 @@ fn info(tensor: &Tensor<'_>) -> TensorInfo {
         shape: tensor.shape.iter().map(|&extent| usize::try_from(extent).unwrap_or(0)).collect(),
         // TensorFlow Lite keeps 32 bits of a zero point too.
         quantisation: quantisation.map(|(scale, zero_point)| (scale, zero_point as i32)),
+        is_constant: tensor.data.is_some(),
     }
 }
 
@@ -127,6 +130,10 @@ fn input(tensor: &TensorInfo) -> Result<InputSpec, Refusal> {
         _ => return refuse(" (not an int8 model: quantise it with full-integer inputs and outputs)"),
     };
     let [batch, height, width, channels] = tensor.shape[..] else { return refuse("") };
+    if tensor.is_constant {
+        // Every picture would be written into the model, under the feet of everybody who has the same file.
+        return refuse(" (a constant of the file: export it without values)");
+    }
     if channels != 3 && height == 3 {
         return refuse(" (channels come first: export it as NHWC)");
     }
@@ -199,7 +206,13 @@ mod tests {
     use super::*;
 
     fn tensor(kind: TensorType, shape: &[usize]) -> TensorInfo {
-        TensorInfo { name: "t".to_owned(), kind, shape: shape.to_vec(), quantisation: Some((0.5, 3)) }
+        TensorInfo {
+            name: "t".to_owned(),
+            kind,
+            shape: shape.to_vec(),
+            quantisation: Some((0.5, 3)),
+            is_constant: false,
+        }
     }
 
     fn labels(kind: TensorType, shape: &[usize]) -> TensorInfo {
