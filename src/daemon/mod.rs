@@ -98,6 +98,28 @@ fn verdict(ending: Option<Ending>, has_published: bool) -> Result<(), Failure> {
     }
 }
 
+/// What a signal asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Meaning {
+    /// A stop in order.
+    Stop,
+    /// What the first one asks for: it was sent together with that.
+    Same,
+    /// An end at once.
+    Leave,
+}
+
+impl Meaning {
+    /// Of a signal that comes so long after the first one; None where it is the first.
+    fn of(after: Option<Duration>) -> Self {
+        match after {
+            None => Self::Stop,
+            Some(after) if after < ONE_SIGNAL => Self::Same,
+            Some(_) => Self::Leave,
+        }
+    }
+}
+
 /// SIGTERM, SIGINT and SIGHUP (the terminal is gone) pull the token; a second one, not sent together with the first, leaves
 /// at once. Before the pipeline has `started` there is nothing to finish, and loading a large model would take longer than
 /// the promised second, so the first one leaves at once too.
@@ -112,10 +134,10 @@ fn watch_signals(shutdown: &Shutdown, started: Arc<AtomicBool>) -> Result<(), Fa
     let watch = move || {
         let mut first: Option<Instant> = None;
         for signal in signals.forever() {
-            match first {
-                Some(first) if first.elapsed() < ONE_SIGNAL => continue,
-                Some(_) => leave(128 + signal),
-                None => first = Some(Instant::now()),
+            match Meaning::of(first.map(|first| first.elapsed())) {
+                Meaning::Same => continue,
+                Meaning::Leave => leave(128 + signal),
+                Meaning::Stop => first = Some(Instant::now()),
             }
             leave_in_time();
             let tell = || log::info!("stopping: {}", signal_hook::low_level::signal_name(signal).unwrap_or("a signal"));
@@ -168,6 +190,14 @@ fn is_ignored(signal: i32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_second_signal_means_an_end_at_once_unless_it_came_with_the_first() {
+        let ms = |ms| Some(Duration::from_millis(ms));
+        assert_eq!(Meaning::of(None), Meaning::Stop);
+        assert_eq!([0, 299].map(|after| Meaning::of(ms(after))), [Meaning::Same, Meaning::Same]);
+        assert_eq!([300, 5000].map(|after| Meaning::of(ms(after))), [Meaning::Leave, Meaning::Leave]);
+    }
 
     #[test]
     fn every_end_of_a_run_has_its_exit_code_and_says_why() {

@@ -375,3 +375,11 @@ async fn the_times_are_parts_of_what_the_answer_took() {
     assert!(of("infer") > 0.0 && sum <= took + 0.01, "{figures}, took {took} ms");
     assert!(figures.get("groups").is_none() && figures["confidence"].is_number(), "{figures}");
 }
+
+#[test]
+fn a_body_that_is_no_picture_is_told_from_one_that_is_empty() {
+    let refusal = |body: &[u8]| Announced::Nothing.check(body).map_err(|problem| problem.detail);
+    assert_eq!(refusal(b"").unwrap_err(), "the body is empty");
+    assert_eq!(refusal(b"GIF89a").unwrap_err(), "the body begins neither as a JPEG nor as a PNG does");
+    assert!(refusal(&JPEG).is_ok() && refusal(&PNG).is_ok());
+}
