@@ -379,7 +379,7 @@ async fn the_times_are_parts_of_what_the_answer_took() {
 #[test]
 fn a_body_that_is_no_picture_is_told_from_one_that_is_empty() {
     let refusal = |body: &[u8]| Announced::Nothing.check(body).map_err(|problem| problem.detail);
-    assert_eq!(refusal(b"").unwrap_err(), "the body is empty");
-    assert_eq!(refusal(b"GIF89a").unwrap_err(), "the body begins neither as a JPEG nor as a PNG does");
+    assert!(refusal(b"").unwrap_err().starts_with("the body is empty; "));
+    assert!(refusal(b"GIF89a").unwrap_err().starts_with("the body begins neither as a JPEG nor as a PNG does; "));
     assert!(refusal(&JPEG).is_ok() && refusal(&PNG).is_ok());
 }
