@@ -121,9 +121,7 @@ impl Pair {
         let soc = |side: &super::figures::Figures| {
             side.temperatures.iter().find(|sensor| sensor.name == "soc").map(|soc| soc.mean_celsius)
         };
-        figure("temperature soc".to_owned(), "°C", Good::Low, [soc(a), soc(b)], true, &|slot| {
-            slot.celsius.get("soc").map(|(sum, n, _)| sum / f64::from(*n))
-        });
+        figure("temperature soc".to_owned(), "°C", Good::Low, [soc(a), soc(b)], true, &|slot| slot.celsius("soc"));
         Self { first: first.clone(), second: second.clone(), figures, caveats: caveats(before, after) }
     }
 

@@ -130,6 +130,11 @@ impl Slot {
         }
     }
 
+    /// Mean of a sensor's temperatures.
+    pub(super) fn celsius(&self, sensor: &str) -> Option<f64> {
+        self.celsius.get(sensor).map(|(sum, n, _)| sum / f64::from((*n).max(1)))
+    }
+
     /// Mean power.
     pub(super) fn watts(&self) -> Option<f64> {
         (self.joule_seconds > 0.0).then(|| self.joules / self.joule_seconds)
@@ -263,9 +268,11 @@ mod tests {
     }
 
     #[test]
-    fn the_mean_and_the_highest_power_are_known_where_they_were_measured() {
+    fn means_and_the_highest_power_are_known_where_they_were_measured() {
         let of = |joules, joule_seconds| Slot { joules, joule_seconds, ..Slot::default() }.watts();
         assert_eq!((of(8.0, 2.0), of(8.0, 0.0), of(0.0, 2.0)), (Some(4.0), None, Some(0.0)));
+        let slot = Slot { celsius: [("soc".to_owned(), (90.0, 2, 60.0))].into(), ..Slot::default() };
+        assert_eq!((slot.celsius("soc"), slot.celsius("gpu")), (Some(45.0), None));
         for (one, other, expected) in [
             (Some(1.0), Some(2.0), Some(2.0)),
             (Some(2.0), Some(1.0), Some(2.0)),

@@ -97,6 +97,9 @@ fn a_clock_that_is_set_is_no_hole() {
     let found = outages(&[(0, "a", START), (1, "a", &after(60)), (30, "a", &after(120)), (5, "a", &after(180))]);
     let jumps = [(Kind::Clock, at("01"), Some(at("29")), 1680.0), (Kind::Clock, at("04"), Some(at("30")), 1560.0)];
     assert_eq!(found, jumps);
+    // It was set between the start and the first record.
+    let found = outages(&[(0, "a", START), (11, "a", &after(60))]);
+    assert_eq!(found, [(Kind::Clock, at("00"), Some(at("10")), 600.0)]);
 }
 
 #[test]

@@ -191,10 +191,7 @@ impl<'a> Data<'a> {
         names.sort_by_key(|name| (name.as_str() != "soc", name.as_str()));
         names.dedup();
         // As many as there are colours.
-        let lines = names.iter().take(7).map(|name| {
-            self.line(name.as_str(), |slot| slot.celsius.get(*name).map(|(sum, n, _)| sum / f64::from((*n).max(1))))
-        });
-        lines.collect()
+        names.iter().take(7).map(|name| self.line(name.as_str(), |slot| slot.celsius(name))).collect()
     }
 
     fn heat_map(&self) -> Result<Option<Plot>, String> {

@@ -113,9 +113,8 @@ fn ask<T>(
                 every
             }
             Err(reason) => {
-                if told.as_ref() != Some(reason) {
+                if is_news(&mut told, reason) {
                     log::warn!("{reason}. It is tried again");
-                    told = Some(reason.clone());
                 }
                 let longer = longer(pause);
                 std::mem::replace(&mut pause, longer)
@@ -126,6 +125,15 @@ fn ask<T>(
             return;
         }
     }
+}
+
+/// Whether `reason` is another one than was `told`; it is told then.
+fn is_news(told: &mut Option<String>, reason: &str) -> bool {
+    let is_news = told.as_deref() != Some(reason);
+    if is_news {
+        *told = Some(reason.to_owned());
+    }
+    is_news
 }
 
 /// The pause after one of `pause` and another failure.
@@ -286,6 +294,13 @@ mod tests {
         let (old, _) = held(Some((minute_ago, Ok(7))), second);
         let words = old.unwrap_err();
         assert!(words.starts_with("its last answer is ") && words.ends_with(" s old"), "{words}");
+    }
+
+    #[test]
+    fn a_reason_is_told_once_until_it_is_another() {
+        let mut told = None;
+        let news = ["a", "a", "b", "b", "a"].map(|reason| is_news(&mut told, reason));
+        assert_eq!(news, [true, false, true, false, true]);
     }
 
     #[test]

@@ -192,19 +192,19 @@ impl Power {
 
     /// Says once which names of the configuration are no rails of this board.
     fn complain(&mut self) {
-        if !std::mem::take(&mut self.is_complaint_due) {
-            return;
+        if std::mem::take(&mut self.is_complaint_due) {
+            self.complaint().into_iter().for_each(|complaint| log::warn!("telemetry.power_rails: {complaint}"));
         }
+    }
+
+    fn complaint(&self) -> Option<String> {
         let names: Vec<&str> = self.rails.iter().map(|held| held.name.as_str()).collect();
         let wanted = self.wanted.iter().flatten().map(String::as_str);
         let missing: Vec<&str> = wanted.filter(|name| !names.contains(name)).collect();
-        if !missing.is_empty() {
-            let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            log::warn!(
-                "telemetry.power_rails: this board has no {} now, so that the total is unknown. Its rails: {there}",
-                missing.join(", ")
-            );
-        }
+        let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        (!missing.is_empty()).then(|| {
+            format!("this board has no {} now, so that the total is unknown. Its rails: {there}", missing.join(", "))
+        })
     }
 
     /// The command has answered or failed.

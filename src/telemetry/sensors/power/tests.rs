@@ -156,12 +156,13 @@ fn a_power_that_flows_backwards_is_told_when_it_lasts_and_apart_from_a_rail_that
     };
     tree.ina219(1, "1-0040", 5000, 1000);
     let mut power = power(&tree, &off());
+    // Noise is no direction, and counts as a power of nothing.
+    assert_eq!([-10, 0, -10].map(|milliamps| look(&mut power, milliamps, 0)), [false; 3]);
+    assert_eq!(power.rails[0].last.joules, Some(0.0));
     // Two may be chance, three are not.
     assert_eq!([-1000, -1000, -1000].map(|milliamps| look(&mut power, milliamps, 1)), [false, false, true]);
     near(power.rails[0].last.watts, -5.0);
     assert!(!look(&mut power, 1000, 2) && !power.rails[0].health.is_told());
-    // Noise is no direction.
-    assert_eq!([-10, -10, -10].map(|milliamps| look(&mut power, milliamps, 3)), [false; 3]);
     tree.remove("sys/class/hwmon/hwmon1/power1_input");
     (4..7).for_each(|second| drop(power.look(at(1000 * second))));
     assert!(power.rails[0].health.is_told() && !power.rails[0].reversed.is_told());
@@ -209,6 +210,15 @@ fn names_that_no_rail_has_are_told_once_when_everything_has_answered() {
     assert!(wanted.is_complaint_due && wanted.has_heard());
     wanted.look(at(0));
     assert!(!wanted.is_complaint_due);
+    let complaint = |names: &str| power(&tree, &counting(names)).complaint();
+    let words = |missing: &str, there: &str| {
+        Some(format!("this board has no {missing} now, so that the total is unknown. Its rails: {there}"))
+    };
+    assert_eq!(complaint("x"), words("x", "none"));
+    tree.ina219(1, "1-0040", 5000, 1000);
+    tree.ina219(2, "1-0041", 5000, 1000);
+    assert_eq!(complaint("x, ina219@1-0041, y"), words("x, y", "ina219@1-0040, ina219@1-0041"));
+    assert_eq!((complaint("ina219@1-0041"), quiet.complaint()), (None, None));
     // A command may yet tell of the rail that is missed.
     let config = Telemetry { pmic_command: "sleep 600".parse().unwrap(), ..counting("x") };
     let mut asked = Power::new(&config, Duration::from_secs(1), "");
