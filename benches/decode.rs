@@ -9,8 +9,8 @@ use std::error::Error;
 use std::hint::black_box;
 use std::time::Instant;
 
-use pspnetd::frame::Size;
-use pspnetd::segment::{Backend, Decoder, OutputKind, OutputSpec, Region, ScoreType, Summary};
+use pixels::frame::Size;
+use pixels::segment::{Backend, Decoder, OutputKind, OutputSpec, Region, ScoreType, Summary};
 
 /// Output of a real model for a real frame; see `data/README.md`.
 static REAL: &[u8] = include_bytes!("data/walkway_logits_36x48x11.i8");

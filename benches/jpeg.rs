@@ -9,8 +9,8 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use pspnetd::capture::jpeg::JpegDecoder;
-use pspnetd::frame::Size;
+use camera::jpeg::JpegDecoder;
+use pixels::frame::Size;
 use turbojpeg::{Image, PixelFormat, Subsamp};
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;

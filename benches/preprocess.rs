@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use pspnetd::frame::{Colorimetry, Layout, Picture, PictureFormat, Size};
-use pspnetd::preprocess::{Backend, Fit, PixelMap, Preprocessor};
+use pixels::frame::{Colorimetry, Layout, Picture, PictureFormat, Size};
+use pixels::preprocess::{Backend, Fit, PixelMap, Preprocessor};
 use yuv::{YuvBiPlanarImage, YuvConversionMode, YuvPackedImage, YuvPlanarImage, YuvRange, YuvStandardMatrix};
 
 const TARGET: Size = Size::new(384, 288);
@@ -130,7 +130,7 @@ fn peer<'a>(picture: Picture<'a>) -> impl FnMut() + 'a {
     move || {
         let [first, second, third] = *black_box(picture.planes());
         let (range, matrix) = (YuvRange::Limited, YuvStandardMatrix::Bt601);
-        let stride = |plane: pspnetd::frame::Plane<'_>| plane.stride as u32;
+        let stride = |plane: pixels::frame::Plane<'_>| plane.stride as u32;
         let source = match layout {
             Layout::Yuyv => {
                 let image = YuvPackedImage { yuy: first.data, yuy_stride: stride(first), width, height };

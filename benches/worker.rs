@@ -10,9 +10,9 @@ use std::error::Error;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use pspnetd::infer::worker::{test_picture, Job, Worker};
-use pspnetd::infer::{Engine as _, InputTensors, TfliteEngine};
-use pspnetd::model::ModelFile;
+use infer::worker::{test_picture, Job, Worker};
+use infer::{Engine as _, InputTensors, TfliteEngine};
+use model::ModelFile;
 use serde_json::json;
 
 const MODELS: [&str; 2] = ["tests/models/colours/model.tflite", "models/street-fast/model.tflite"];

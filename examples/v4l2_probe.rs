@@ -8,11 +8,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::clock::{Clock, Instant, SystemClock};
+use camera::v4l2::{list, open, FourCc, Selector, V4l2Options};
+use camera::{Camera, CameraError, Poll};
 use clap::Parser;
-use pspnetd::capture::v4l2::{list, open, FourCc, Selector, V4l2Options};
-use pspnetd::capture::{Camera, CameraError, Poll};
-use pspnetd::clock::{Clock, Instant, SystemClock};
-use pspnetd::frame::{Colorimetry, Frame, Layout, Matrix, Picture, Range, Size};
+use pixels::frame::{Colorimetry, Frame, Layout, Matrix, Picture, Range, Size};
 
 /// Captures frames from a V4L2 camera and tells what came.
 #[derive(Parser)]

@@ -7,7 +7,7 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 readonly ROOT \
     AARCH64=aarch64-unknown-linux-gnu \
     CROSS_DIR=$ROOT/.cross \
-    MIN_RUST=1.88
+    MIN_RUST=1.92
 
 # What a build needs. libclang-dev brings bindgen's libclang with its own headers (no clang program is needed);
 # libssl-dev and pkg-config are for the downloader inside tflitec's build script; cmake and nasm build libjpeg-turbo

@@ -4,17 +4,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::values::Auto;
-use crate::config::{Config, EngineKind};
-use crate::failure::{Failure, Kind};
-use crate::infer::edgetpu::{self, advice};
-use crate::infer::worker::{check_answer, test_picture, Job, Worker, WorkerEngine};
-use crate::infer::{self, default_threads, Engine, EngineMaker, InputSpec, ModelIo, TfliteEngine};
-use crate::infer::{DelegateKind, DelegateSpec, DeviceChoice, Fault, InputTensors};
-use crate::model::{find_default, LabelMap, ModelError, ModelFile, Want};
+use base::failure::{Failure, Kind};
+use base::values::Auto;
+use infer::edgetpu::{self, advice};
+use infer::worker::{check_answer, test_picture, Job, Worker, WorkerEngine};
+use infer::{
+    self, default_threads, DelegateKind, DelegateSpec, DeviceChoice, Engine, EngineKind, EngineMaker, Fault,
+    InputTensors, TfliteEngine,
+};
+use model::{find_default, LabelMap, ModelError, ModelFile, Want};
+use model::{InputSpec, ModelIo};
+use pixels::preprocess::{Normalisation, PixelMap};
+use pixels::segment::OutputKind;
+
+use crate::config::Config;
 use crate::pipeline::{Cpu, Crew};
-use crate::preprocess::{Normalisation, PixelMap};
-use crate::segment::OutputKind;
 
 /// A model that was read, and what is to run it.
 pub struct LoadedModel {
@@ -65,7 +69,7 @@ impl LoadedModel {
         // What the interpreter says counts: it works out shapes that a file may have wrong.
         let io = match &cpu {
             Some(cpu) => cpu.engine.io().clone(),
-            None => infer::io(&file)?,
+            None => model::io(&file)?,
         };
         let classes = match io.output.kind {
             OutputKind::Logits { classes, .. } => Some(classes),

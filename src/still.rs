@@ -3,15 +3,16 @@
 
 use std::time::{Duration, Instant};
 
-use crate::capture::picture::RgbPicture;
-use crate::config::{Config, Fit};
-use crate::failure::{Failure, Kind};
-use crate::frame::Picture;
-use crate::infer::Engine;
+use base::failure::{Failure, Kind};
+use camera::picture::RgbPicture;
+use infer::Engine;
+use pixels::frame::Picture;
+use pixels::preprocess::{Fit, Preprocessor};
+use pixels::segment::{Masker, Summary};
+
+use crate::config::Config;
 use crate::loaded::LoadedModel;
 use crate::pipeline::{region, PAD};
-use crate::preprocess::Preprocessor;
-use crate::segment::{Masker, Summary};
 
 /// Time that each step of one picture took.
 #[derive(Clone, Copy, Debug, Default)]

@@ -11,14 +11,17 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use counting::ALLOCATIONS;
-use pspnetd::config::values::{Auto, Rate, Seconds, Source, Threads};
-use pspnetd::config::{Config, EngineKind, Http, ModelPath};
+use base::shutdown::Shutdown;
+use base::values::{Auto, Seconds};
+use camera::{Rate, Source};
+use infer::{EngineKind, Threads};
+use pixels::frame::Size;
+use pspnetd::config::{Config, Http, ModelPath};
 use pspnetd::daemon::parts;
-use pspnetd::frame::Size;
 use pspnetd::pipeline::{Parts, Pipeline};
 use pspnetd::publish::view::{self, Layer, Opacity};
-use pspnetd::shutdown::Shutdown;
+
+use counting::ALLOCATIONS;
 use support::coral::pair;
 use support::fake_edgetpu::{library, Here, Stick};
 use support::{grouped_colours, media, LIMIT};

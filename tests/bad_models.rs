@@ -6,8 +6,9 @@ mod support;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 
-use pspnetd::infer::TfliteEngine;
-use pspnetd::model::{ModelError, ModelFile};
+use infer::TfliteEngine;
+use model::{ModelError, ModelFile};
+
 use support::{colours, colours_with, finish, media, model, pspnetd, Finished};
 
 fn with_model(subcommand: &str, model: &Path) -> Finished {

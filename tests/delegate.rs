@@ -12,9 +12,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pspnetd::config::TpuDevice;
-use pspnetd::infer::{list, Bus, Delegate, DelegateKind, DelegateSpec, DeviceChoice, Engine as _, Fault, TfliteEngine};
-use pspnetd::model::ModelFile;
+use infer::{
+    list, Bus, Delegate, DelegateKind, DelegateSpec, DeviceChoice, Engine as _, Fault, TfliteEngine, TpuDevice,
+};
+use model::ModelFile;
+
 use support::fake_edgetpu::{library, FakeEdgeTpu, Here, Stick};
 use support::{colours, model, LIMIT};
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{json, Value};
+
 use support::fake_edgetpu::{library, FakeEdgeTpu, Stick};
 use support::{as_nobody, finish, pspnetd};
 

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
+
 use support::coral::{pair, Coral};
 use support::fake_edgetpu::{library, Stick};
 use support::held::{children, held};

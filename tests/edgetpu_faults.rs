@@ -14,6 +14,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
 use support::coral::{pair, Coral};
 use support::fake_edgetpu::Stick;
 use support::held::{children, held};

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use base64::prelude::{Engine as _, BASE64_STANDARD};
+
 use support::http::{exchange, serve, token_file, Reply};
 use support::{colours, file, finish, pspnetd, run, with, Running, Signal, LIMIT};
 

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::process::{prlimit, Pid, Resource, Rlimit};
+
 use support::http::{exchange, serve, Reply, Web};
 use support::LIMIT;
 

@@ -9,9 +9,10 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use pspnetd::capture::jpeg::JpegDecoder;
-use pspnetd::frame::Size;
+use camera::jpeg::JpegDecoder;
+use pixels::frame::Size;
 use serde_json::Value;
+
 use support::clips::{files, ppm, read_png, COLOURS};
 use support::http::{Reply, Web};
 use support::{

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rcgen::{CertifiedKey, KeyPair};
-use support::http::{serve, token_file, Reply, Web};
-use support::{colours, finish, run, LIMIT};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, Error, RootCertStore, StreamOwned};
+
+use support::http::{serve, token_file, Reply, Web};
+use support::{colours, finish, run, LIMIT};
 
 /// A certificate of one's own for `name`, in two files.
 struct Own {

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
 use support::{colours, needs, run, with, Running, LIMIT};
 
 /// A running daemon and its address.

@@ -5,8 +5,10 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use pspnetd::infer::{io, Engine as _, TfliteEngine};
-use pspnetd::model::{ModelError, ModelFile};
+use infer::{Engine as _, TfliteEngine};
+use model::io;
+use model::{ModelError, ModelFile};
+
 use support::model;
 
 fn models() -> Vec<PathBuf> {

@@ -6,6 +6,7 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+
 use support::{colours, finish, model, pspnetd, Finished};
 
 fn inspect(path: &Path, flags: &[&str]) -> Finished {

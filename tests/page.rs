@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use browser::{Browser, ENTER, ESCAPE, RIGHT, TAB};
 use serde_json::{json, Value};
+
+use browser::{Browser, ENTER, ESCAPE, RIGHT, TAB};
 use support::{colours, colours_with, grouped_colours, media, needs, replay, run, with, Running, Signal, LIMIT};
 
 /// A program that serves the page.

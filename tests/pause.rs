@@ -9,15 +9,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pspnetd::capture::{Camera, CameraError, Poll};
-use pspnetd::clock::{Clock as _, SystemClock};
-use pspnetd::config::values::{Auto, Rate, Source, Threads};
+use base::clock::{Clock as _, SystemClock};
+use base::pause::Pause;
+use base::shutdown::Shutdown;
+use base::values::Auto;
+use camera::{Camera, CameraError, Poll, Rate, Source};
+use infer::Threads;
+use pixels::frame::{Frame, PictureFormat, Size};
 use pspnetd::config::{Config, ModelPath};
 use pspnetd::daemon::parts;
-use pspnetd::frame::{Frame, PictureFormat, Size};
-use pspnetd::pause::Pause;
 use pspnetd::pipeline::Pipeline;
-use pspnetd::shutdown::Shutdown;
+
 use support::{colours, records, LIMIT};
 
 /// What the test sees of the cameras that the pipeline opened.

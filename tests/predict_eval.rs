@@ -5,8 +5,9 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use pspnetd::score::load_labels;
+use pixels::score::load_labels;
 use serde_json::Value;
+
 use support::clips::{files, plain, read_png, CLASSES, COLOURS};
 use support::{colours, finish, grouped_colours, media, model, pspnetd, Finished};
 

@@ -10,11 +10,12 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::clock::SystemClock;
+use camera::replay::{self, ReplayOptions};
+use camera::{pattern, Camera, Poll, Rate};
+use pixels::frame::Size;
+
 use counting::ALLOCATIONS;
-use pspnetd::capture::replay::{self, ReplayOptions};
-use pspnetd::capture::{pattern, Camera, Poll, Rate};
-use pspnetd::clock::SystemClock;
-use pspnetd::frame::Size;
 
 /// Allocations in `frames` polls that each take a frame.
 fn allocations(camera: &mut dyn Camera, frames: usize) -> u64 {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use pspnetd::config::values::Bytes;
+use base::values::Bytes;
 use pspnetd::telemetry::latency_log::What;
 use pspnetd::telemetry::{EngineReport, LatencyLog};
 use serde_json::Value;

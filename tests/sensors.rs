@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::{json, Value};
+
 use support::{finish, pspnetd};
 
 /// What `vcgencmd pmic_read_adc` prints on a Raspberry Pi 5.

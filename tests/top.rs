@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
 use support::{as_nobody, colours, finish, media, needs, pspnetd, run, with, Finished, Running, Signal, LIMIT};
 
 /// A daemon on the test picture with its socket at `socket`, once it is ready.

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
 use support::http::{serve, Web};
 use support::{colours, records, replay, run, with, Running, Signal, LIMIT};
 

@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use pspnetd::infer::worker::{check_answer, test_picture, Job, Ready, Worker};
-use pspnetd::infer::{Engine, Fault, InputTensors, Phase, TfliteEngine};
-use pspnetd::model::ModelFile;
+use infer::worker::{check_answer, test_picture, Job, Ready, Worker};
+use infer::{Engine, Fault, InputTensors, Phase, TfliteEngine};
+use model::ModelFile;
 use rustix::process::{kill_process, Pid, Signal};
+
 use support::{model, Running, LIMIT};
 use unruly::{imposter, unruly};
 

@@ -7,12 +7,13 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
-use pspnetd::config::TpuDevice;
-use pspnetd::infer::worker::{check_answer, probe_with, test_picture, Job, Ready, Worker};
-use pspnetd::infer::{
-    DelegateKind, DelegateSpec, DeviceChoice, Engine as _, Fault, InputTensors, ModelIo, Phase, TfliteEngine,
+use infer::worker::{check_answer, probe_with, test_picture, Job, Ready, Worker};
+use infer::{
+    DelegateKind, DelegateSpec, DeviceChoice, Engine as _, Fault, InputTensors, Phase, TfliteEngine, TpuDevice,
 };
-use pspnetd::model::ModelFile;
+use model::ModelFile;
+use model::ModelIo;
+
 use support::fake_edgetpu::{library, Here, Stick};
 use support::{colours, model, LIMIT};
 
@@ -61,7 +62,7 @@ impl Colours {
     }
 }
 
-fn probe() -> Result<pspnetd::infer::Listing, Fault> {
+fn probe() -> Result<infer::Listing, Fault> {
     probe_with(Path::new(PSPNETD), library(), SHORT)
 }
 

@@ -8,9 +8,10 @@ mod unruly;
 
 use std::fs;
 
-use pspnetd::infer::worker::{Job, Worker};
-use pspnetd::infer::{Engine as _, Fault, InputTensors, TfliteEngine};
-use pspnetd::model::ModelFile;
+use infer::worker::{Job, Worker};
+use infer::{Engine as _, Fault, InputTensors, TfliteEngine};
+use model::ModelFile;
+
 use support::{model, LIMIT};
 use unruly::unruly;
 

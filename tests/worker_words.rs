@@ -8,10 +8,11 @@ mod unruly;
 
 use std::sync::{Mutex, Once};
 
+use infer::worker::{Job, Worker};
+use infer::{Engine as _, InputTensors, TfliteEngine};
 use log::{Level, Log, Metadata, Record};
-use pspnetd::infer::worker::{Job, Worker};
-use pspnetd::infer::{Engine as _, InputTensors, TfliteEngine};
-use pspnetd::model::ModelFile;
+use model::ModelFile;
+
 use support::{model, needs, LIMIT};
 use unruly::unruly;
 

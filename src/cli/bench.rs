@@ -4,19 +4,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base::clock::{Clock, SystemClock};
+use base::failure::{Failure, Kind};
+use base::shutdown::Shutdown;
+use camera::{pattern, Camera, CameraError, Poll, Rate, Source};
+use infer::EngineKind;
+use pixels::frame::Size;
 use serde_json::{json, Map, Value};
 
 use super::print_line;
 use super::settings::Settings;
-use crate::capture::{pattern, Camera, CameraError, Poll};
-use crate::clock::{Clock, SystemClock};
-use crate::config::values::{Rate, Source};
-use crate::config::{Config, EngineKind};
+use crate::config::Config;
 use crate::daemon::{camera_maker, parts};
-use crate::failure::{Failure, Kind};
-use crate::frame::Size;
 use crate::pipeline::Pipeline;
-use crate::shutdown::Shutdown;
 use crate::still::Still;
 
 /// The picture where no camera is configured.

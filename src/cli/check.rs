@@ -3,20 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base::clock::{Clock, SystemClock};
+use base::failure::{Failure, Kind};
+use base::shutdown::TICK;
+use camera::{Camera, Poll, Source};
+use model::Manifest;
+use pixels::frame::Size;
+
 use super::print_line;
 use super::settings::Settings;
-use crate::capture::{Camera, Poll};
-use crate::clock::{Clock, SystemClock};
-use crate::config::values::Source;
 use crate::config::Config;
 use crate::daemon::{camera_maker, check_sinks};
-use crate::failure::{Failure, Kind};
-use crate::frame::Size;
 use crate::loaded::LoadedModel;
-use crate::model::Manifest;
 use crate::publish::gpio::{self, Watch};
 use crate::publish::http::Server;
-use crate::shutdown::TICK;
 
 /// The longest look for a first frame of a file.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);

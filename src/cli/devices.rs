@@ -3,16 +3,16 @@
 use std::path::Path;
 use std::time::Duration;
 
+use base::clock::SystemClock;
+use base::failure::{Failure, Kind};
+use camera::v4l2::{self, DeviceInfo, Extent, Interval, Rates, SizeInfo};
+use infer::edgetpu::{self, Found, Survey};
+use infer::worker::probe;
+use infer::EngineKind;
 use serde::Serialize;
 
 use super::print_line;
 use super::settings::Settings;
-use crate::capture::v4l2::{self, DeviceInfo, Extent, Interval, Rates, SizeInfo};
-use crate::clock::SystemClock;
-use crate::config::EngineKind;
-use crate::failure::{Failure, Kind};
-use crate::infer::edgetpu::{self, Found, Survey};
-use crate::infer::worker::probe;
 use crate::telemetry::sensors::{Board, Sensors};
 
 /// Time for the library to list its devices, which it does without opening one.

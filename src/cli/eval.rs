@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base::failure::{Failure, Kind};
+use camera::picture;
 use indicatif::{ProgressBar, ProgressStyle};
+use pixels::score::{load_labels, Confusion};
 use serde_json::{json, Value};
 
 use super::predict::unreadable;
 use super::print_line;
 use super::settings::Settings;
-use crate::capture::picture;
-use crate::failure::{Failure, Kind};
-use crate::score::{load_labels, Confusion};
 use crate::still::Still;
 
 #[derive(Debug, clap::Args)]
@@ -181,9 +181,9 @@ fn as_json(still: &Still, judgement: &Judgement) -> Value {
     });
     let groups = still.model().labels.groups();
     if !groups.is_empty() {
-        object["group_miou"] = json!(confusion.mean_group_iou(groups));
+        object["group_miou"] = json!(confusion.mean_group_iou(groups.iter().map(|group| group.classes.as_slice())));
         object["group_iou"] =
-            groups.iter().map(|group| (group.name.clone(), json!(confusion.group_iou(group)))).collect();
+            groups.iter().map(|group| (group.name.clone(), json!(confusion.group_iou(&group.classes)))).collect();
     }
     object
 }
@@ -205,7 +205,11 @@ fn table(still: &Still, judgement: &Judgement) -> Vec<String> {
     rows.push(format!("{:<width$} {}", "mIoU", percent(confusion.mean_iou())));
     let groups = still.model().labels.groups();
     if !groups.is_empty() {
-        rows.push(format!("{:<width$} {}", "groups mIoU", percent(confusion.mean_group_iou(groups))));
+        rows.push(format!(
+            "{:<width$} {}",
+            "groups mIoU",
+            percent(confusion.mean_group_iou(groups.iter().map(|group| group.classes.as_slice())))
+        ));
     }
     rows.push(format!("{:<width$} {}", "pixel accuracy", percent(confusion.pixel_accuracy())));
     rows.push(format!("{} pictures, {:.1} ms each", judgement.pictures, milliseconds_per_picture(judgement)));

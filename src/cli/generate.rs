@@ -3,10 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use base::failure::{Failure, Kind};
 use clap::CommandFactory as _;
 
 use super::Cli;
-use crate::failure::{Failure, Kind};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CompletionArgs {

@@ -15,9 +15,8 @@ mod worker;
 
 use std::io::{self, Write as _};
 
+use base::failure::Failure;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-
-use crate::failure::Failure;
 
 /// A camera daemon that tells what covers the picture and how long each step took.
 ///

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use base::failure::{Failure, Kind};
+use camera::picture::{self, PictureError};
+use pixels::frame::Size;
 use serde_json::json;
 
 use super::print_line;
 use super::settings::Settings;
-use crate::capture::picture::{self, PictureError};
-use crate::failure::{Failure, Kind};
-use crate::frame::Size;
 use crate::publish::{class_areas, group_areas, images, object, rounded};
 use crate::still::Still;
 

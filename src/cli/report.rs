@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use base::failure::{Failure, Kind};
 use jiff::{SignedDuration, Timestamp};
 
 use super::print_line;
-use crate::failure::{Failure, Kind};
 use crate::report::{Comparison, Range, Report};
 
 #[derive(Debug, clap::Args)]

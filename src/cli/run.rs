@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use base::failure::Failure;
+
 use super::settings::Settings;
 use crate::daemon;
-use crate::failure::Failure;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

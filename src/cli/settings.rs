@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use base::failure::Failure;
+use base::logging;
+
 use crate::config::{self, Config, Loaded, Override};
-use crate::failure::Failure;
-use crate::logging;
 
 /// Arguments that every command has.
 #[derive(Clone, Debug, clap::Args)]

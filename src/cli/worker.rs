@@ -1,10 +1,9 @@
-//! `pspnetd worker`: the other end of [`crate::infer::worker`]. Started by the program itself, so it stands in no help, man
+//! `pspnetd worker`: the other end of [`infer::worker`]. Started by the program itself, so it stands in no help, man
 //! page or completion.
 
+use base::failure::{Failure, Kind};
 use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
-
-use crate::failure::{Failure, Kind};
-use crate::infer::worker;
+use infer::worker;
 
 /// The subcommand's name.
 pub(super) const NAME: &str = "worker";

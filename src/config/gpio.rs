@@ -1,8 +1,12 @@
 //! `[gpio]`: which pins do what, and what of that contradicts itself.
 
+use std::fmt;
+use std::str::FromStr;
+
+use base::text_value;
+use base::values::{Fraction, Seconds};
 use serde::{Deserialize, Serialize};
 
-use super::values::{Fraction, Pin, Seconds};
 use super::Publish;
 
 /// `[gpio]`
@@ -44,6 +48,47 @@ impl Default for Gpio {
         }
     }
 }
+
+/// A pin of the 40-pin header by its BCM number, 0 to 27, or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pin(Option<u8>);
+
+impl Pin {
+    /// No pin.
+    pub const OFF: Self = Self(None);
+    /// The last pin of the header.
+    const LAST: u8 = 27;
+
+    /// The BCM number; None for `off`.
+    pub const fn number(self) -> Option<u8> {
+        self.0
+    }
+}
+
+impl FromStr for Pin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::OFF);
+        }
+        let number = text.parse().ok().filter(|number| *number <= Self::LAST);
+        number
+            .map(|number| Self(Some(number)))
+            .ok_or_else(|| format!("pin {text:?}: expected a BCM number, 0 to {}, or off", Self::LAST))
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(number) => number.fmt(f),
+            None => f.write_str("off"),
+        }
+    }
+}
+
+text_value!([] Pin);
 
 /// An electrical level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -140,5 +185,15 @@ mod tests {
         assert_eq!(contradiction("[gpio]\nbutton = 5\n[publish.snapshot]\ndir = 'x'"), None);
         // Without a button its action needs nothing.
         assert_eq!(contradiction("[gpio]\nbutton_action = 'snapshot'"), None);
+    }
+
+    #[test]
+    fn pins_are_those_of_the_header() {
+        for text in ["off", "0", "27"] {
+            assert_eq!(text.parse::<Pin>().unwrap().to_string(), text);
+        }
+        for text in ["28", "-1", "GPIO17", "", "2.5", "300", "Off", "256"] {
+            assert!(text.parse::<Pin>().unwrap_err().contains("BCM number, 0 to 27, or off"), "{text}");
+        }
     }
 }

@@ -4,9 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use super::values::{text_value, Auto, Bytes};
+use base::text_value;
+use base::values::{Auto, Bytes};
+use serde::{Deserialize, Serialize};
 
 /// `[http]`
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]

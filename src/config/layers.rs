@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::de::DeTable;
 
-use super::spans::{first_misplaced, key_at, leaf_keys, line_of, nearest, position, Fault};
+use super::spans::{first_misplaced, key_at, leaf_keys, line_of, position, Fault};
 use super::Config;
+use base::failure::{Failure, Kind};
+use base::names::nearest;
 
 /// Where the file is looked for when none is named.
 const INSTALLED: &str = "/etc/pspnetd/pspnetd.toml";
@@ -88,6 +90,12 @@ pub enum ConfigError {
         /// What was found and what was expected.
         reason: String,
     },
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Kind::Config, error.to_string())
+    }
 }
 
 struct Named<'a>(&'a str);
@@ -289,8 +297,8 @@ fn deserialize(table: &toml::Table) -> Result<Config, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::values::{Rate, Source};
     use super::*;
+    use camera::{Rate, Source};
     use std::io::Write;
 
     fn file(text: &str) -> tempfile::NamedTempFile {
@@ -317,7 +325,7 @@ mod tests {
         let config = load(variables, &[set("camera.rate", "max"), set("camera.loop", "true")]);
         assert_eq!(config.camera.rate, Rate::Max);
         assert!(config.camera.repeat);
-        assert_eq!(config.camera.source, Source::Pattern(crate::frame::Size::new(8, 8)));
+        assert_eq!(config.camera.source, Source::Pattern(pixels::frame::Size::new(8, 8)));
     }
 
     #[test]

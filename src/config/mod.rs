@@ -3,27 +3,28 @@
 //! [`load`] merges the layers (command line over environment over file over default) and reports what is wrong with
 //! file, line and key. What a key means at run time is left to the module that uses it.
 
-mod command_line;
 mod engine;
 mod gpio;
 mod http;
 mod layers;
 mod spans;
 mod telemetry;
-pub mod values;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use command_line::CommandLine;
-pub use engine::{DelegateOptions, Devices, Engine, EngineKind, TpuDevice, Workers};
-pub use gpio::{ButtonAction, Gpio, Level, Pull};
+use base::values::{Auto, Bytes, Seconds};
+use camera::{FourCc, Rate, Source};
+pub use engine::{Engine, Workers};
+pub use gpio::{ButtonAction, Gpio, Level, Pin, Pull};
 pub use http::{Http, Listen, SocketPath, StreamRate};
+use infer::Threads;
 pub use layers::{load, ConfigError, Loaded, Override};
-pub(crate) use spans::nearest;
+use pixels::frame::Size;
+use pixels::preprocess::Fit;
+use pixels::segment::MaskSize;
 pub use telemetry::{LatencyLog, RailNames, SensorCommand, Sync, Telemetry};
-use values::{Auto, Bytes, FourCc, MaskSize, Rate, Seconds, SizeText, Source, Threads};
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -58,7 +59,7 @@ pub struct Camera {
     pub source: Source,
     /// Picture size asked of a V4L2 camera, `WxH`; the nearest it has is taken. `auto` asks for 640x480. The size of a
     /// command's raw frames.
-    pub size: Auto<SizeText>,
+    pub size: Auto<Size>,
     /// Pixel format asked of a V4L2 camera, such as `YUYV` or `MJPG`. `auto` takes what costs least. What a command sends;
     /// `auto` tells MJPEG and Y4M by their first bytes.
     pub format: Auto<FourCc>,
@@ -117,17 +118,6 @@ impl std::fmt::Display for ModelPath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.display().fmt(f)
     }
-}
-
-/// How a picture of another shape fits the model's input.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Fit {
-    /// Over the whole input; the picture's proportions change.
-    #[default]
-    Stretch,
-    /// As large as fits in its own proportions, in the middle, with bars beside it.
-    Letterbox,
 }
 
 /// `[segment]`
@@ -190,7 +180,7 @@ impl Default for Snapshot {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,pspnetd::capture=debug`.
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,camera=debug`.
     pub level: LogFilter,
 }
 

@@ -4,10 +4,12 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use base::command_line::CommandLine;
+use base::text_value;
+use base::values::{Auto, Bytes, Seconds};
+use serde::{Deserialize, Serialize};
 
-use super::values::{text_value, Auto, Bytes, Seconds};
-use super::{CommandLine, Publish};
+use super::Publish;
 
 /// `[telemetry]`
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]

@@ -4,22 +4,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::capture::command::{self, CommandOptions, LogLimit};
-use crate::capture::v4l2::{self, Selector, V4l2Options};
-use crate::capture::{pattern, replay, CameraErrorKind};
-use crate::clock::{Clock, SystemClock};
-use crate::config::values::{Rate, Source};
+use base::clock::{Clock, SystemClock};
+use base::failure::{Failure, SettingError};
+use base::mailbox::Delivery;
+use base::pause::Pause;
+use camera::command::{self, CommandOptions, LogLimit};
+use camera::v4l2::{self, Selector, V4l2Options};
+use camera::{pattern, replay, CameraErrorKind, Rate, Source};
+use pixels::frame::Size;
+
 use crate::config::{self, Config};
-use crate::failure::Failure;
-use crate::frame::Size;
 use crate::loaded::LoadedModel;
-use crate::mailbox::Delivery;
-use crate::pause::Pause;
 use crate::pipeline::{CameraMaker, Parts, Settings};
 use crate::publish::gpio::{self, Controls, Panel, Watch};
 use crate::publish::jsonl::JsonlSink;
 use crate::publish::snapshot::SnapshotSink;
-use crate::publish::{PictureGate, Sink, SinkError};
+use crate::publish::{PictureGate, Sink};
 
 /// Puts the parts together: loads the model, opens the sinks, tries the camera.
 ///
@@ -112,7 +112,7 @@ pub fn camera_maker(config: &config::Camera, wanted: Size, clock: &Arc<dyn Clock
                 let options = CommandOptions {
                     line: line.clone(),
                     format: config.format.as_set().copied(),
-                    size: config.size.as_set().map(|size| size.0),
+                    size: config.size.as_set().copied(),
                     silent_after: patience(config.silent_after.0),
                     wanted,
                 };
@@ -124,7 +124,7 @@ pub fn camera_maker(config: &config::Camera, wanted: Size, clock: &Arc<dyn Clock
         let options = V4l2Options {
             device,
             format: config.format.as_set().copied(),
-            size: config.size.as_set().map(|size| size.0),
+            size: config.size.as_set().copied(),
             frame_rate: match config.rate {
                 Rate::Native => None,
                 Rate::Fps(rate) => Some(rate),
@@ -151,7 +151,7 @@ fn patience(configured: Duration) -> Duration {
 ///
 /// # Errors
 /// The first that couldn't.
-pub fn check_sinks(config: &Config) -> Result<(), SinkError> {
+pub fn check_sinks(config: &Config) -> Result<(), SettingError> {
     let publish = &config.publish;
     check_file("publish.jsonl.path", &publish.jsonl.path)?;
     check_file("telemetry.latency_log.path", &config.telemetry.latency_log.path)?;
@@ -159,9 +159,9 @@ pub fn check_sinks(config: &Config) -> Result<(), SinkError> {
     if !dir.is_empty() {
         // A folder that isn't there is made at start, so the nearest one that is there counts.
         let nearest = Path::new(dir).ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
-        takes_files(nearest).map_err(|error| SinkError {
+        takes_files(nearest).map_err(|error| SettingError {
             key: "publish.snapshot.dir",
-            path: dir.clone(),
+            value: dir.clone(),
             reason: error.to_string(),
         })?;
     }
@@ -169,7 +169,7 @@ pub fn check_sinks(config: &Config) -> Result<(), SinkError> {
 }
 
 /// Whether the file at `text` could be appended to; true of one that is turned off, and of standard output.
-fn check_file(key: &'static str, text: &str) -> Result<(), SinkError> {
+fn check_file(key: &'static str, text: &str) -> Result<(), SettingError> {
     if ["", "-"].contains(&text) {
         return Ok(());
     }
@@ -179,7 +179,7 @@ fn check_file(key: &'static str, text: &str) -> Result<(), SinkError> {
         Ok(_) => writable(path),
         Err(_) => takes_files(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))),
     };
-    outcome.map_err(|error| SinkError { key, path: text.to_owned(), reason: error.to_string() })
+    outcome.map_err(|error| SettingError { key, value: text.to_owned(), reason: error.to_string() })
 }
 
 fn writable(path: &Path) -> std::io::Result<()> {

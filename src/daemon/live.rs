@@ -4,14 +4,15 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use base::clock::{Clock, Instant};
+use base::logging;
+use base::outbox::{Closing, OutboxHealth};
 use jiff::Timestamp;
+use model::LabelMap;
+use pixels::segment::Summary;
 
-use crate::clock::{Clock, Instant};
-use crate::logging;
-use crate::model::LabelMap;
 use crate::pipeline::Shared;
-use crate::publish::{class_areas, group_areas, rounded, Closing, Published, Sink, SinkHealth};
-use crate::segment::Summary;
+use crate::publish::{class_areas, group_areas, rounded, Published, Sink};
 use crate::telemetry::sensors::Board;
 use crate::telemetry::state::{
     Area, CameraState, Class, Engine, History, LastResult, Model, Observe, Program, Series, SinkState, StageBuckets,
@@ -306,7 +307,7 @@ struct LastSeen {
     sequence: u64,
     time: Timestamp,
     published: Instant,
-    size: crate::frame::Size,
+    size: pixels::frame::Size,
     summary: Summary,
 }
 
@@ -341,12 +342,12 @@ impl Sink for SeenSink {
         });
     }
 
-    fn health(&self) -> SinkHealth {
-        SinkHealth::default()
+    fn health(&self) -> OutboxHealth {
+        OutboxHealth::default()
     }
 
-    fn close(self: Box<Self>, _closing: Closing) -> SinkHealth {
-        SinkHealth::default()
+    fn close(self: Box<Self>, _closing: Closing) -> OutboxHealth {
+        OutboxHealth::default()
     }
 }
 

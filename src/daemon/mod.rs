@@ -13,16 +13,15 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use base::child;
+use base::failure::{Failure, Kind};
+use base::shutdown::{Shutdown, TICK};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::child;
 use crate::config::Config;
-use crate::failure::{Failure, Kind};
 use crate::pipeline::{Ending, Pipeline};
-use crate::shutdown::{Shutdown, TICK};
-
 use assemble::panel;
 pub use assemble::{camera_maker, check_sinks, parts};
 use onlookers::{no_thread, Onlookers};

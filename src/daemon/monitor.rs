@@ -3,21 +3,20 @@
 //! It looks ten times a second for what has changed, and works out figures when a window or an interval is over. Whatever
 //! it waits for, the pipeline goes on.
 
-use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
+use std::{io, thread};
 
+use base::clock::{Clock, Instant};
+use base::logging::FIGURES;
+use base::priority;
+use base::shutdown::{Shutdown, TICK};
 use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
 
 use super::live::{lock, Live};
-use crate::clock::{Clock, Instant};
 use crate::config::Telemetry;
-use crate::logging::FIGURES;
-use crate::priority;
-use crate::shutdown::{Shutdown, TICK};
 use crate::telemetry::latency_log::{EventRecord, IntervalRecord, What};
 use crate::telemetry::sensors::{self, Board, Sensors, Throttle};
 use crate::telemetry::state::{CameraState, History};

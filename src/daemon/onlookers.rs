@@ -5,18 +5,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::clock::Clock;
+use base::failure::{Failure, Kind};
+use base::shutdown::Shutdown;
+use camera::Rate;
+use infer::edgetpu::root;
+use model::LabelMap;
+
 use super::live::{Live, Seen, SeenSink};
 use super::monitor::Monitor;
-use crate::clock::Clock;
-use crate::config::values::Rate;
 use crate::config::Config;
-use crate::failure::{Failure, Kind};
-use crate::infer::edgetpu::root;
-use crate::model::LabelMap;
 use crate::pipeline::{Parts, Shared};
 use crate::publish::http::{Predictor, Server, Services, Serving};
 use crate::publish::view::{self, Gallery};
-use crate::shutdown::Shutdown;
 use crate::telemetry::latency_log::RunInfo;
 use crate::telemetry::state::Observe;
 use crate::telemetry::LatencyLog;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use base::clock::Instant;
 use sd_notify::NotifyState;
 
-use crate::clock::Instant;
 use crate::pipeline::Shared;
 
 /// Time between two STATUS lines.
@@ -92,8 +92,8 @@ fn notify(state: &NotifyState<'_>) {
 mod tests {
     use super::*;
     use crate::pipeline::testing::{self, ByHand as _};
-    use crate::shutdown::TICK;
     use crate::telemetry::state::CameraState;
+    use base::shutdown::TICK;
 
     const LIMIT: Duration = Duration::from_secs(30);
     const LANES: usize = 2;

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::clock::Instant;
+use base::mailbox::{Outlet, Put};
+use base::pause::Pause;
+use base::shutdown::TICK;
+use camera::{Camera, CameraError, Poll};
+use pixels::frame::{Frame, Picture, Size};
+use pixels::preprocess::{Fit, PixelMap, PreprocessError, Preprocessor, Rect};
+use pixels::segment::{MaskSize, Region};
+
 use super::waits::Waits;
 use super::{About, BackOff, CameraMaker, Ending, Pool, Stage, TensorSlot, PAD};
-use crate::capture::{Camera, CameraError, Poll};
-use crate::clock::Instant;
-use crate::config::values::MaskSize;
-use crate::frame::{Frame, Picture, Size};
-use crate::mailbox::{Outlet, Put};
-use crate::pause::Pause;
-use crate::preprocess::{Fit, PixelMap, PreprocessError, Preprocessor, Rect};
 use crate::publish::PictureGate;
-use crate::segment::Region;
-use crate::shutdown::TICK;
 use crate::telemetry::state::CameraState;
 use crate::telemetry::Counters;
 

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::infer::is_same_device;
+use infer::is_same_device;
+
 use crate::telemetry::EngineReport;
 
 /// The state of every worker, and counts.

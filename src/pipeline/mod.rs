@@ -5,7 +5,7 @@
 
 mod capture;
 mod engines;
-mod infer;
+mod lanes;
 mod publish;
 mod shared;
 #[cfg(test)]
@@ -19,25 +19,25 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use base::clock::{Clock, Instant};
+use base::mailbox::{mailbox, Delivery};
+use base::pause::Pause;
+use base::shutdown::Shutdown;
+use camera::{Camera, CameraError};
 use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
+use model::LabelMap;
+use pixels::frame::{FrameMeta, Size};
+use pixels::preprocess::{Fit, PixelMap};
+use pixels::segment::{MaskSize, Region};
 
-use crate::capture::{Camera, CameraError};
-use crate::clock::{Clock, Instant};
-use crate::config::values::MaskSize;
-use crate::frame::{FrameMeta, Size};
-use crate::infer::{InputTensor, InputTensors, ModelIo};
-use crate::mailbox::{mailbox, Delivery};
-use crate::model::LabelMap;
-use crate::pause::Pause;
-use crate::preprocess::{Fit, PixelMap};
 use crate::publish::snapshot::SnapshotGate;
 use crate::publish::{PictureGate, Sink};
-use crate::segment::Region;
-use crate::shutdown::Shutdown;
+use infer::{InputTensor, InputTensors};
+use model::ModelIo;
 
 pub(crate) use capture::region;
 pub use engines::Engines;
-pub use infer::{Cpu, Crew};
+pub use lanes::{Cpu, Crew};
 pub use shared::{Beats, Ending, Shared};
 
 /// Value of the bars beside a letterboxed picture: middle grey.
@@ -177,10 +177,10 @@ impl Pipeline {
             tensors.clone(),
             to_infer,
         );
-        let ends = infer::Ends { tensors, results: results.clone(), inlet: from_capture, outlet: to_publish };
+        let ends = lanes::Ends { tensors, results: results.clone(), inlet: from_capture, outlet: to_publish };
         let publish =
             publish::PublishStage::new(stage.clone(), io.output, labels, model_name, sinks, results, from_infer);
-        let mut threads = infer::start(&stage, ends, cpu, crew, &inputs, io.output)?;
+        let mut threads = lanes::start(&stage, ends, cpu, crew, &inputs, io.output)?;
         threads.push(stage.spawn("capture", capture, capture::CaptureStage::run)?);
         threads.push(stage.spawn("publish", (publish, done_sender), |(publish, _)| publish.run())?);
         Ok(Self { shared, threads, done })

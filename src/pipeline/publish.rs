@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use base::mailbox::{Inlet, Take};
+use base::outbox::Closing;
+use base::shutdown::TICK;
+use model::LabelMap;
+use pixels::frame::Size;
+use pixels::segment::{DecodeError, Masker, OutputSpec};
+
 use super::{Ending, Pool, ResultSlot, Stage};
-use crate::frame::Size;
-use crate::mailbox::{Inlet, Take};
-use crate::model::LabelMap;
-use crate::publish::{Closing, Published, Sink};
-use crate::segment::{DecodeError, Masker, OutputSpec};
-use crate::shutdown::TICK;
+use crate::publish::{Published, Sink};
 use crate::telemetry::{Counters, Stage as Step, Timings};
 
 /// Time that sinks get together when the program was told to stop. SIGTERM to exit takes less than 1 s.

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use base::clock::Instant;
+
 use super::Engines;
-use crate::clock::Instant;
 use crate::telemetry::state::{Camera, CameraState, SinkState};
 use crate::telemetry::{Counters, HistogramError, Recorder};
 

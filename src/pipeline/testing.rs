@@ -6,19 +6,21 @@ use std::sync::mpsc::{channel, Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::clock::{Clock, Instant, ManualClock};
+use base::mailbox::Delivery;
+use base::outbox::{Closing, OutboxHealth};
+use base::shutdown::Shutdown;
+use camera::{Camera, CameraError, Poll};
+use infer::worker::{Job, LogLimit, Told};
+use infer::{Engine, InferError, InputTensors};
+use model::LabelMap;
+use model::{InputSpec, ModelIo};
+use pixels::frame::{Colorimetry, Frame, FrameMeta, Layout, Picture, PictureFormat, Size};
+use pixels::preprocess::Fit;
+use pixels::segment::{LabelType, MaskSize, OutputKind, OutputSpec, Summary};
+
 use super::{About, Crew, Engines, Pool, ResultSlot, Settings, Shared, Stage, TensorSlot};
-use crate::capture::{Camera, CameraError, Poll};
-use crate::clock::{Clock, Instant, ManualClock};
-use crate::config::values::MaskSize;
-use crate::frame::{Colorimetry, Frame, FrameMeta, Layout, Picture, PictureFormat, Size};
-use crate::infer::worker::{Job, LogLimit, Told};
-use crate::infer::{Engine, InferError, InputSpec, InputTensors, ModelIo};
-use crate::mailbox::Delivery;
-use crate::model::LabelMap;
-use crate::preprocess::Fit;
-use crate::publish::{Closing, Published, Sink, SinkHealth};
-use crate::segment::{LabelType, OutputKind, OutputSpec, Summary};
-use crate::shutdown::Shutdown;
+use crate::publish::{Published, Sink};
 use crate::telemetry::state::CameraState;
 use crate::telemetry::{Counts, EngineReport, Timings};
 
@@ -364,7 +366,7 @@ pub(super) struct ToldSink {
     closed: Sender<Closing>,
     pub(super) name: &'static str,
     pub(super) is_onlooker: bool,
-    pub(super) health: SinkHealth,
+    pub(super) health: OutboxHealth,
 }
 
 impl ToldSink {
@@ -372,7 +374,7 @@ impl ToldSink {
     pub(super) fn new(name: &'static str, clock: &Arc<ManualClock>) -> (Gate<Kept>, Receiver<Closing>, Self) {
         let (gate, gated) = Gate::new();
         let (close, closed) = channel();
-        let health = SinkHealth::default();
+        let health = OutboxHealth::default();
         (gate, closed, Self { gated, clock: Arc::clone(clock), closed: close, name, is_onlooker: false, health })
     }
 }
@@ -405,7 +407,7 @@ impl Sink for ToldSink {
         }
     }
 
-    fn health(&self) -> SinkHealth {
+    fn health(&self) -> OutboxHealth {
         self.health
     }
 
@@ -413,7 +415,7 @@ impl Sink for ToldSink {
         self.is_onlooker
     }
 
-    fn close(self: Box<Self>, closing: Closing) -> SinkHealth {
+    fn close(self: Box<Self>, closing: Closing) -> OutboxHealth {
         let _ = self.closed.send(closing);
         self.health
     }

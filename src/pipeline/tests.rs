@@ -1,12 +1,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{channel, Sender as Teller};
 
+use base::clock::ManualClock;
+
 use super::testing::{
     crew, frame, imposter, io, job, labels, Act, Gate, Kept, ToldCamera, ToldEngine, ToldSink, Work, LIMIT, SETTINGS,
     SIDE,
 };
 use super::*;
-use crate::clock::ManualClock;
 use crate::telemetry::state::SinkState;
 use crate::telemetry::{Counts, EngineReport, Stage as Step};
 
@@ -37,7 +38,7 @@ impl Run {
         onlooker.is_onlooker = true;
         let made = Arc::new(AtomicUsize::new(0));
         let (count, another) = (Arc::clone(&made), told_engine.again());
-        let make: crate::infer::EngineMaker = Arc::new(move || {
+        let make: infer::EngineMaker = Arc::new(move || {
             count.fetch_add(1, Ordering::SeqCst);
             Ok(Box::new(another.again()))
         });

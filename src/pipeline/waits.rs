@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::clock::Instant;
+use base::clock::Instant;
 
 /// Different reasons to wait that are said as they come. A reason that is never twice the same, with the time in it, is
 /// said every [`SAID_EVERY`] from then on.

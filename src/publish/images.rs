@@ -7,9 +7,9 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use crate::frame::Size;
-use crate::model::labels::Palette;
-use crate::model::LabelMap;
+use model::labels::Palette;
+use model::LabelMap;
+use pixels::frame::Size;
 
 /// How much of an overlay is class colour where nobody says, in 1/256.
 const OPACITY: u16 = 128;

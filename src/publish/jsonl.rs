@@ -1,15 +1,17 @@
 //! JSON Lines to standard output or to a file that is rotated by size.
 //!
-//! One line per frame, handed to the thread that writes them ([`crate::lines`]). The line's format is described in
+//! One line per frame, handed to the thread that writes them ([`base::line_file`]). The line's format is described in
 //! `docs/json-lines.md`.
 
+use base::failure::SettingError;
+use base::line_file::{Inlet, Place, SyncPolicy, Writer};
+use base::outbox::{Closing, OutboxHealth};
+use base::values::Seconds;
 use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
 
-use super::{class_areas, group_areas, rounded, Closing, Published, Sink, SinkError, SinkHealth};
-use crate::config::values::Seconds;
+use super::{class_areas, group_areas, rounded, Published, Sink};
 use crate::config::Jsonl;
-use crate::lines::{Inlet, Place, SyncPolicy, Writer};
 use crate::telemetry::Stage;
 
 /// The sink's half in the publish thread.
@@ -20,7 +22,7 @@ impl JsonlSink {
     ///
     /// # Errors
     /// When the path can't be written for a reason that waiting doesn't mend.
-    pub fn open(config: &Jsonl) -> Result<Option<Self>, SinkError> {
+    pub fn open(config: &Jsonl) -> Result<Option<Self>, SettingError> {
         if config.path.is_empty() {
             return Ok(None);
         }
@@ -49,11 +51,11 @@ impl Sink for JsonlSink {
         });
     }
 
-    fn health(&self) -> SinkHealth {
+    fn health(&self) -> OutboxHealth {
         self.0.health()
     }
 
-    fn close(self: Box<Self>, closing: Closing) -> SinkHealth {
+    fn close(self: Box<Self>, closing: Closing) -> OutboxHealth {
         self.0.close(closing)
     }
 }
@@ -164,11 +166,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::values::Bytes;
-    use crate::frame::Size;
-    use crate::model::{LabelMap, Manifest};
-    use crate::segment::Summary;
     use crate::telemetry::{Counts, EngineReport, Timings};
+    use base::values::Bytes;
+    use model::{LabelMap, Manifest};
+    use pixels::frame::Size;
+    use pixels::segment::Summary;
 
     fn publish(sink: &mut JsonlSink, sequence: u64) {
         publish_as(sink, sequence, &LabelMap::new(Some(2), None).unwrap());
@@ -209,7 +211,7 @@ mod tests {
         let path = folder.path().join("out.jsonl");
         let mut sink = JsonlSink::open(&config(&path)).unwrap().unwrap();
         publish(&mut sink, 3);
-        assert_eq!(Box::new(sink).close(Closing::Drain), SinkHealth::default());
+        assert_eq!(Box::new(sink).close(Closing::Drain), OutboxHealth::default());
         assert_eq!(
             std::fs::read_to_string(&path).unwrap(),
             "{\"time\":\"1970-01-01T00:00:00.000000Z\",\"sequence\":3,\"model\":\"m\",\

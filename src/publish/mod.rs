@@ -10,12 +10,12 @@ pub mod jsonl;
 pub mod snapshot;
 pub mod view;
 
-use std::time::Duration;
+use base::clock::Instant;
+use base::outbox::{Closing, OutboxHealth};
+use model::LabelMap;
+use pixels::frame::Size;
+use pixels::segment::Summary;
 
-use crate::clock::Instant;
-use crate::frame::Size;
-use crate::model::LabelMap;
-use crate::segment::Summary;
 use crate::telemetry::{Counts, EngineReport, Timings};
 
 /// One frame's result, borrowed for the time of a [`Sink::publish`].
@@ -49,24 +49,6 @@ pub struct Published<'a> {
     pub picture: Option<&'a [u8]>,
 }
 
-/// How much time a sink gets to finish what it has taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closing {
-    /// As long as it makes progress: a replayed source came to its end.
-    Drain,
-    /// This long: the program was told to stop.
-    Within(Duration),
-}
-
-/// How a sink is doing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SinkHealth {
-    /// Results that were not taken or got lost on the way, so far.
-    pub dropped: u64,
-    /// Nothing will ever arrive there again.
-    pub gone: bool,
-}
-
 /// Somewhere results go.
 pub trait Sink: Send {
     /// A name for the log.
@@ -76,7 +58,7 @@ pub trait Sink: Send {
     fn publish(&mut self, result: &Published<'_>);
 
     /// Drops so far, and whether the sink is beyond help.
-    fn health(&self) -> SinkHealth;
+    fn health(&self) -> OutboxHealth;
 
     /// True for a sink that only looks on: while all others are gone, results reach nobody.
     fn is_onlooker(&self) -> bool {
@@ -84,7 +66,7 @@ pub trait Sink: Send {
     }
 
     /// Finishes what was taken, as far as `closing` allows.
-    fn close(self: Box<Self>, closing: Closing) -> SinkHealth;
+    fn close(self: Box<Self>, closing: Closing) -> OutboxHealth;
 }
 
 /// Says when frames are to carry their picture to the sinks. The capture thread asks, once for every frame, so both calls
@@ -96,18 +78,6 @@ pub trait PictureGate: Send + Sync {
     /// The frame that carries the picture asked for at `converted` is on its way through the model. Until this is said, a
     /// newer frame may still replace it, and should then carry its own.
     fn taken(&self, _converted: Instant) {}
-}
-
-/// A sink that can't work as configured.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key} {path}: {reason}")]
-pub struct SinkError {
-    /// The configuration key.
-    pub key: &'static str,
-    /// The path, or another value.
-    pub path: String,
-    /// What is wrong and what to do.
-    pub reason: String,
 }
 
 /// Fraction of the mask by class name, to six digits. Where the number of classes is unknown, only those that occur; with
@@ -157,7 +127,7 @@ pub(crate) fn rounded(value: f64, steps: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Manifest;
+    use model::Manifest;
 
     fn summary(counts: &[(usize, u64)]) -> Summary {
         let mut summary = Summary::default();
@@ -196,7 +166,7 @@ mod tests {
         let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         let jsonl = crate::config::Jsonl { path: path("x"), ..crate::config::Jsonl::default() };
         let snapshot = crate::config::Snapshot { dir: path("y"), ..crate::config::Snapshot::default() };
-        let clock = std::sync::Arc::new(crate::clock::ManualClock::default());
+        let clock = std::sync::Arc::new(base::clock::ManualClock::default());
         let sinks: [Box<dyn Sink>; 2] = [
             Box::new(jsonl::JsonlSink::open(&jsonl).unwrap().unwrap()),
             Box::new(snapshot::SnapshotSink::open(&snapshot, clock).unwrap().unwrap().0),

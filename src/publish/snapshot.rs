@@ -9,14 +9,16 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use base::clock::{Clock, Instant};
+use base::failure::SettingError;
+use base::logging::FIGURES;
+use base::outbox::{Closing, OutboxHealth};
 use crossbeam_channel::{bounded, Receiver, Sender};
+use model::LabelMap;
+use pixels::frame::Size;
 
-use super::{images, Closing, PictureGate, Published, Sink, SinkError, SinkHealth};
-use crate::clock::{Clock, Instant};
+use super::{images, PictureGate, Published, Sink};
 use crate::config::Snapshot;
-use crate::frame::Size;
-use crate::logging::FIGURES;
-use crate::model::LabelMap;
 
 /// Tells the capture thread when the next picture is due.
 #[derive(Debug, Default)]
@@ -67,11 +69,11 @@ impl SnapshotSink {
     ///
     /// # Errors
     /// When the folder can't be made or written.
-    pub fn open(config: &Snapshot, clock: Arc<dyn Clock>) -> Result<Option<(Self, Arc<SnapshotGate>)>, SinkError> {
+    pub fn open(config: &Snapshot, clock: Arc<dyn Clock>) -> Result<Option<(Self, Arc<SnapshotGate>)>, SettingError> {
         if config.dir.is_empty() {
             return Ok(None);
         }
-        let failed = |reason: String| SinkError { key: "publish.snapshot.dir", path: config.dir.clone(), reason };
+        let failed = |reason: String| SettingError { key: "publish.snapshot.dir", value: config.dir.clone(), reason };
         let folder = PathBuf::from(&config.dir);
         std::fs::create_dir_all(&folder).map_err(|error| failed(error.to_string()))?;
         remove_partial(&folder);
@@ -122,11 +124,11 @@ impl Sink for SnapshotSink {
         }
     }
 
-    fn health(&self) -> SinkHealth {
-        SinkHealth { dropped: self.dropped + self.lost.load(Ordering::Relaxed), gone: false }
+    fn health(&self) -> OutboxHealth {
+        OutboxHealth { dropped: self.dropped + self.lost.load(Ordering::Relaxed), gone: false }
     }
 
-    fn close(self: Box<Self>, closing: Closing) -> SinkHealth {
+    fn close(self: Box<Self>, closing: Closing) -> OutboxHealth {
         let Self { jobs, finished, dropped, lost, .. } = *self;
         drop(jobs);
         let limit = match closing {
@@ -135,7 +137,7 @@ impl Sink for SnapshotSink {
         };
         // Disconnection is the good end; after a time-out the picture is lost, which costs nobody a result.
         let _ = finished.recv_timeout(limit);
-        SinkHealth { dropped: dropped + lost.load(Ordering::Relaxed), gone: false }
+        OutboxHealth { dropped: dropped + lost.load(Ordering::Relaxed), gone: false }
     }
 }
 
@@ -192,10 +194,10 @@ fn remove(path: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::ManualClock;
-    use crate::config::values::Seconds;
-    use crate::segment::Summary;
     use crate::telemetry::{Counts, EngineReport, Timings};
+    use base::clock::ManualClock;
+    use base::values::Seconds;
+    use pixels::segment::Summary;
 
     struct Bench {
         folder: Arc<tempfile::TempDir>,
@@ -243,7 +245,7 @@ mod tests {
             self.dir.join(format!("overlay-19700101T{:06}.000Z.png", self.clock.wall().as_second()))
         }
 
-        fn close(self, closing: Closing) -> SinkHealth {
+        fn close(self, closing: Closing) -> OutboxHealth {
             Box::new(self.sink).close(closing)
         }
     }
@@ -276,7 +278,7 @@ mod tests {
                 bench.clock.advance(Duration::from_secs(1));
             }
             let (_folder, dir) = (Arc::clone(&bench.folder), bench.dir.clone());
-            assert_eq!(bench.close(Closing::Drain), SinkHealth::default());
+            assert_eq!(bench.close(Closing::Drain), OutboxHealth::default());
             let left: Vec<String> =
                 left.iter().map(|second| format!("overlay-19700101T{second:06}.000Z.png")).collect();
             assert_eq!(names(&dir), left, "{keep} are kept");
@@ -308,7 +310,7 @@ mod tests {
         std::fs::remove_dir(&bench.dir).unwrap();
         bench.publish();
         wait_for(|| bench.picture().exists());
-        assert_eq!(bench.sink.health(), SinkHealth::default());
+        assert_eq!(bench.sink.health(), OutboxHealth::default());
         std::fs::remove_dir_all(&bench.dir).unwrap();
         std::fs::write(&bench.dir, "in the way").unwrap();
         bench.clock.advance(Duration::from_secs(10));

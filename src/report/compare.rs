@@ -5,9 +5,8 @@
 
 use serde::Serialize;
 
-use super::text;
 use super::timeline::{Slot, Timeline};
-use super::Report;
+use super::{text, Report};
 use crate::publish::rounded;
 use crate::telemetry::Stage;
 

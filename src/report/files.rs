@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::failure::{Failure, Kind};
+use base::failure::{Failure, Kind};
 
 /// A longer line is no record, and is passed over without being kept.
 const LONGEST_LINE: usize = 1 << 20;

@@ -16,9 +16,8 @@ mod timeline;
 
 use std::path::PathBuf;
 
+use base::failure::{Failure, Kind};
 use serde::Serialize;
-
-use crate::failure::{Failure, Kind};
 
 use figures::Figures;
 pub use summary::Range;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
+use base::failure::{Failure, Kind};
 use hdrhistogram::Histogram;
 use jiff::Timestamp;
 
@@ -12,7 +13,6 @@ use super::log_lines::{self, LogLines, Told};
 use super::outages::Outages;
 use super::record::{shown, Record};
 use super::timeline::{add_counts, higher, Timeline};
-use crate::failure::{Failure, Kind};
 use crate::telemetry::{Counts, Stage};
 
 const HIGHEST_US: u64 = 3_600_000_000;

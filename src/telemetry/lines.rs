@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
+use base::clock::Instant;
+
 use super::state::StageFigures;
 use super::{Counts, Histograms};
-use crate::clock::Instant;
 
 /// While nothing comes at all, one line so often is enough: a service that waits for a camera must not fill the journal.
 const IDLE_EVERY: Duration = Duration::from_secs(3600);

@@ -2,6 +2,7 @@
 //!
 //! [`Observe`] is how those who show it get it; putting it together is the daemon's.
 
+use base::logging::LogLine;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -58,7 +59,7 @@ pub struct State {
     /// Where results go.
     pub sinks: Vec<SinkState>,
     /// The log's last lines, oldest first, without the lines of figures.
-    pub events: Vec<Event>,
+    pub events: Vec<LogLine>,
 }
 
 /// The program.
@@ -205,19 +206,6 @@ pub struct SinkState {
     pub name: String,
     /// Results that it lost since the start.
     pub dropped: u64,
-}
-
-/// One line of the log.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Event {
-    /// Counts from 0; what is missing in between was a line of figures or below the log's level.
-    pub number: u64,
-    /// When it was written.
-    pub time: Timestamp,
-    /// `error`, `warn`, `info`.
-    pub level: String,
-    /// The line.
-    pub text: String,
 }
 
 /// The last minutes: one point every [`History::SECONDS`]. Every list is as long as `times`; what was unknown is None.

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use crate::infer;
-use crate::model::edgetpu::{packages, Package, Verdict};
-use crate::model::tflite::Graph;
-use crate::model::{ModelError, ModelFile, Want};
+use model::edgetpu::{packages, Package, Verdict};
+use model::tflite::Graph;
+use model::{ModelError, ModelFile, Want};
 
 /// A model file, whatever it is of.
 pub(super) struct File {
@@ -54,7 +53,7 @@ impl<'f> Inspection<'f> {
             verdict: Verdict::new(&graph),
             graph,
             packages,
-            unfit: infer::io(model).err(),
+            unfit: model::io(model).err(),
             pair: file.pair.as_ref().ok(),
             problems,
         })

@@ -5,10 +5,10 @@ mod show;
 
 use std::path::PathBuf;
 
+use base::failure::Failure;
 use clap::Subcommand;
 
 use super::print_line;
-use crate::failure::Failure;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use base::failure::{Failure, Kind};
+use model::edgetpu::{ExecutableKind, Finding, Package, NEWEST_RUNTIME, USABLE_BYTES};
+use model::tflite::{Operator, Tensor};
+use model::ModelError;
 use serde_json::{json, Value};
 
 use super::inspect::Inspection;
-use crate::failure::{Failure, Kind};
-use crate::model::edgetpu::{ExecutableKind, Finding, Package, NEWEST_RUNTIME, USABLE_BYTES};
-use crate::model::tflite::{Operator, Tensor};
-use crate::model::ModelError;
 
 pub(super) fn json(inspection: &Inspection<'_>) -> Result<String, Failure> {
     let Inspection { model, graph, verdict, .. } = inspection;

@@ -1,8 +1,8 @@
 //! What is shown, and what keys do to it.
 
+use base::clock::Instant;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use crate::clock::Instant;
 use crate::telemetry::state::{History, State};
 
 /// News from the daemon.
@@ -132,7 +132,7 @@ fn percent(before: &State, now: &State) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::telemetry::example;
-    use crate::telemetry::state::Event;
+    use base::logging::LogLine;
 
     fn app() -> App {
         App::new(example::state(), example::history(), "/s".to_owned())
@@ -196,7 +196,7 @@ mod tests {
         app.events_back = 2;
         let mut state = example::state();
         let newest = state.events.last().unwrap().clone();
-        state.events.push(Event { number: newest.number + 5, ..newest });
+        state.events.push(LogLine { number: newest.number + 5, ..newest });
         app.take(Update::State(Box::new(state.clone())), at(1));
         assert_eq!(app.events_back, 3);
         app.events_back = 0;
@@ -205,7 +205,7 @@ mod tests {
         // At the oldest one, which the next picture finds, there is no further.
         app.press(KeyEvent::from(KeyCode::Home));
         let newest = state.events.last().unwrap().clone();
-        state.events.push(Event { number: newest.number + 1, ..newest });
+        state.events.push(LogLine { number: newest.number + 1, ..newest });
         app.take(Update::State(Box::new(state)), at(3));
         assert_eq!(app.events_back, usize::MAX);
     }

@@ -6,11 +6,13 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base::failure::{Failure, Kind};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use infer::edgetpu::name_of;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,8 +20,6 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Runtime;
 
 use super::endpoint::{At, Endpoint};
-use crate::failure::{Failure, Kind};
-use crate::infer::edgetpu::name_of;
 use crate::telemetry::state::{History, State};
 
 /// Time for one question, all in all.

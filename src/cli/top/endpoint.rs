@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use base::failure::{Failure, Kind};
+use base::values::Auto;
 use hyper::header::HeaderValue;
 use hyper::Uri;
 
-use crate::config::values::Auto;
 use crate::config::{Http, Listen, SocketPath};
-use crate::failure::{Failure, Kind};
 use crate::publish::http::socket::socket_path;
 
 /// Where the packaged service has its socket.

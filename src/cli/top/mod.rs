@@ -12,11 +12,12 @@ mod view;
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
+use base::failure::{Failure, Kind};
+
 use self::app::App;
 use self::client::Client;
 use self::endpoint::{At, Endpoint};
 use super::settings::Settings;
-use crate::failure::{Failure, Kind};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

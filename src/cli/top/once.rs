@@ -2,8 +2,9 @@
 
 use std::fmt::{Display, Write as _};
 
+use base::failure::Failure;
+
 use super::super::print_line;
-use crate::failure::Failure;
 use crate::telemetry::sensors::Board;
 use crate::telemetry::state::State;
 

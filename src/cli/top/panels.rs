@@ -8,7 +8,8 @@ use ratatui::text::{Line, Span};
 use super::app::App;
 use super::theme::Theme;
 use crate::telemetry::sensors::Rail;
-use crate::telemetry::state::{Area, Event};
+use crate::telemetry::state::Area;
+use base::logging::LogLine;
 
 /// Lines of the panel of latency: title, heads, seven stages.
 pub(super) const LATENCY_HEIGHT: u16 = 9;
@@ -184,7 +185,7 @@ pub(super) fn events(app: &mut App, theme: Theme, area: Rect) -> Vec<Line<'stati
     lines
 }
 
-fn event_line(event: &Event, today: &str, theme: Theme, width: usize) -> Line<'static> {
+fn event_line(event: &LogLine, today: &str, theme: Theme, width: usize) -> Line<'static> {
     let time = event.time.to_zoned(TimeZone::UTC);
     let day = date(event.time);
     let day = if day == today { String::new() } else { format!("{day} ") };

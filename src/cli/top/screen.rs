@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::clock::{Clock as _, SystemClock};
+use base::failure::{Failure, Kind};
+use base::shutdown::{Shutdown, TICK};
 use crossbeam_channel::{bounded, Receiver, Sender, TryRecvError};
 use ratatui::crossterm::event::{self, Event};
 use ratatui::DefaultTerminal;
@@ -18,9 +21,6 @@ use super::app::{App, Flow, Update};
 use super::client::Client;
 use super::theme::Theme;
 use super::view;
-use crate::clock::{Clock as _, SystemClock};
-use crate::failure::{Failure, Kind};
-use crate::shutdown::{Shutdown, TICK};
 
 /// Time between two states.
 const PACE: Duration = Duration::from_secs(1);

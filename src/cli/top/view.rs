@@ -1,6 +1,7 @@
 //! Where everything stands on the screen. Whatever the size, nothing panics; what there is no room for is left out, from the
 //! least important on.
 
+use base::clock::Instant;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
@@ -10,7 +11,6 @@ use ratatui::Frame;
 use super::app::App;
 use super::panels;
 use super::theme::Theme;
-use crate::clock::Instant;
 use crate::telemetry::state::CameraState;
 
 /// From this width on, latency and the board stand beside the classes.

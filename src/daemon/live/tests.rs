@@ -1,7 +1,8 @@
+use base::clock::ManualClock;
+use model::Manifest;
+use pixels::frame::Size;
+
 use super::*;
-use crate::clock::ManualClock;
-use crate::frame::Size;
-use crate::model::Manifest;
 use crate::pipeline::testing::{self, ByHand as _};
 use crate::pipeline::Engines;
 use crate::telemetry::sensors::{Causes, Temperature, Throttle};

@@ -1,14 +1,14 @@
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
+use base::clock::ManualClock;
+use base::values::Seconds;
+use model::LabelMap;
 use serde_json::{json, Value};
 
 use super::*;
-use crate::clock::ManualClock;
-use crate::config::values::Seconds;
 use crate::config::{LatencyLog as LogConfig, Sync};
 use crate::daemon::live::Seen;
-use crate::model::LabelMap;
 use crate::pipeline::testing::{self, ByHand as _, LIMIT};
 use crate::pipeline::{Engines, Shared};
 use crate::telemetry::latency_log::RunInfo;

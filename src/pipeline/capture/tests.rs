@@ -2,14 +2,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{channel, Sender};
 use std::sync::Mutex;
 
+use base::clock::{Clock, ManualClock};
+use base::mailbox::{mailbox, Delivery, Inlet, Take};
+use pixels::frame::FrameMeta;
+
 use super::*;
-use crate::clock::{Clock, ManualClock};
-use crate::frame::FrameMeta;
-use crate::mailbox::{mailbox, Delivery, Inlet, Take};
 use crate::pipeline::testing::{self, frame, pool, tensor_slot, Act, ToldCamera, LIMIT, SETTINGS, SIDE};
 use crate::pipeline::Settings;
-use crate::telemetry::state;
-use crate::telemetry::Counts;
+use crate::telemetry::{state, Counts};
 
 const MS: Duration = Duration::from_millis(1);
 

@@ -3,17 +3,17 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::sync::Arc;
 
+use base::clock::{Clock, Instant, ManualClock};
+use base::mailbox::{mailbox, Delivery, Outlet};
+use base::shutdown::Shutdown;
+use pixels::segment::Region;
 use serde_json::{json, Value};
 
 use super::*;
-use crate::clock::{Clock, Instant, ManualClock};
 use crate::config::Jsonl;
-use crate::mailbox::{mailbox, Delivery, Outlet};
 use crate::pipeline::testing::{self, io, labels, pool, result_slot, Gate, Kept, ToldSink, Work, SETTINGS, SIDE};
 use crate::pipeline::Engines;
 use crate::publish::jsonl::JsonlSink;
-use crate::segment::Region;
-use crate::shutdown::Shutdown;
 use crate::telemetry::state::SinkState;
 use crate::telemetry::{Counts, Latency};
 

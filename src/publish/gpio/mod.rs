@@ -10,10 +10,13 @@ mod signals;
 
 use std::sync::Arc;
 
-use super::{area_of, Closing, Published, Sink, SinkError, SinkHealth};
-use crate::clock::Clock;
+use base::clock::Clock;
+use base::failure::SettingError;
+use base::outbox::{Closing, OutboxHealth};
+use model::LabelMap;
+
+use super::{area_of, Published, Sink};
 use crate::config;
-use crate::model::LabelMap;
 use pi::PiBoard;
 use signals::Readings;
 
@@ -34,7 +37,7 @@ impl Watch {
     ///
     /// # Errors
     /// When the model has neither, with the nearest name that it has.
-    pub fn find(config: &config::Gpio, labels: &LabelMap) -> Result<Option<Self>, SinkError> {
+    pub fn find(config: &config::Gpio, labels: &LabelMap) -> Result<Option<Self>, SettingError> {
         if config.alarm.number().is_none() {
             return Ok(None);
         }
@@ -46,10 +49,10 @@ impl Watch {
     }
 }
 
-fn unknown(name: &str, labels: &LabelMap) -> SinkError {
+fn unknown(name: &str, labels: &LabelMap) -> SettingError {
     let groups = labels.groups().iter().map(|group| &group.name).filter(|group| !labels.names().contains(group));
     let names: Vec<String> = labels.names().iter().chain(groups).cloned().collect();
-    let hint = config::nearest(name, &names).map_or_else(
+    let hint = base::names::nearest(name, &names).map_or_else(
         || {
             let more = if names.len() > LISTED { ", …" } else { "" };
             format!("it has {}{more}", names.iter().take(LISTED).map(String::as_str).collect::<Vec<_>>().join(", "))
@@ -57,7 +60,7 @@ fn unknown(name: &str, labels: &LabelMap) -> SinkError {
         |near| format!("did you mean {near}?"),
     );
     let reason = format!("the model has no class or group of that name; {hint}");
-    SinkError { key: "gpio.alarm_class", path: format!("{name:?}"), reason }
+    SettingError { key: "gpio.alarm_class", value: format!("{name:?}"), reason }
 }
 
 /// Takes the pins that `config` names. None where it names none or none can be had, which is said in a warning. The sink
@@ -112,23 +115,23 @@ impl Sink for GpioSink {
         }
     }
 
-    fn health(&self) -> SinkHealth {
-        SinkHealth::default()
+    fn health(&self) -> OutboxHealth {
+        OutboxHealth::default()
     }
 
-    fn close(self: Box<Self>, _closing: Closing) -> SinkHealth {
-        SinkHealth::default()
+    fn close(self: Box<Self>, _closing: Closing) -> OutboxHealth {
+        OutboxHealth::default()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::ManualClock;
-    use crate::frame::Size;
-    use crate::model::Manifest;
-    use crate::segment::Summary;
     use crate::telemetry::{Counts, EngineReport, Timings};
+    use base::clock::ManualClock;
+    use model::Manifest;
+    use pixels::frame::Size;
+    use pixels::segment::Summary;
     use signals::Alarm;
     use std::time::Duration;
 
@@ -139,7 +142,7 @@ mod tests {
         LabelMap::new(Some(4), Some(&manifest)).unwrap()
     }
 
-    fn watch(class: &str) -> Result<Option<Watch>, SinkError> {
+    fn watch(class: &str) -> Result<Option<Watch>, SettingError> {
         let config = toml::from_str(&format!("alarm = 4\nalarm_class = '{class}'\nalarm_above = 0.25")).unwrap();
         Watch::find(&config, &labels())
     }
@@ -191,8 +194,8 @@ mod tests {
             mask_size: Size::new(2, 2),
             picture: None,
         });
-        assert_eq!((sink.name(), sink.is_onlooker(), sink.health()), ("gpio", false, SinkHealth::default()));
-        assert_eq!(Box::new(sink).close(Closing::Drain), SinkHealth::default());
+        assert_eq!((sink.name(), sink.is_onlooker(), sink.health()), ("gpio", false, OutboxHealth::default()));
+        assert_eq!(Box::new(sink).close(Closing::Drain), OutboxHealth::default());
     }
 
     #[test]

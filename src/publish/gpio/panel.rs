@@ -3,20 +3,19 @@
 //! The thread reads what the sink has noted and never makes the pipeline wait. However it ends, its outputs go to their
 //! inactive level.
 
-use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
+use std::{io, thread};
 
+use base::clock::{Clock, Instant};
+use base::pause::Pause;
+use base::shutdown::Shutdown;
 use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
 
 use super::board::Board;
 use super::signals::{heartbeat, Alarm, Button, Readings};
-use crate::clock::{Clock, Instant};
 use crate::config::{self, ButtonAction, Level, Pull};
-use crate::pause::Pause;
 use crate::publish::snapshot::SnapshotGate;
-use crate::shutdown::Shutdown;
 
 /// Time between two looks at button and readings.
 const TICK: Duration = Duration::from_millis(20);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::clock::Instant;
+use base::clock::Instant;
 
 /// A result older than this says nothing about the present: the camera is gone, or the pipeline hangs.
 pub(super) const STALE: Duration = Duration::from_secs(5);

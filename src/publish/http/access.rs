@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base::clock::{Clock, Instant};
 use hyper::{Request, StatusCode};
 
 use super::connection::Peer;
@@ -10,7 +11,6 @@ use super::origin::{self, Names};
 use super::route::Route;
 use super::token::{Credentials, Token};
 use super::Problem;
-use crate::clock::{Clock, Instant};
 
 /// Wrong tokens are told once in this time, with their number.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
@@ -107,7 +107,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), TOKEN).unwrap();
         let token = Token::read(file.path().to_str().unwrap()).unwrap().map(Arc::new);
-        let clock = Arc::new(crate::clock::ManualClock::default());
+        let clock = Arc::new(base::clock::ManualClock::default());
         [Access::local(), Access::network(None, clock.clone()), Access::network(token, clock)]
     }
 

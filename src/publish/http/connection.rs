@@ -1,15 +1,14 @@
 //! One connection, from its first byte to its close.
 
 use std::convert::Infallible;
-use std::fmt;
 use std::future::{poll_fn, Future};
-use std::io;
 use std::net::SocketAddr;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::pin::{pin, Pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
+use std::{fmt, io};
 
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use base::clock::Clock;
+
 use super::watched::{Verdict, Watch};
-use crate::clock::Clock;
 
 /// Connections that are told why they are not served, at the same time; more are closed without a word.
 const REFUSALS: usize = 16;
@@ -111,7 +112,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::clock::ManualClock;
+    use base::clock::ManualClock;
 
     fn two() -> (Arc<ManualClock>, Arc<Connections>) {
         let clock = Arc::new(ManualClock::default());

@@ -27,21 +27,3 @@ mod watched;
 pub use body::{whole, Body, Problem};
 pub use predictor::Predictor;
 pub use server::{Server, Services, Serving};
-
-/// Something in `[http]` that can't work as configured.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key} {path}: {reason}")]
-pub struct HttpError {
-    /// The configuration key.
-    pub key: &'static str,
-    /// The file that it names.
-    pub path: String,
-    /// What is wrong and what to do.
-    pub reason: String,
-}
-
-impl HttpError {
-    fn new(key: &'static str, path: &str, reason: impl Into<String>) -> Self {
-        Self { key, path: path.to_owned(), reason: reason.into() }
-    }
-}

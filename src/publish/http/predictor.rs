@@ -8,20 +8,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use base::failure::Failure;
+use base::priority;
+use base::values::Auto;
+use camera::jpeg::JpegError;
+use camera::picture::{self, PictureError};
 use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
 use hyper::StatusCode;
+use infer::{EngineKind, Threads};
+use model::{find_default, ModelFile, Want};
+use pixels::frame::Size;
 use serde_json::{json, Value};
 use tokio::sync::oneshot;
 
 use super::body::Problem;
-use crate::capture::jpeg::JpegError;
-use crate::capture::picture::{self, PictureError};
-use crate::config::values::{Auto, Threads};
-use crate::config::{Config, EngineKind};
-use crate::failure::Failure;
-use crate::frame::Size;
-use crate::model::{find_default, ModelFile, Want};
-use crate::priority;
+use crate::config::Config;
 use crate::publish::{class_areas, group_areas, images, object, rounded};
 use crate::still::{Still, StillTimes};
 
@@ -320,7 +321,7 @@ mod tests {
     #[test]
     fn all_senders_together_hold_twice_the_largest_picture() {
         let mut config = Config::default();
-        config.http.max_body = crate::config::values::Bytes(100);
+        config.http.max_body = base::values::Bytes(100);
         let predictor = Predictor::new(&config);
         let (mut one, mut other) = (predictor.hold(), predictor.hold());
         assert!(one.grow(60) && one.grow(40) && other.grow(100));

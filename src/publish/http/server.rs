@@ -1,12 +1,15 @@
 //! The thread `http`: opened from the configuration, started with what it shows, stopped with the program.
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread;
 use std::time::Duration;
+use std::{io, thread};
 
+use base::clock::SystemClock;
+use base::failure::SettingError;
+use base::priority;
+use base::shutdown::{Shutdown, TICK};
 use crossbeam_channel::{bounded, Receiver};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
@@ -19,12 +22,9 @@ use super::listener::{self, Binder, Bound};
 use super::socket::{socket_path, SocketFile};
 use super::tls::Tls;
 use super::token::Token;
-use super::{HttpError, Predictor};
-use crate::clock::SystemClock;
+use super::Predictor;
 use crate::config::{self, Listen};
-use crate::priority;
 use crate::publish::view::Gallery;
-use crate::shutdown::{Shutdown, TICK};
 use crate::telemetry::state::Observe;
 
 /// What answers in progress get when the program stops.
@@ -63,7 +63,7 @@ impl Server {
     ///
     /// # Errors
     /// A token or certificate that can't be read or used: the key, the file, and what to do.
-    pub fn open(config: &config::Http) -> Result<Option<Self>, HttpError> {
+    pub fn open(config: &config::Http) -> Result<Option<Self>, SettingError> {
         let listen = match config.listen {
             Listen::Off => None,
             Listen::At(address) => Some(address),
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
     use crate::telemetry::example::{self, Example};
 
-    fn open(text: &str) -> Result<Option<Server>, HttpError> {
+    fn open(text: &str) -> Result<Option<Server>, SettingError> {
         Server::open(&toml::from_str(text).unwrap())
     }
 

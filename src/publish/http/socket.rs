@@ -7,10 +7,10 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _}
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use base::values::Auto;
 use rustix::io::Errno;
 use rustix::net::{bind, connect, listen, socket_with, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::config::values::Auto;
 use crate::config::SocketPath;
 
 /// Its owner and the group may connect.

@@ -1,19 +1,17 @@
 //! TLS: the certificate with its key, read again when one of the files changes.
 
-use std::fmt;
-use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use std::{fmt, fs};
 
+use base::clock::{Clock as _, Instant, SystemClock};
+use base::failure::SettingError;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::TlsAcceptor;
-
-use super::HttpError;
-use crate::clock::{Clock as _, Instant, SystemClock};
 
 const CERTIFICATE: &str = "http.tls_certificate";
 const KEY: &str = "http.tls_key";
@@ -46,7 +44,7 @@ impl Tls {
     ///
     /// # Errors
     /// A file that can't be read or used, or a key of another certificate.
-    pub(super) fn read(certificate: &str, key: &str) -> Result<Option<Self>, HttpError> {
+    pub(super) fn read(certificate: &str, key: &str) -> Result<Option<Self>, SettingError> {
         if certificate.is_empty() || key.is_empty() {
             return Ok(None);
         }
@@ -98,21 +96,21 @@ fn stamp(certificate: &str, key: &str) -> Stamp {
     })
 }
 
-fn load(certificate: &str, key: &str) -> Result<Arc<ServerConfig>, HttpError> {
+fn load(certificate: &str, key: &str) -> Result<Arc<ServerConfig>, SettingError> {
     let bytes = super::token::read_file(LONGEST, certificate).map_err(|error| {
-        HttpError::new(CERTIFICATE, certificate, format!("{error}; expected a certificate chain in PEM"))
+        SettingError::new(CERTIFICATE, certificate, format!("{error}; expected a certificate chain in PEM"))
     })?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let chain =
-        chain.map_err(|error| HttpError::new(CERTIFICATE, certificate, unreadable(&error, "a certificate chain")))?;
+    let chain = chain
+        .map_err(|error| SettingError::new(CERTIFICATE, certificate, unreadable(&error, "a certificate chain")))?;
     if chain.is_empty() {
-        return Err(HttpError::new(CERTIFICATE, certificate, "no certificate is in it; expected a chain in PEM"));
+        return Err(SettingError::new(CERTIFICATE, certificate, "no certificate is in it; expected a chain in PEM"));
     }
     let bytes = super::token::read_secret(KEY, LONGEST, key)
-        .map_err(|error| HttpError::new(KEY, key, format!("{error}; expected the certificate's key in PEM")))?;
+        .map_err(|error| SettingError::new(KEY, key, format!("{error}; expected the certificate's key in PEM")))?;
     let secret = PrivateKeyDer::from_pem_slice(&bytes)
-        .map_err(|error| HttpError::new(KEY, key, unreadable(&error, "a private key without a password")))?;
-    let unusable = |error| HttpError::new(KEY, key, format!("it can't be used with {certificate}: {error}"));
+        .map_err(|error| SettingError::new(KEY, key, unreadable(&error, "a private key without a password")))?;
+    let unusable = |error| SettingError::new(KEY, key, format!("it can't be used with {certificate}: {error}"));
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(unusable)?

@@ -5,12 +5,11 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 
+use base::failure::SettingError;
 use base64::prelude::{Engine as _, BASE64_STANDARD};
 use hyper::header::{HeaderMap, AUTHORIZATION};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
-
-use super::HttpError;
 
 /// Less can be guessed.
 const SHORTEST: usize = 16;
@@ -28,11 +27,11 @@ impl Token {
     ///
     /// # Errors
     /// A file that can't be read, or has no token that is good enough.
-    pub(super) fn read(path: &str) -> Result<Option<Self>, HttpError> {
+    pub(super) fn read(path: &str) -> Result<Option<Self>, SettingError> {
         if path.is_empty() {
             return Ok(None);
         }
-        let wrong = |reason: String| HttpError::new("http.token_file", path, reason);
+        let wrong = |reason: String| SettingError::new("http.token_file", path, reason);
         let advice = format!("expected a file whose first line is a token of {SHORTEST} or more characters");
         let text =
             read_secret("http.token_file", LONGEST, path).map_err(|error| wrong(format!("{error}; {advice}")))?;
@@ -126,7 +125,7 @@ mod tests {
 
     const SECRET: &str = "0123456789abcdef";
 
-    fn token(text: &str) -> Result<Token, HttpError> {
+    fn token(text: &str) -> Result<Token, SettingError> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         Token::read(file.path().to_str().unwrap()).map(Option::unwrap)

@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use base::clock::{Clock, Instant};
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 use super::Body;
-use crate::clock::{Clock, Instant};
 
 /// From a request's first byte to the end of its head; also for a TLS handshake.
 const HEAD_LIMIT: Duration = Duration::from_secs(10);

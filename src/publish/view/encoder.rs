@@ -4,14 +4,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::priority;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use model::labels::Palette;
+use pixels::frame::Size;
 use turbojpeg::{Compressor, Image, PixelFormat, Subsamp};
 
 use super::gallery::{Encoded, Layer, Shared, Watched};
-use crate::frame::Size;
-use crate::model::labels::Palette;
-use crate::priority;
 use crate::publish::{images, Published};
 
 /// A JPEG quality at which a live picture shows no blocks.

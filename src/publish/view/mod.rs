@@ -8,15 +8,15 @@ mod encoder;
 mod gallery;
 mod pace;
 
-use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
+use std::{io, thread};
 
+use base::clock::{Clock, Instant};
+use base::outbox::{Closing, OutboxHealth};
 use crossbeam_channel::{bounded, Receiver, Sender};
 
-use super::{Closing, PictureGate, Published, Sink, SinkHealth};
-use crate::clock::{Clock, Instant};
+use super::{PictureGate, Published, Sink};
 use crate::config::Http;
 use encoder::{Encoder, Shot};
 use gallery::Shared;
@@ -118,13 +118,13 @@ impl Sink for ViewSink {
     }
 
     /// What is skipped is nothing lost: whoever looks gets the newest.
-    fn health(&self) -> SinkHealth {
-        SinkHealth::default()
+    fn health(&self) -> OutboxHealth {
+        OutboxHealth::default()
     }
 
-    fn close(self: Box<Self>, _closing: Closing) -> SinkHealth {
+    fn close(self: Box<Self>, _closing: Closing) -> OutboxHealth {
         self.shared.close();
-        SinkHealth::default()
+        OutboxHealth::default()
     }
 }
 

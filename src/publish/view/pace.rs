@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::clock::Instant;
+use base::clock::Instant;
 
 /// When the next one is due. Frames that come a little late don't push the following ones back, so that the rate stays what
 /// was asked for although it is no fraction of the camera's.

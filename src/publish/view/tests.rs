@@ -1,11 +1,12 @@
 //! Tests of the sink, the gate, the encoder and the gallery together.
 
+use base::clock::ManualClock;
+use camera::jpeg::JpegDecoder;
+use model::LabelMap;
+use pixels::frame::Size;
+use pixels::segment::Summary;
+
 use super::*;
-use crate::capture::jpeg::JpegDecoder;
-use crate::clock::ManualClock;
-use crate::frame::Size;
-use crate::model::LabelMap;
-use crate::segment::Summary;
 use crate::telemetry::{Counts, EngineReport, Timings};
 
 const LIMIT: Duration = Duration::from_secs(30);

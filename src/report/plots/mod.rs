@@ -5,13 +5,12 @@ mod canvas;
 
 use plotters::prelude::{Color as _, RGBColor, Rectangle};
 
-use axis::Axis;
-use canvas::{Frame, Legend, Line, COLUMNS};
-
 use super::figures::{Figures, UNSET};
 use super::outages::{Kind, Outage};
 use super::timeline::{Slot, Timeline};
 use crate::telemetry::Stage;
+use axis::Axis;
+use canvas::{Frame, Legend, Line, COLUMNS};
 
 const END_TO_END: usize = Stage::EndToEnd as usize;
 const HEIGHT: u32 = 250;

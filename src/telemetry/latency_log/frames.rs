@@ -1,9 +1,10 @@
 //! The sink that writes a record for every frame into the latency log.
 
-use super::lines;
-use super::LatencyLog;
-use crate::lines::Inlet;
-use crate::publish::{Closing, Published, Sink, SinkHealth};
+use base::line_file::Inlet;
+use base::outbox::{Closing, OutboxHealth};
+
+use super::{lines, LatencyLog};
+use crate::publish::{Published, Sink};
 
 /// The sink's half in the publish thread.
 pub(super) struct FramesSink {
@@ -28,11 +29,11 @@ impl Sink for FramesSink {
         inlet.put(false, |line| lines::frame(line, run, result));
     }
 
-    fn health(&self) -> SinkHealth {
+    fn health(&self) -> OutboxHealth {
         self.inlet.health()
     }
 
-    fn close(self: Box<Self>, closing: Closing) -> SinkHealth {
+    fn close(self: Box<Self>, closing: Closing) -> OutboxHealth {
         self.inlet.close(closing)
     }
 }

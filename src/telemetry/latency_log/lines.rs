@@ -250,12 +250,12 @@ mod tests {
     use serde_json::{json, Value};
 
     use super::*;
-    use crate::frame::Size;
-    use crate::model::LabelMap;
-    use crate::segment::Summary;
     use crate::telemetry::sensors::{Causes, Process, Rail, Temperature, Throttle};
     use crate::telemetry::state::CameraState;
     use crate::telemetry::{Counts, Timings};
+    use model::LabelMap;
+    use pixels::frame::Size;
+    use pixels::segment::Summary;
 
     const TIME: &str = "1970-01-01T00:00:00.000000Z";
 

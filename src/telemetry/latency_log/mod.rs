@@ -1,7 +1,7 @@
 //! The latency log: a file of JSON Lines that keeps whole histograms, for `pspnetd report`.
 //!
 //! One record per interval, one per event (start, stop, camera, engine, throttling), and one per frame on demand. A thread
-//! of its own writes them ([`crate::lines`]); nobody waits for it. `docs/latency-log.md` describes the format, [`lines`]
+//! of its own writes them ([`base::line_file`]); nobody waits for it. `docs/latency-log.md` describes the format, [`lines`]
 //! makes it.
 
 mod frames;
@@ -11,11 +11,12 @@ mod records;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::config::LatencyLog as Config;
-use crate::config::Sync;
-use crate::lines::{Inlet, Place, SyncPolicy, Writer};
-use crate::publish::{Closing, Sink, SinkError};
+use base::failure::SettingError;
+use base::line_file::{Inlet, Place, SyncPolicy, Writer};
+use base::outbox::Closing;
 
+use crate::config::{LatencyLog as Config, Sync};
+use crate::publish::Sink;
 use lines::Writing;
 pub use records::{EventRecord, IntervalRecord, RunInfo, What};
 
@@ -43,13 +44,13 @@ impl LatencyLog {
     ///
     /// # Errors
     /// When the path can't be written for a reason that waiting doesn't mend.
-    pub fn open(config: &Config, about: &RunInfo) -> Result<Option<Self>, SinkError> {
+    pub fn open(config: &Config, about: &RunInfo) -> Result<Option<Self>, SettingError> {
         if config.path.is_empty() {
             return Ok(None);
         }
         if config.path == "-" {
             let reason = "standard output is for publish.jsonl; name a file".to_owned();
-            return Err(SinkError { key: KEY, path: config.path.clone(), reason });
+            return Err(SettingError { key: KEY, value: config.path.clone(), reason });
         }
         let queues: &[usize] = if config.frames { &[QUEUE, FRAMES_QUEUE] } else { &[QUEUE] };
         let mut inlets = Writer::start(&place(config), queues)?.into_iter();

@@ -1,18 +1,18 @@
 use std::path::{Path, PathBuf};
 
+use base::line_file::detached;
+use base::outbox::OutboxHealth;
+use base::values::{Bytes, Seconds};
 use base64::prelude::{Engine as _, BASE64_STANDARD};
 use jiff::Timestamp;
+use model::LabelMap;
+use pixels::frame::Size;
+use pixels::segment::Summary;
 use serde_json::Value;
 
 use super::*;
-use crate::config::values::{Bytes, Seconds};
-use crate::frame::Size;
-use crate::lines::detached;
-use crate::model::LabelMap;
-use crate::publish::{Published, SinkHealth};
-use crate::segment::Summary;
-use crate::telemetry::sensors::Board;
-use crate::telemetry::sensors::{Causes, Rail, Temperature, Throttle};
+use crate::publish::Published;
+use crate::telemetry::sensors::{Board, Causes, Rail, Temperature, Throttle};
 use crate::telemetry::state::CameraState;
 use crate::telemetry::{Counts, EngineReport, Histograms, Stage, Timings};
 
@@ -125,7 +125,7 @@ fn every_record_but_those_of_frames_asks_to_be_synced() {
     let (frame, is_synced) = frame_lines.next().unwrap();
     assert!(frame.contains("\"kind\":\"frame\"") && frame.contains(&about().run_id()) && !is_synced, "{frame}");
     // The second frame found no buffer; what is lost of frames is the sink's.
-    assert_eq!((sink.name(), sink.health(), log.lost()), ("latency_log", SinkHealth { dropped: 1, gone: false }, 0));
+    assert_eq!((sink.name(), sink.health(), log.lost()), ("latency_log", OutboxHealth { dropped: 1, gone: false }, 0));
     assert_eq!(sink.close(Closing::Within(Duration::ZERO)).dropped, 2);
     assert_eq!(log.close(Duration::ZERO), 3);
 }

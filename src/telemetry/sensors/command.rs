@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::child::{escape, is_readable, Child};
-use crate::clock::{Clock as _, Instant, SystemClock};
-use crate::config::CommandLine;
-use crate::shutdown::Shutdown;
+use base::child::{escape, is_readable, Child};
+use base::clock::{Clock as _, Instant, SystemClock};
+use base::command_line::CommandLine;
+use base::shutdown::Shutdown;
 
 /// Time for one answer. vcgencmd takes some milliseconds.
 const LIMIT: Duration = Duration::from_secs(2);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::clock::Instant;
+use base::clock::Instant;
 
 /// Power of a processor that can't be: what a counter seems to have counted when it began anew.
 const IMPOSSIBLE: f64 = 2000.0;

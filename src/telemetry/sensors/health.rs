@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::clock::Instant;
+use base::clock::Instant;
 
 /// Looks in a row that must fail before it is worth a line: one lost answer on a bus is not.
 const PATIENCE: u32 = 3;

@@ -3,9 +3,10 @@
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use base::clock::Instant;
+
 use super::health::Health;
 use super::{files, Temperature, MOST};
-use crate::clock::Instant;
 
 /// What a device of a board can have, °C. Beyond it is no temperature but a broken device: a dead Edge TPU has -89.7, a
 /// sensor without power -274 or 200.

@@ -21,8 +21,8 @@ use std::time::Duration;
 pub use board::{Board, Causes, Process, Rail, Temperature, Throttle};
 pub use lines::{joules, joules_per_frame, lines, throttled_line, Interval};
 
-use crate::clock::Instant;
 use crate::config::Telemetry;
+use base::clock::Instant;
 use clock::Clocks;
 use heat::Heat;
 use power::Power;
@@ -92,7 +92,7 @@ impl Sensors {
 
     /// Looks until everything that takes time has answered or failed once, at most for `limit`: commands, and counters of
     /// energy, which tell a power only at the second look. For programs that look once.
-    pub fn settle(&mut self, clock: &dyn crate::clock::Clock, limit: Duration) -> Board {
+    pub fn settle(&mut self, clock: &dyn base::clock::Clock, limit: Duration) -> Board {
         let start = clock.now();
         loop {
             // Asked first: an answer that comes during the look is not in it.

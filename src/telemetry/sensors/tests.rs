@@ -506,7 +506,7 @@ fn what_came_since_is_looked_for_every_ten_seconds() {
 #[test]
 fn a_program_that_looks_once_waits_for_what_takes_time_but_not_longer_than_it_may() {
     // Its time stands still, so that waiting for anything would have no end.
-    let (clock, hour) = (crate::clock::ManualClock::default(), Duration::from_secs(3600));
+    let (clock, hour) = (base::clock::ManualClock::default(), Duration::from_secs(3600));
     let tree = Tree::new();
     tree.zone(0, "cpu-thermal", 50_000);
     assert_eq!(tree.sensors().settle(&clock, hour).soc_celsius(), Some(50.0));

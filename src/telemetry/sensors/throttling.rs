@@ -4,10 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base::clock::Instant;
+
 use super::command::Repeated;
 use super::health::Health;
 use super::{files, Causes, Throttle};
-use crate::clock::Instant;
 use crate::config::{SensorCommand, Telemetry};
 
 const COMMAND: &str = "vcgencmd get_throttled";

@@ -1,8 +1,9 @@
 //! The panel on a board that the test looks at, at times that the test sets.
 
+use base::clock::ManualClock;
+
 use super::super::board::fake::FakeBoard;
 use super::*;
-use crate::clock::ManualClock;
 use crate::config::Gpio;
 use crate::publish::PictureGate;
 

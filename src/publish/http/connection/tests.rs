@@ -1,6 +1,11 @@
 //! Connections over pipes in memory, at a clock and with timers that move only when the test moves them: each limit by
 //! itself, to the second.
 
+use base::clock::{Clock, ManualClock};
+use camera::jpeg::JpegDecoder;
+use model::LabelMap;
+use pixels::frame::Size;
+use pixels::segment::Summary;
 use tokio::io::{duplex, DuplexStream};
 use tokio::time::sleep;
 use tokio_rustls::client::TlsStream;
@@ -9,13 +14,8 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::capture::jpeg::JpegDecoder;
-use crate::clock::{Clock, ManualClock};
-use crate::frame::Size;
-use crate::model::LabelMap;
 use crate::publish::view::{self, Gallery};
 use crate::publish::{Published, Sink};
-use crate::segment::Summary;
 use crate::telemetry::example::{self, Example};
 use crate::telemetry::state::{History, Observe, StageBuckets, State};
 use crate::telemetry::{Counts, EngineReport, Timings};

@@ -7,14 +7,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use base::values::Auto;
+use camera::testing::encode;
 use http_body_util::{Empty, Full};
 use hyper::body::Frame;
+use infer::EngineKind;
 use serde_json::Value;
 
 use super::*;
-use crate::capture::jpeg::tests::encode;
-use crate::config::values::{Auto, Bytes as ByteCount};
-use crate::config::{Config, EngineKind, ModelPath};
+use crate::config::{Config, ModelPath};
+use base::values::Bytes as ByteCount;
 
 fn predictor(model: &str, max_body: u64) -> Predictor {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models").join(model);

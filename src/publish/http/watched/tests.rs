@@ -2,11 +2,11 @@
 
 use std::future::Future;
 
+use base::clock::ManualClock;
 use http_body_util::{BodyExt as _, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
-use crate::clock::ManualClock;
 
 struct Bench {
     clock: Arc<ManualClock>,

@@ -9,11 +9,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use base::clock::Instant;
+
 use super::command::Repeated;
 use super::energy::Energy;
 use super::health::Health;
 use super::{files, Rail, MOST};
-use crate::clock::Instant;
 use crate::config::{SensorCommand, Telemetry};
 
 /// Looks that may fail one after the other before a rail's energy has a gap.

@@ -1,9 +1,10 @@
 //! Which rails make the total, and what becomes of their power, through trees of files.
 
+use base::values::Seconds;
+
 use super::super::tests::{at, counting, near, off, Tree};
 use super::super::Sensors;
 use super::*;
-use crate::config::values::Seconds;
 
 /// Rails of this board, looked for once; a look is due every second.
 fn power(tree: &Tree, config: &Telemetry) -> Power {

@@ -1,0 +1,115 @@
+//! Why a command failed, and the exit code that tells a script (the codes of sysexits.h).
+
+/// A command's failure.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    kind: Kind,
+    message: String,
+}
+
+/// Kinds of failure, each with its exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// 65: a picture or label can't be used.
+    Data,
+    /// 66: an input is missing.
+    NoInput,
+    /// 69: a device isn't there now.
+    Unavailable,
+    /// 70: a fault of the program itself.
+    Software,
+    /// 74: reading or writing failed.
+    Io,
+    /// 78: the configuration or the model is wrong; starting again won't help.
+    Config,
+}
+
+impl Failure {
+    /// A failure of `kind` that `message` explains.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    /// Its kind.
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The process's exit code.
+    pub const fn exit_code(&self) -> u8 {
+        match self.kind {
+            Kind::Data => 65,
+            Kind::NoInput => 66,
+            Kind::Unavailable => 69,
+            Kind::Software => 70,
+            Kind::Io => 74,
+            Kind::Config => 78,
+        }
+    }
+}
+
+/// A setting that can't work as configured: an output that can't be opened, a file that can't be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key} {value}: {reason}")]
+pub struct SettingError {
+    /// The configuration key.
+    pub key: &'static str,
+    /// Its value, most often a path.
+    pub value: String,
+    /// What is wrong and what to do.
+    pub reason: String,
+}
+
+impl SettingError {
+    /// An error of `key`.
+    pub fn new(key: &'static str, value: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { key, value: value.into(), reason: reason.into() }
+    }
+}
+
+impl From<SettingError> for Failure {
+    fn from(error: SettingError) -> Self {
+        Self::new(Kind::Config, error.to_string())
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Self::new(Kind::Io, "standard output was closed by its reader"),
+            _ => Self::new(Kind::Io, error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_has_the_exit_code_that_the_help_names() {
+        let codes = [Kind::Data, Kind::NoInput, Kind::Unavailable, Kind::Software, Kind::Io, Kind::Config]
+            .map(|kind| Failure::new(kind, "x").exit_code());
+        assert_eq!(codes, [65, 66, 69, 70, 74, 78]);
+    }
+
+    #[test]
+    fn every_error_has_its_kind_and_keeps_its_words() {
+        let failed = |kind: io::ErrorKind| Failure::from(io::Error::from(kind));
+        let missing = io::Error::from(io::ErrorKind::NotFound).to_string();
+        for (failure, kind, words) in [
+            (
+                SettingError::new("publish.jsonl.path", "/x", "denied").into(),
+                Kind::Config,
+                "publish.jsonl.path /x: denied",
+            ),
+            (failed(io::ErrorKind::NotFound), Kind::Io, missing.as_str()),
+            (failed(io::ErrorKind::BrokenPipe), Kind::Io, "standard output was closed by its reader"),
+        ] {
+            assert_eq!((failure.kind(), failure.to_string().as_str()), (kind, words));
+        }
+    }
+}

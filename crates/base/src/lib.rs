@@ -1,0 +1,19 @@
+//! What every part of pspnetd stands on and what knows none of them: time, stopping, hand-over between threads, child
+//! processes, files of lines, values of the configuration, failures and their exit codes.
+
+pub mod back_off;
+pub mod child;
+pub mod clock;
+pub mod command_line;
+pub mod device_users;
+pub mod failure;
+pub mod line_file;
+pub mod logging;
+pub mod mailbox;
+pub mod names;
+pub mod outbox;
+pub mod pause;
+pub mod priority;
+pub mod shutdown;
+pub mod sync;
+pub mod values;

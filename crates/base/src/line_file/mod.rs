@@ -1,0 +1,47 @@
+//! Files of lines: appended to, rotated by size and age, written by a thread of their own.
+//!
+//! [`Target`] is the file, [`Writer`] the thread before it. What the lines say is for those who use them: JSON Lines, the
+//! latency log.
+
+mod age;
+mod target;
+mod writer;
+
+use crate::values::{Bytes, Seconds};
+
+pub use target::Target;
+#[cfg(any(test, feature = "testing"))]
+pub use writer::testing::detached;
+pub use writer::{Inlet, Writer};
+
+/// Where lines go, and how the file is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Who writes, for the log and the thread's name.
+    pub name: &'static str,
+    /// The configuration key of `path`.
+    pub key: &'static str,
+    /// A file; `-` is standard output.
+    pub path: String,
+    /// A file that has grown past this is rotated. 0 never.
+    pub max_bytes: Bytes,
+    /// A file whose first line is older than this is rotated. 0 never.
+    pub max_age: Seconds,
+    /// Rotated files to keep.
+    pub keep: u32,
+    /// When the file is synced to disk.
+    pub sync: SyncPolicy,
+}
+
+/// When a file is synced to disk: each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SyncPolicy {
+    /// Never; the system writes it when it likes.
+    Never,
+    /// At the end of the program.
+    AtEnd,
+    /// When it is rotated.
+    AtRotation,
+    /// After each line that asks for it.
+    OnDemand,
+}

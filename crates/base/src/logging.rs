@@ -1,0 +1,140 @@
+//! Starts the program's own log on standard error, and keeps its last lines for those who look at the running program.
+//!
+//! Under systemd each line carries its priority as `<N>` and no time stamp, since the journal has its own; elsewhere it
+//! carries time and level.
+
+use std::collections::VecDeque;
+use std::io::Write as _;
+use std::sync::Mutex;
+
+use jiff::Timestamp;
+use log::{Level, Log, Metadata, Record};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{Clock as _, SystemClock};
+use crate::sync::lock;
+
+/// Target of lines that come again and again, such as figures: they are in the log, and not among the last lines.
+pub const FIGURES: &str = "pspnetd::figures";
+
+/// Lines that are kept.
+const KEPT: usize = 100;
+/// Characters of each.
+const LONGEST: usize = 500;
+
+/// One line of the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Counts from 0; what is missing in between was a line of figures or below the log's level.
+    pub number: u64,
+    /// When it was written.
+    pub time: Timestamp,
+    /// `error`, `warn`, `info`.
+    pub level: String,
+    /// The line.
+    pub text: String,
+}
+
+static LAST: Mutex<Last> = Mutex::new(Last { next: 0, lines: VecDeque::new() });
+
+struct Last {
+    next: u64,
+    lines: VecDeque<LogLine>,
+}
+
+/// Starts the log with a filter such as `info`. A second call changes nothing.
+pub fn start(filter: &str) {
+    let mut builder = env_logger::Builder::new();
+    builder.parse_filters(filter).target(env_logger::Target::Stderr);
+    if to_journal() {
+        builder.format(|out, record| {
+            let text = record.args().to_string();
+            text.lines().try_for_each(|line| writeln!(out, "<{}>{line}", priority(record)))
+        });
+    } else {
+        builder.format_target(false).format_timestamp_millis();
+    }
+    let logger = builder.build();
+    let level = logger.filter();
+    // Only a logger that is already there makes this fail.
+    if log::set_boxed_logger(Box::new(Remembering(logger))).is_ok() {
+        log::set_max_level(level);
+    }
+}
+
+/// The last lines of the log at level info and above, oldest first, without the figures.
+pub fn last_lines() -> Vec<LogLine> {
+    lock(&LAST).lines.iter().cloned().collect()
+}
+
+/// A logger that keeps what it writes.
+struct Remembering(env_logger::Logger);
+
+impl Log for Remembering {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        self.0.log(record);
+        if record.level() <= Level::Info && record.target() != FIGURES && self.0.matches(record) {
+            remember(record);
+        }
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
+}
+
+fn remember(record: &Record<'_>) {
+    let whole = record.args().to_string();
+    let mut text: String = whole.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.len() < whole.len() {
+        text.push('…');
+    }
+    let level = record.level().as_str().to_ascii_lowercase();
+    let mut last = lock(&LAST);
+    let number = last.next;
+    last.next += 1;
+    if last.lines.len() == KEPT {
+        last.lines.pop_front();
+    }
+    last.lines.push_back(LogLine { number, time: SystemClock.wall(), level, text });
+}
+
+/// True when standard error is the journal's own stream: systemd says which device and inode that is.
+fn to_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    let Some((device, inode)) = stream.split_once(':') else { return false };
+    rustix::fs::fstat(rustix::stdio::stderr())
+        .is_ok_and(|stat| device.parse() == Ok(stat.st_dev) && inode.parse() == Ok(stat.st_ino))
+}
+
+/// syslog's priorities, as sd-daemon(3) prescribes.
+fn priority(record: &Record<'_>) -> u8 {
+    match record.level() {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_kept_without_what_a_terminal_obeys() {
+        for number in 0..KEPT + 20 {
+            let args = format!("line {number}\u{1b}[31m{}", "x".repeat(LONGEST));
+            remember(&Record::builder().level(Level::Warn).args(format_args!("{args}")).build());
+        }
+        let lines = last_lines();
+        assert_eq!(lines.len(), KEPT);
+        let last = &lines[KEPT - 1];
+        assert!(last.text.starts_with("line 119 [31mxx") && last.text.ends_with("x…"), "{}", last.text);
+        assert_eq!((last.level.as_str(), last.number), ("warn", lines[0].number + KEPT as u64 - 1));
+    }
+}

@@ -1,0 +1,227 @@
+//! Reads one still picture from a file into packed RGB.
+//! Lists of pictures and their pace are left to `replay`; JPEG decoding to `jpeg`.
+
+use std::fs::File;
+use std::io::{self, Cursor, Read};
+use std::path::Path;
+
+use image::{ImageDecoder, ImageReader, Limits};
+use pixels::frame::{Colorimetry, Layout, Picture, PictureFormat, ShortPlane, Size};
+
+use super::jpeg::{JpegDecoder, JpegError, MAX_PIXELS, MAX_SIDE};
+
+/// File name extensions of the pictures that [`load`] reads, in lower case. What a file holds decides, not its name; the
+/// names only choose files in a folder.
+pub const EXTENSIONS: [&str; 9] = ["bmp", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm", "webp"];
+
+/// How every JPEG begins.
+pub(crate) const JPEG: [u8; 2] = [0xFF, 0xD8];
+
+/// Largest file that is read.
+const MAX_FILE: u64 = 256 << 20;
+
+/// A picture of 8 bits per channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RgbPicture {
+    /// Width and height.
+    pub size: Size,
+    /// Packed `R G B`, rows without padding.
+    pub pixels: Vec<u8>,
+}
+
+impl RgbPicture {
+    /// The picture as the rest of the program takes it.
+    ///
+    /// # Errors
+    /// When `pixels` is too short for `size`.
+    pub fn as_picture(&self) -> Result<Picture<'_>, ShortPlane> {
+        let format = PictureFormat { layout: Layout::Rgb, size: self.size, color: Colorimetry::JPEG };
+        Picture::contiguous(format, self.size.width * 3, &self.pixels)
+    }
+}
+
+/// Why a picture can't be read. The path is left to the caller.
+#[derive(Debug, thiserror::Error)]
+pub enum PictureError {
+    /// The file can't be read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A JPEG that can't be decoded.
+    #[error("JPEG: {0}")]
+    Jpeg(#[from] JpegError),
+    /// A picture of another kind that can't be decoded.
+    #[error("{0}")]
+    Image(#[from] image::ImageError),
+    /// Not one of the formats that are read.
+    #[error("not a picture in a format that is read ({})", EXTENSIONS.join(", "))]
+    Unknown,
+    /// More pixels than can be worth it.
+    #[error("{0} pixels, more than {MAX_SIDE}x{MAX_SIDE} or 64 megapixels")]
+    TooLarge(Size),
+    /// More pixels than the caller takes.
+    #[error("{size} pixels, or more than 4 bytes for each; at most {most} pixels are taken")]
+    TooManyPixels {
+        /// What the header announces.
+        size: Size,
+        /// What is taken.
+        most: usize,
+    },
+}
+
+/// Reads the picture at `path`: JPEG, PNG, BMP, PNM or WebP, told apart by content.
+///
+/// Alpha is dropped, not blended; 16 bits per channel become 8; palettes are expanded, grey becomes R = G = B. The
+/// orientation that a camera notes in EXIF is ignored: pixels come as they are stored, so that masks fit the file.
+///
+/// # Errors
+/// When the file can't be read, isn't a whole picture, or is larger than 256 MiB or 64 megapixels.
+pub fn load(path: &Path) -> Result<RgbPicture, PictureError> {
+    load_with(&mut JpegDecoder::new()?, path)
+}
+
+/// As [`load`], with a decoder that is used again.
+pub(super) fn load_with(decoder: &mut JpegDecoder, path: &Path) -> Result<RgbPicture, PictureError> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut bytes = Vec::with_capacity(usize::try_from(length.min(MAX_FILE)).unwrap_or(0));
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is larger than 256 MiB").into());
+    }
+    if bytes.starts_with(&JPEG) {
+        let (size, pixels) = decoder.decode_rgb(&bytes)?;
+        return Ok(RgbPicture { size, pixels });
+    }
+    let decoder = open(&bytes, Limits::default())?;
+    let size = size_of(&decoder);
+    if size.pixels() > MAX_PIXELS {
+        return Err(PictureError::TooLarge(size));
+    }
+    let pixels = image::DynamicImage::from_decoder(decoder)?.into_rgb8().into_raw();
+    Ok(RgbPicture { size, pixels })
+}
+
+/// Reads the picture that `bytes` are, as [`load`] does, unless its header announces more than `most` pixels, or pixels that
+/// take more than four bytes for each of those.
+///
+/// # Errors
+/// When it isn't a whole picture, or too large. Nothing but the header is decoded before that is known.
+pub fn decode(bytes: &[u8], most: usize) -> Result<RgbPicture, PictureError> {
+    if bytes.starts_with(&JPEG) {
+        let mut decoder = JpegDecoder::new()?;
+        let size = decoder.size(bytes)?;
+        if size.pixels() > most {
+            return Err(PictureError::TooManyPixels { size, most });
+        }
+        let (size, pixels) = decoder.decode_rgb(bytes)?;
+        return Ok(RgbPicture { size, pixels });
+    }
+    let memory = most as u64 * 4;
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(memory);
+    let decoder = open(bytes, limits)?;
+    let size = size_of(&decoder);
+    // Deep pixels take more than four bytes.
+    if size.pixels() > most || decoder.total_bytes() > memory {
+        return Err(PictureError::TooManyPixels { size, most });
+    }
+    let pixels = image::DynamicImage::from_decoder(decoder)?.into_rgb8().into_raw();
+    Ok(RgbPicture { size, pixels })
+}
+
+/// The header of a picture that is no JPEG.
+fn open(bytes: &[u8], mut limits: Limits) -> Result<impl ImageDecoder + '_, PictureError> {
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
+    if reader.format().is_none() {
+        return Err(PictureError::Unknown);
+    }
+    let side = u32::try_from(MAX_SIDE).ok();
+    (limits.max_image_width, limits.max_image_height) = (side, side);
+    reader.limits(limits);
+    Ok(reader.into_decoder()?)
+}
+
+fn size_of(decoder: &impl ImageDecoder) -> Size {
+    let (width, height) = decoder.dimensions();
+    Size::new(width as usize, height as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{encode, gradient};
+    use image::{DynamicImage, ImageFormat, Luma, LumaA, Rgb, Rgba};
+    use std::path::PathBuf;
+
+    fn written(dir: &tempfile::TempDir, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        picture.write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    #[test]
+    fn every_format_gives_the_same_pixels() {
+        let dir = tempfile::tempdir().unwrap();
+        let rgb = image::RgbImage::from_raw(13, 9, gradient(13, 9)).unwrap();
+        let expected = RgbPicture { size: Size::new(13, 9), pixels: gradient(13, 9) };
+        for format in [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::Pnm, ImageFormat::WebP] {
+            // The name is wrong on purpose.
+            let path = written(&dir, "picture.jpg", &encoded(&rgb.clone().into(), format));
+            assert_eq!(load(&path).unwrap(), expected, "{format:?}");
+        }
+        let path = written(&dir, "picture.png", &encode(13, 9, turbojpeg::Subsamp::None));
+        let picture = load(&path).unwrap();
+        assert_eq!(picture.size, expected.size);
+        assert_eq!(picture.as_picture().unwrap().format().layout, Layout::Rgb);
+        for (found, wanted) in picture.pixels.iter().zip(&expected.pixels) {
+            assert!(found.abs_diff(*wanted) < 12);
+        }
+    }
+
+    #[test]
+    fn alpha_depth_grey_and_palette_become_rgb8() {
+        let dir = tempfile::tempdir().unwrap();
+        let pixel =
+            |picture: DynamicImage| load(&written(&dir, "p.png", &encoded(&picture, ImageFormat::Png))).unwrap().pixels;
+        let rgba = image::RgbaImage::from_pixel(1, 1, Rgba([10, 20, 30, 0]));
+        assert_eq!(pixel(rgba.into()), [10, 20, 30]);
+        let deep = image::ImageBuffer::from_pixel(1, 1, Rgb([0u16, 32_896, 65_535]));
+        assert_eq!(pixel(DynamicImage::ImageRgb16(deep)), [0, 128, 255]);
+        let grey = image::GrayImage::from_pixel(1, 1, Luma([77]));
+        assert_eq!(pixel(grey.into()), [77, 77, 77]);
+        let grey = image::GrayAlphaImage::from_pixel(1, 1, LumaA([77, 3]));
+        assert_eq!(pixel(grey.into()), [77, 77, 77]);
+        let mut palette = Vec::new();
+        let mut encoder = png::Encoder::new(&mut palette, 2, 1);
+        encoder.set_color(png::ColorType::Indexed);
+        encoder.set_depth(png::BitDepth::Eight);
+        encoder.set_palette(vec![1, 2, 3, 250, 251, 252]);
+        encoder.write_header().unwrap().write_image_data(&[1, 0]).unwrap();
+        assert_eq!(load(&written(&dir, "p.png", &palette)).unwrap().pixels, [250, 251, 252, 1, 2, 3]);
+    }
+
+    #[test]
+    fn what_is_no_picture_is_an_error_in_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = |bytes: &[u8]| load(&written(&dir, "p.png", bytes)).unwrap_err().to_string();
+        assert!(error(b"").contains("not a picture"), "{}", error(b""));
+        assert!(error(b"hello").contains("not a picture"));
+        let jpeg = encode(32, 32, turbojpeg::Subsamp::None);
+        assert!(error(&jpeg[..jpeg.len() / 2]).contains("JPEG: "));
+        let png = encoded(&DynamicImage::new_rgb8(8, 8), ImageFormat::Png);
+        for cut in 8..png.len() - 12 {
+            assert!(!error(&png[..cut]).is_empty());
+        }
+        // A PPM header that announces more than is allowed.
+        assert!(!error(b"P6 60000 60000 255\n").is_empty());
+        assert!(error(b"P6 16000 16000 255\n").contains("16000x16000"));
+        assert!(matches!(load(&dir.path().join("missing.png")).unwrap_err(), PictureError::Io(_)));
+        assert!(matches!(load(dir.path()).unwrap_err(), PictureError::Io(_)));
+    }
+}

@@ -1,0 +1,49 @@
+//! Runs a model on a tensor: the [`Engine`] trait, and what an engine tells of its model.
+
+mod accelerator;
+mod buffer;
+mod choice;
+mod delegate;
+pub mod edgetpu;
+mod interpose;
+mod tflite;
+pub mod worker;
+
+use std::sync::Arc;
+
+use model::{ModelError, ModelIo};
+
+pub use accelerator::{is_same_device, DelegateKind, DelegateSpec, DeviceChoice, Fault, Phase};
+pub use buffer::{InputTensor, InputTensors};
+pub use choice::{DelegateOptions, Devices, EngineKind, Threads, TpuDevice};
+pub use delegate::{list, Bus, Delegate, Listed, Listing};
+pub use tflite::TfliteEngine;
+
+/// Something that turns an input tensor into an output tensor.
+pub trait Engine: Send {
+    /// Shapes and types of both ends.
+    fn io(&self) -> &ModelIo;
+
+    /// One line for the log: what runs where, with how many threads.
+    fn describe(&self) -> String;
+
+    /// Runs the model once. `input` is NHWC `[1, h, w, 3]`, int8 or uint8 as [`ModelIo::input`] says; `output` takes the
+    /// bytes of the whole output tensor, [`OutputSpec::bytes`](pixels::segment::OutputSpec::bytes) of them.
+    ///
+    /// # Errors
+    /// When the runtime fails. The caller drops the engine and makes another.
+    fn infer(&mut self, input: &[u8], output: &mut [u8]) -> Result<(), InferError>;
+}
+
+/// Makes an engine, again and again: after a failure the pipeline asks for another.
+pub type EngineMaker = Arc<dyn Fn() -> Result<Box<dyn Engine>, ModelError> + Send + Sync>;
+
+/// An inference that failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("inference failed: {0}")]
+pub struct InferError(pub String);
+
+/// Inference threads when nobody says: one less than the cores, so that capture and publishing have one; at least one.
+pub fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
+}

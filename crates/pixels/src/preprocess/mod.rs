@@ -1,0 +1,238 @@
+//! From the camera's buffer into the model's input tensor in one pass: colour, resize, letterbox or stretch, quantise.
+//!
+//! Each source row that is needed is read once, in order, because camera memory can be uncached. The resize happens in
+//! the source's own planes, before the colour matrix: both are linear, and the matrix then runs on the model's few
+//! pixels. What a pixel becomes in the tensor is for [`PixelMap`] to say; running the model is for `infer`.
+
+mod colour;
+mod fit;
+mod kernels;
+mod map;
+mod planes;
+mod scalar;
+mod taps;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+#[cfg(test)]
+mod ideal;
+#[cfg(test)]
+mod tests;
+
+use crate::frame::{Layout, Picture, PictureFormat, Size};
+
+pub use crate::simd::Backend;
+pub use fit::Fit;
+pub use map::{Normalisation, PixelMap};
+
+use colour::Colour;
+use kernels::Kernels;
+use planes::Planes;
+
+/// Longest side of a picture or tensor.
+pub const MAX_SIDE: usize = 1 << 15;
+
+/// A part of the tensor, in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rect {
+    /// First column.
+    pub x: usize,
+    /// First row.
+    pub y: usize,
+    /// Columns.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+}
+
+/// Why a picture can't become a tensor.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PreprocessError {
+    /// A side is zero or too long.
+    #[error("{what} of {size}: sides must be 1 to {MAX_SIDE} pixels")]
+    Size {
+        /// Picture or tensor.
+        what: &'static str,
+        /// Its size.
+        size: Size,
+    },
+    /// A planar layout with steps that no format has.
+    #[error("chroma steps of {layout}: only 1, 2 and 4 are known")]
+    ChromaSteps {
+        /// The layout.
+        layout: Layout,
+    },
+    /// The machine lacks the instructions.
+    #[error("this machine can't run the {0} code")]
+    Backend(Backend),
+    /// The picture is of another format than the pass was prepared for.
+    #[error("prepared for {} {} pictures, got a {} {}", expected.size, expected.layout, found.size, found.layout)]
+    Format {
+        /// What the pass was prepared for.
+        expected: PictureFormat,
+        /// What came.
+        found: PictureFormat,
+    },
+    /// The tensor is of another size than the pass was prepared for.
+    #[error("the tensor needs {expected} bytes, got {found}")]
+    TensorLength {
+        /// Bytes of the prepared tensor.
+        expected: usize,
+        /// Bytes that came.
+        found: usize,
+    },
+}
+
+/// The prepared pass from pictures of one format into tensors of one size: uint8 or int8, NHWC `[1, h, w, 3]`, R G B.
+pub struct Preprocessor {
+    source: PictureFormat,
+    target: Size,
+    placement: Rect,
+    map: PixelMap,
+    backend: Backend,
+    kernels: &'static Kernels,
+    colour: Colour,
+    planes: Planes,
+    /// A row of bars as the tensor holds it.
+    bar: Vec<u8>,
+}
+
+impl Preprocessor {
+    /// Prepares the pass with the fastest backend. `pad` is the pixel value of the bars, before the map.
+    ///
+    /// # Errors
+    /// If a size or layout is unusable.
+    pub fn new(source: PictureFormat, target: Size, fit: Fit, map: PixelMap, pad: u8) -> Result<Self, PreprocessError> {
+        Self::with_backend(source, target, fit, map, pad, Backend::detect())
+    }
+
+    /// The same with a given backend.
+    ///
+    /// # Errors
+    /// If a size or layout is unusable, or the machine can't run the backend.
+    pub fn with_backend(
+        source: PictureFormat,
+        target: Size,
+        fit: Fit,
+        map: PixelMap,
+        pad: u8,
+        backend: Backend,
+    ) -> Result<Self, PreprocessError> {
+        for (what, size) in [("a picture", source.size), ("a tensor", target)] {
+            if [size.width, size.height].iter().any(|side| !(1..=MAX_SIDE).contains(side)) {
+                return Err(PreprocessError::Size { what, size });
+            }
+        }
+        if let Layout::Planar { h, v } = source.layout {
+            if ![h, v].iter().all(|step| matches!(step, 1 | 2 | 4)) {
+                return Err(PreprocessError::ChromaSteps { layout: source.layout });
+            }
+        }
+        let kernels = backend.kernels().ok_or(PreprocessError::Backend(backend))?;
+        let placement = place(source.size, target, fit);
+        let bar = (0..target.width * 3).map(|byte| map.apply(byte % 3, pad)).collect();
+        Ok(Self {
+            source,
+            target,
+            placement,
+            map,
+            backend,
+            kernels,
+            colour: Colour::new(source.layout, source.color),
+            planes: Planes::new(source, Size::new(placement.width, placement.height)),
+            bar,
+        })
+    }
+
+    /// The pass in `slot`, made anew where that is empty or for another source or target. Its `fit`, `map` and `pad` must
+    /// be the same in every call for one slot.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; the slot is empty then.
+    pub fn renew<'a>(
+        slot: &'a mut Option<Self>,
+        source: PictureFormat,
+        target: Size,
+        fit: Fit,
+        map: &PixelMap,
+        pad: u8,
+    ) -> Result<&'a mut Self, PreprocessError> {
+        slot.take_if(|ready| ready.source != source || ready.target != target);
+        match slot {
+            Some(ready) => Ok(ready),
+            empty => Ok(empty.insert(Self::new(source, target, fit, map.clone(), pad)?)),
+        }
+    }
+
+    /// Format of the pictures it takes.
+    pub fn source(&self) -> PictureFormat {
+        self.source
+    }
+
+    /// Where in the tensor the picture lies.
+    pub fn placement(&self) -> Rect {
+        self.placement
+    }
+
+    /// The code that runs.
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// Fills `tensor`, `height * width * 3` bytes of int8 or uint8, from `picture`. Allocates nothing.
+    ///
+    /// # Errors
+    /// If the picture or the tensor is not what the pass was prepared for; the tensor is then untouched.
+    pub fn run(&mut self, picture: &Picture<'_>, tensor: &mut [u8]) -> Result<(), PreprocessError> {
+        if picture.format() != self.source {
+            return Err(PreprocessError::Format { expected: self.source, found: picture.format() });
+        }
+        let expected = self.bar.len() * self.target.height;
+        if tensor.len() != expected {
+            return Err(PreprocessError::TensorLength { expected, found: tensor.len() });
+        }
+        let Rect { x, y, width, height } = self.placement;
+        self.planes.restart();
+        for (row, line) in tensor.chunks_exact_mut(self.bar.len()).enumerate() {
+            if !(y..y + height).contains(&row) {
+                line.copy_from_slice(&self.bar);
+                continue;
+            }
+            let (left, line) = line.split_at_mut(x * 3);
+            let (line, right) = line.split_at_mut(width * 3);
+            left.copy_from_slice(&self.bar[..left.len()]);
+            right.copy_from_slice(&self.bar[..right.len()]);
+            let rows = self.planes.resize(self.kernels, picture, row - y);
+            self.kernels.finish(&self.colour, rows, self.map.flip(), line);
+            if let PixelMap::Table(tables) = &self.map {
+                for pixel in line.chunks_exact_mut(3) {
+                    for (byte, table) in pixel.iter_mut().zip(tables.iter()) {
+                        *byte = table[usize::from(*byte)];
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a picture lies in a tensor.
+fn place(picture: Size, tensor: Size, fit: Fit) -> Rect {
+    let Size { width, height } = tensor;
+    if fit == Fit::Stretch {
+        return Rect { x: 0, y: 0, width, height };
+    }
+    // The side that fills the tensor is the one of the smaller ratio; compared across, to stay in whole numbers.
+    let rounded = |value: usize, by: usize, over: usize| ((2 * value * by + over) / (2 * over)).max(1);
+    let (width, height) = if picture.width * height > picture.height * width {
+        (width, rounded(picture.height, width, picture.width).min(height))
+    } else {
+        (rounded(picture.width, height, picture.height).min(width), height)
+    };
+    Rect { x: (tensor.width - width) / 2, y: (tensor.height - height) / 2, width, height }
+}
