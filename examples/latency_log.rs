@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use pspnetd::telemetry::latency_log::lines::{event, start, Writing};
-use pspnetd::telemetry::latency_log::{EventRecord, IntervalRecord, RunInfo, What};
+use pspnetd::publish::latency_log::lines::{event, start, Writing};
+use pspnetd::publish::latency_log::{EventRecord, IntervalRecord, RunInfo, What};
 use pspnetd::telemetry::sensors::{Board, Causes, Process, Rail, Temperature, Throttle};
 use pspnetd::telemetry::state::CameraState;
 use pspnetd::telemetry::{Counts, EngineReport, Histograms, Stage, Timings};

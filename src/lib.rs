@@ -8,12 +8,14 @@
 pub mod cli;
 pub mod config;
 pub mod daemon;
-pub mod loaded;
+pub mod http;
 #[cfg(test)]
 #[path = "../tests/support/needs.rs"]
 mod needs;
+pub mod one_picture;
 pub mod pipeline;
 pub mod publish;
 pub mod report;
-pub mod still;
+pub mod runners;
+pub mod scene;
 pub mod telemetry;

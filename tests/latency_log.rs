@@ -11,8 +11,9 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use pspnetd::publish::latency_log::LatencyLog;
 use pspnetd::report::{Range, Report};
-use pspnetd::telemetry::{EngineReport, LatencyLog};
+use pspnetd::telemetry::EngineReport;
 
 use latency::{about, board, config, frames, minute};
 

@@ -11,8 +11,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use base::values::Bytes;
-use pspnetd::telemetry::latency_log::What;
-use pspnetd::telemetry::{EngineReport, LatencyLog};
+use pspnetd::publish::latency_log::LatencyLog;
+use pspnetd::publish::latency_log::What;
+use pspnetd::telemetry::EngineReport;
 use serde_json::Value;
 
 use latency::{about, begin, board, config, frames, minute, Log};

@@ -7,10 +7,9 @@
 // A build script talks to cargo on its standard output.
 #![allow(clippy::print_stdout)]
 
-use std::env;
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{env, io};
 
 const LIBRARY: &str = "libtensorflowlite_c.so";
 const PATH_VARIABLE: &str = "TFLITEC_PREBUILT_PATH";

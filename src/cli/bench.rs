@@ -16,8 +16,8 @@ use super::print_line;
 use super::settings::Settings;
 use crate::config::Config;
 use crate::daemon::{camera_maker, parts};
+use crate::one_picture::PictureRunner;
 use crate::pipeline::Pipeline;
-use crate::still::Still;
 
 /// The picture where no camera is configured.
 const PICTURE: Size = Size::new(640, 480);
@@ -124,8 +124,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 
 /// Each stage alone, one after the other on one thread.
 fn stages(config: &Config, time: Duration) -> Result<Vec<(&'static str, Times)>, Failure> {
-    let mut still = Still::new(config)?;
-    let mut camera = open(config, &still)?;
+    let mut runner = PictureRunner::load(config)?;
+    let mut camera = open(config, &runner)?;
     let mut rows: [Vec<Duration>; 4] = Default::default();
     let start = Instant::now();
     let mut round = 0;
@@ -134,7 +134,7 @@ fn stages(config: &Config, time: Duration) -> Result<Vec<(&'static str, Times)>,
         let mut outcome = Ok(());
         let polled = camera.poll(Duration::from_secs(1), &mut |frame| {
             let source = asked.elapsed();
-            outcome = still.run(&frame.picture).map(|times| {
+            outcome = runner.run(&frame.picture).map(|times| {
                 if round >= WARM_UP {
                     for (row, time) in rows.iter_mut().zip([source, times.convert, times.infer, times.decode]) {
                         row.push(time);
@@ -161,11 +161,11 @@ fn stages(config: &Config, time: Duration) -> Result<Vec<(&'static str, Times)>,
         .collect())
 }
 
-fn open(config: &Config, still: &Still) -> Result<Box<dyn Camera>, CameraError> {
+fn open(config: &Config, runner: &PictureRunner) -> Result<Box<dyn Camera>, CameraError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     match config.camera.source {
         Source::Pattern(size) => pattern::open(size, Rate::Max, clock),
-        _ => camera_maker(&config.camera, still.model().io.input.size, &clock)(),
+        _ => camera_maker(&config.camera, runner.edition().io.input.size, &clock)(),
     }
 }
 

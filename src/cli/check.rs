@@ -13,10 +13,10 @@ use pixels::frame::Size;
 use super::print_line;
 use super::settings::Settings;
 use crate::config::Config;
-use crate::daemon::{camera_maker, check_sinks};
-use crate::loaded::LoadedModel;
-use crate::publish::gpio::{self, Watch};
-use crate::publish::http::Server;
+use crate::daemon::{camera_maker, check_sinks, scene};
+use crate::http::Server;
+use crate::publish::gpio;
+use crate::runners::Runners;
 
 /// The longest look for a first frame of a file.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
@@ -55,7 +55,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 
     let mut failures: Vec<Failure> = Vec::new();
     let model = model(config, &mut failures)?;
-    let manifest = model.as_ref().and_then(|model| model.file.manifest.as_ref());
+    let manifest = model.as_ref().and_then(|model| model.edition.file.manifest.as_ref());
     for (what, said) in manifest.into_iter().flat_map(licences).filter(|(_, said)| !said.is_empty()) {
         print_line(&comment(what, said))?;
     }
@@ -96,12 +96,12 @@ fn comment(what: &str, text: &str) -> String {
     format!("# {what}: {}", text.trim().replace(char::is_control, " "))
 }
 
-fn model(config: &Config, failures: &mut Vec<Failure>) -> Result<Option<LoadedModel>, Failure> {
-    let mut model = LoadedModel::read(config).map_err(|failure| failures.push(failure)).ok();
+fn model(config: &Config, failures: &mut Vec<Failure>) -> Result<Option<Runners>, Failure> {
+    let mut model = Runners::load(config).map_err(|failure| failures.push(failure)).ok();
     let found = model.as_ref().map(|model| {
-        let engine = model.cpu.as_ref().map_or_else(|| model.file.name(), |cpu| cpu.engine.describe());
-        let (size, classes) = (model.io.input.size, model.labels.len());
-        format!("{engine}, input {size}, {classes} classes, {}", model.file.path.display())
+        let engine = model.cpu.as_ref().map_or_else(|| model.edition.name.clone(), |cpu| cpu.engine.describe());
+        let (size, classes) = (model.edition.io.input.size, model.edition.labels.len());
+        format!("{engine}, input {size}, {classes} classes, {}", model.edition.file.path.display())
     });
     report("model", found)?;
     if let Some(model) = &mut model {
@@ -110,7 +110,7 @@ fn model(config: &Config, failures: &mut Vec<Failure>) -> Result<Option<LoadedMo
     Ok(model)
 }
 
-fn devices(model: &mut LoadedModel, failures: &mut Vec<Failure>) -> Result<(), Failure> {
+fn devices(model: &mut Runners, failures: &mut Vec<Failure>) -> Result<(), Failure> {
     let tried = match model.try_workers() {
         Ok(tried) => tried,
         Err(failure) => vec![Err(failure)],
@@ -133,8 +133,8 @@ fn devices(model: &mut LoadedModel, failures: &mut Vec<Failure>) -> Result<(), F
 }
 
 /// The alarm's class must be one of the model's. Pins that can't be had are told, and no problem: `run` goes on without.
-fn gpio(config: &Config, model: Option<&LoadedModel>, failures: &mut Vec<Failure>) -> String {
-    if let Some(Err(error)) = model.map(|model| Watch::find(&config.gpio, &model.labels)) {
+fn gpio(config: &Config, model: Option<&Runners>, failures: &mut Vec<Failure>) -> String {
+    if let Some(Err(error)) = model.map(|model| scene(config, &model.edition)) {
         failures.push(error.into());
         return "not usable, see below".to_owned();
     }

@@ -13,7 +13,7 @@ use serde_json::{json, Value};
 use super::predict::unreadable;
 use super::print_line;
 use super::settings::Settings;
-use crate::still::Still;
+use crate::one_picture::PictureRunner;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -51,20 +51,20 @@ struct Judgement {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let config = args.settings.load_with_model(args.model.as_ref())?;
     let pairs = pairs(&args.images, &args.labels)?;
-    let mut still = Still::new(&config)?;
-    let judgement = judge(args, &mut still, &pairs)?;
+    let mut runner = PictureRunner::load(&config)?;
+    let judgement = judge(args, &mut runner, &pairs)?;
     if args.json {
-        print_line(&as_json(&still, &judgement).to_string())?;
+        print_line(&as_json(&runner, &judgement).to_string())?;
     } else {
-        for row in table(&still, &judgement) {
+        for row in table(&runner, &judgement) {
             print_line(&row)?;
         }
     }
     Ok(())
 }
 
-fn judge(args: &Args, still: &mut Still, pairs: &[(PathBuf, PathBuf)]) -> Result<Judgement, Failure> {
-    let classes = still.model().labels.len();
+fn judge(args: &Args, runner: &mut PictureRunner, pairs: &[(PathBuf, PathBuf)]) -> Result<Judgement, Failure> {
+    let classes = runner.edition().labels.len();
     let mut void = args.void.clone();
     if classes <= 255 && !void.contains(&255) {
         void.push(255);
@@ -83,9 +83,9 @@ fn judge(args: &Args, still: &mut Still, pairs: &[(PathBuf, PathBuf)]) -> Result
             let reason = format!("labels of {} for a picture of {} ({})", truth.size, picture.size, image.display());
             return Err(named(labels, reason));
         }
-        let times = still.run_rgb(&picture)?;
+        let times = runner.run_rgb(&picture)?;
         judgement.time += times.convert + times.infer + times.decode;
-        judgement.confusion.add(&truth.ids, still.mask()).map_err(|error| named(labels, error.to_string()))?;
+        judgement.confusion.add(&truth.ids, runner.mask()).map_err(|error| named(labels, error.to_string()))?;
         judgement.pictures += 1;
         bar.set_message(format!("mIoU {:.1} %", 100.0 * judgement.confusion.mean_iou().unwrap_or(0.0)));
         bar.inc(1);
@@ -160,10 +160,10 @@ fn milliseconds_per_picture(judgement: &Judgement) -> f64 {
     judgement.time.as_secs_f64() * 1e3 / f64::from(judgement.pictures.max(1))
 }
 
-fn as_json(still: &Still, judgement: &Judgement) -> Value {
+fn as_json(runner: &PictureRunner, judgement: &Judgement) -> Value {
     let confusion = &judgement.confusion;
-    let iou: serde_json::Map<String, Value> = still
-        .model()
+    let iou: serde_json::Map<String, Value> = runner
+        .edition()
         .labels
         .names()
         .iter()
@@ -171,7 +171,7 @@ fn as_json(still: &Still, judgement: &Judgement) -> Value {
         .map(|(class, name)| (name.clone(), json!(confusion.iou(class))))
         .collect();
     let mut object = json!({
-        "model": still.model().file.name(),
+        "model": runner.edition().name,
         "pictures": judgement.pictures,
         "pixels": confusion.pixels(),
         "miou": confusion.mean_iou(),
@@ -179,7 +179,7 @@ fn as_json(still: &Still, judgement: &Judgement) -> Value {
         "iou": iou,
         "ms_per_picture": milliseconds_per_picture(judgement),
     });
-    let groups = still.model().labels.groups();
+    let groups = runner.edition().labels.groups();
     if !groups.is_empty() {
         object["group_miou"] = json!(confusion.mean_group_iou(groups.iter().map(|group| group.classes.as_slice())));
         object["group_iou"] =
@@ -188,22 +188,22 @@ fn as_json(still: &Still, judgement: &Judgement) -> Value {
     object
 }
 
-fn table(still: &Still, judgement: &Judgement) -> Vec<String> {
+fn table(runner: &PictureRunner, judgement: &Judgement) -> Vec<String> {
     let confusion = &judgement.confusion;
     let percent =
         |value: Option<f64>| value.map_or_else(|| "     -".to_owned(), |value| format!("{:6.2}", 100.0 * value));
-    let names = still.model().labels.names();
+    let names = runner.edition().labels.names();
     let width = names.iter().map(|name| name.chars().count()).chain([14]).max().unwrap_or(14);
     let mut rows = vec![format!("{:<width$}  IoU %", "class")];
     rows.extend(
         names
             .iter()
             .enumerate()
-            .filter(|(class, _)| still.model().labels.is_known() || confusion.iou(*class).is_some())
+            .filter(|(class, _)| runner.edition().labels.is_known() || confusion.iou(*class).is_some())
             .map(|(class, name)| format!("{name:<width$} {}", percent(confusion.iou(class)))),
     );
     rows.push(format!("{:<width$} {}", "mIoU", percent(confusion.mean_iou())));
-    let groups = still.model().labels.groups();
+    let groups = runner.edition().labels.groups();
     if !groups.is_empty() {
         rows.push(format!(
             "{:<width$} {}",

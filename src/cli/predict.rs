@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use base::failure::{Failure, Kind};
+use base::rounding::rounded;
 use camera::picture::{self, PictureError};
 use pixels::frame::Size;
 use serde_json::json;
 
 use super::print_line;
 use super::settings::Settings;
-use crate::publish::{class_areas, group_areas, images, object, rounded};
-use crate::still::Still;
+use crate::one_picture::PictureRunner;
+use crate::publish::images;
+use crate::scene::object;
 
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("result").args(["output", "json"]).required(true).multiple(true)))]
@@ -38,14 +40,14 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let config = args.settings.load_with_model(args.model.as_ref())?;
     check_stems(args)?;
-    let mut still = Still::new(&config)?;
+    let mut runner = PictureRunner::load(&config)?;
     if let Some(folder) = &args.output {
         std::fs::create_dir_all(folder).map_err(|error| at(folder, &error))?;
     }
     // Every picture gets its chance. The caller tells the last failure, and its code is the exit code.
     let mut untold: Option<Failure> = None;
     for image in &args.images {
-        if let Err(failure) = one(args, &mut still, image) {
+        if let Err(failure) = one(args, &mut runner, image) {
             if let Some(earlier) = untold.replace(failure) {
                 log::error!("{earlier}");
             }
@@ -54,31 +56,31 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     untold.map_or(Ok(()), Err)
 }
 
-fn one(args: &Args, still: &mut Still, path: &Path) -> Result<(), Failure> {
+fn one(args: &Args, runner: &mut PictureRunner, path: &Path) -> Result<(), Failure> {
     let mut picture = picture::load(path).map_err(|error| unreadable(path, &error))?;
-    let times = still.run_rgb(&picture)?;
+    let times = runner.run_rgb(&picture)?;
     if let Some(folder) = &args.output {
-        let labels = &still.model().labels;
+        let labels = &runner.edition().labels;
         let mask_path = folder.join(format!("{}_mask.png", stem(path)));
-        images::write_mask(&mask_path, still.mask(), picture.size, labels).map_err(|error| at(&mask_path, &error))?;
+        images::write_mask(&mask_path, runner.mask(), picture.size, labels).map_err(|error| at(&mask_path, &error))?;
         let overlay_path = folder.join(format!("{}_overlay.png", stem(path)));
-        images::overlay(&mut picture.pixels, still.mask(), labels);
+        images::overlay(&mut picture.pixels, runner.mask(), labels);
         images::write_rgb(&overlay_path, &picture.pixels, picture.size).map_err(|error| at(&overlay_path, &error))?;
     }
     if args.json {
         let ms = |time: std::time::Duration| rounded(time.as_secs_f64() * 1e3, 1e3);
-        let labels = &still.model().labels;
+        let labels = &runner.edition().labels;
         let Size { width, height } = picture.size;
         let mut line = json!({
             "image": path.to_string_lossy(),
             "width": width,
             "height": height,
-            "classes": object(class_areas(labels, still.summary())),
-            "confidence": still.summary().confidence.map(|value| rounded(f64::from(value), 1e4)),
+            "classes": object(runner.areas().classes(labels)),
+            "confidence": runner.summary().confidence.map(|value| rounded(f64::from(value), 1e4)),
             "latency_ms": {"convert": ms(times.convert), "infer": ms(times.infer), "decode": ms(times.decode)},
         });
         if !labels.groups().is_empty() {
-            line["groups"] = object(group_areas(labels, still.summary()));
+            line["groups"] = object(runner.areas().groups(labels));
         }
         print_line(&line.to_string())?;
     }

@@ -3,13 +3,13 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use base::failure::{Failure, Kind};
+use base::names::nearest;
 use serde::Deserialize;
 use toml::de::DeTable;
 
 use super::spans::{first_misplaced, key_at, leaf_keys, line_of, position, Fault};
 use super::Config;
-use base::failure::{Failure, Kind};
-use base::names::nearest;
 
 /// Where the file is looked for when none is named.
 const INSTALLED: &str = "/etc/pspnetd/pspnetd.toml";

@@ -12,10 +12,10 @@ mod telemetry;
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-
 use base::values::{Auto, Bytes, Seconds};
 use camera::{FourCc, Rate, Source};
+
+use crate::scene::rules::Rules;
 pub use engine::{Engine, Workers};
 pub use gpio::{ButtonAction, Gpio, Level, Pin, Pull};
 pub use http::{Http, Listen, SocketPath, StreamRate};
@@ -24,6 +24,7 @@ pub use layers::{load, ConfigError, Loaded, Override};
 use pixels::frame::Size;
 use pixels::preprocess::Fit;
 use pixels::segment::MaskSize;
+use serde::{Deserialize, Serialize};
 pub use telemetry::{LatencyLog, RailNames, SensorCommand, Sync, Telemetry};
 
 /// Everything that can be configured.
@@ -38,6 +39,8 @@ pub struct Config {
     pub engine: Engine,
     /// What is made of the model's output.
     pub segment: Segment,
+    /// What is to be known of each result, by name: `[rules.NAME]`.
+    pub rules: Rules,
     /// Where results go.
     pub publish: Publish,
     /// Lights, relays and buttons on the board's pins.

@@ -11,15 +11,17 @@ use base::pause::Pause;
 use camera::command::{self, CommandOptions, LogLimit};
 use camera::v4l2::{self, Selector, V4l2Options};
 use camera::{pattern, replay, CameraErrorKind, Rate, Source};
+use model::{CurrentEdition, Edition};
 use pixels::frame::Size;
 
 use crate::config::{self, Config};
-use crate::loaded::LoadedModel;
 use crate::pipeline::{CameraMaker, Parts, Settings};
-use crate::publish::gpio::{self, Controls, Panel, Watch};
+use crate::publish::gpio::{self, Controls, Panel};
 use crate::publish::jsonl::JsonlSink;
 use crate::publish::snapshot::SnapshotSink;
 use crate::publish::{PictureGate, Sink};
+use crate::runners::Runners;
+use crate::scene::Scene;
 
 /// Puts the parts together: loads the model, opens the sinks, tries the camera.
 ///
@@ -27,10 +29,11 @@ use crate::publish::{PictureGate, Sink};
 /// What only another configuration can mend. A camera that isn't there now is no error: the pipeline waits for it.
 pub fn parts(config: &Config) -> Result<Parts, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let mut model = LoadedModel::read(config)?;
-    let crew = model.crew()?;
-    let LoadedModel { file, io, labels, pixel_map, cpu, .. } = model;
-    let open_camera = camera_maker(&config.camera, io.input.size, &clock);
+    let mut runners = Runners::load(config)?;
+    let crew = runners.crew()?;
+    let Runners { edition, cpu, .. } = runners;
+    let scene = scene(config, &edition)?;
+    let open_camera = camera_maker(&config.camera, edition.io.input.size, &clock);
     let camera = match open_camera() {
         Ok(camera) => Some(camera),
         Err(error) if error.kind == CameraErrorKind::Config => return Err(error.into()),
@@ -49,17 +52,14 @@ pub fn parts(config: &Config) -> Result<Parts, Failure> {
         snapshot = Some(gate);
     }
     let settings = settings(config);
-    let model_name = file.name();
     let pause = Pause::default();
     Ok(Parts {
         camera,
         open_camera,
-        io,
+        editions: CurrentEdition::new(edition),
         cpu,
         crew,
-        pixel_map,
-        labels,
-        model_name,
+        scene,
         sinks,
         pause,
         gates,
@@ -71,14 +71,20 @@ pub fn parts(config: &Config) -> Result<Parts, Failure> {
 
 /// Takes the pins that `config` names, and adds their sink to `parts`. None where there is nothing to look after.
 ///
-/// # Errors
-/// When the alarm is to watch a class that the model doesn't have. Pins that can't be had are no error: a warning says so.
-pub(super) fn panel(config: &Config, parts: &mut Parts) -> Result<Option<Panel>, Failure> {
-    let watch = Watch::find(&config.gpio, &parts.labels)?;
+/// Pins that can't be had are no error: a warning says so.
+pub(super) fn panel(config: &Config, parts: &mut Parts) -> Option<Panel> {
     let controls = Controls { pause: parts.pause.clone(), gate: parts.snapshot.clone() };
-    let Some((panel, sink)) = gpio::open(&config.gpio, watch, controls, &parts.clock) else { return Ok(None) };
+    let Some((panel, sink)) = gpio::open(&config.gpio, controls, &parts.clock) else { return None };
     parts.sinks.extend(sink.map(|sink| Box::new(sink) as Box<dyn Sink>));
-    Ok(Some(panel))
+    Some(panel)
+}
+
+/// The scene of `config`, for `edition`.
+///
+/// # Errors
+/// When a rule names a class that the model doesn't have.
+pub fn scene(config: &Config, edition: &Arc<Edition>) -> Result<Scene, SettingError> {
+    Scene::new(&config.rules, gpio::alarm_rule(&config.gpio).into_iter().collect(), edition)
 }
 
 fn settings(config: &Config) -> Settings {
@@ -160,7 +166,7 @@ pub fn check_sinks(config: &Config) -> Result<(), SettingError> {
         // A folder that isn't there is made at start, so the nearest one that is there counts.
         let nearest = Path::new(dir).ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
         takes_files(nearest).map_err(|error| SettingError {
-            key: "publish.snapshot.dir",
+            key: "publish.snapshot.dir".into(),
             value: dir.clone(),
             reason: error.to_string(),
         })?;
@@ -179,7 +185,7 @@ fn check_file(key: &'static str, text: &str) -> Result<(), SettingError> {
         Ok(_) => writable(path),
         Err(_) => takes_files(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))),
     };
-    outcome.map_err(|error| SettingError { key, value: text.to_owned(), reason: error.to_string() })
+    outcome.map_err(|error| SettingError::new(key, text, error.to_string()))
 }
 
 fn writable(path: &Path) -> std::io::Result<()> {

@@ -1,24 +1,29 @@
 //! The running program as others see it: puts [`State`] together from what the threads leave behind.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base::clock::{Clock, Instant};
 use base::logging;
 use base::outbox::{Closing, OutboxHealth};
+use base::rounding::rounded;
+use base::sync::lock;
 use jiff::Timestamp;
-use model::LabelMap;
+use model::{CurrentEdition, Edition};
+use pixels::frame::Size;
 use pixels::segment::Summary;
 
 use crate::pipeline::Shared;
-use crate::publish::{class_areas, group_areas, rounded, Published, Sink};
+use crate::publish::latency_log::LatencyLog;
+use crate::publish::Sink;
+use crate::scene::{Areas, Outcome};
 use crate::telemetry::sensors::Board;
 use crate::telemetry::state::{
     Area, CameraState, Class, Engine, History, LastResult, Model, Observe, Program, Series, SinkState, StageBuckets,
     StageFigures, State,
 };
-use crate::telemetry::{EngineReport, HistogramError, Latency, LatencyLog};
+use crate::telemetry::{EngineReport, HistogramError, Latency};
 
 /// Results that are older than this are no sign of life, unless they come more rarely by themselves.
 const STALE: Duration = Duration::from_secs(10);
@@ -31,8 +36,7 @@ pub(super) struct Live {
     pub(super) latency: Mutex<Latency>,
     clock: Arc<dyn Clock>,
     started: (Timestamp, Instant),
-    model_name: String,
-    labels: LabelMap,
+    editions: CurrentEdition,
     seen: Arc<Seen>,
     /// The last look, and until when it tells of the present.
     board: Mutex<Option<(Board, Instant)>>,
@@ -69,8 +73,7 @@ impl Live {
     pub(super) fn new(
         shared: Arc<Shared>,
         clock: Arc<dyn Clock>,
-        model_name: String,
-        labels: LabelMap,
+        editions: CurrentEdition,
         seen: Arc<Seen>,
         frame_time: Duration,
     ) -> Result<Self, HistogramError> {
@@ -79,8 +82,7 @@ impl Live {
             latency: Mutex::new(Latency::new()?),
             shared,
             clock,
-            model_name,
-            labels,
+            editions,
             seen,
             board: Mutex::default(),
             present: Mutex::default(),
@@ -132,7 +134,7 @@ impl Live {
         if fps > 0.0 {
             if let Some(seen) = self.seen.last() {
                 let share = |class| rounded(seen.summary.area(class), 1e4);
-                point.shares = (0..self.labels.len()).map(share).collect();
+                point.shares = (0..seen.edition.labels.len()).map(share).collect();
             }
         }
         let mut present = lock(&self.present);
@@ -146,6 +148,7 @@ impl Live {
 
     fn last_result(&self, now: Instant) -> Option<LastResult> {
         let seen = self.seen.last()?;
+        let labels = &seen.edition.labels;
         let area = |(name, share): (&str, f64)| Area { name: name.to_owned(), share };
         Some(LastResult {
             sequence: seen.sequence,
@@ -154,8 +157,8 @@ impl Live {
             width: seen.size.width,
             height: seen.size.height,
             confidence: seen.summary.confidence.map(|confidence| rounded(f64::from(confidence), 1e4)),
-            classes: class_areas(&self.labels, &seen.summary).map(area).collect(),
-            groups: group_areas(&self.labels, &seen.summary).map(area).collect(),
+            classes: seen.areas.classes(labels).map(area).collect(),
+            groups: seen.areas.groups(labels).map(area).collect(),
         })
     }
 
@@ -196,11 +199,13 @@ impl Live {
 
     fn classes(&self) -> Vec<Class> {
         let seen = self.seen.last();
+        let edition = self.editions.now();
+        let labels = &edition.labels;
         let occurs = |id: usize| seen.as_ref().is_some_and(|seen| seen.summary.counts[id] > 0);
-        let names = (0..=u8::MAX).zip(self.labels.names());
-        let shown = names.filter(|(id, _)| self.labels.is_known() || occurs(usize::from(*id)));
+        let names = (0..=u8::MAX).zip(labels.names());
+        let shown = names.filter(|(id, _)| labels.is_known() || occurs(usize::from(*id)));
         let class = |(id, name): (u8, &String)| {
-            let [red, green, blue] = self.labels.color(id);
+            let [red, green, blue] = labels.color(id);
             Class { id, name: name.clone(), color: format!("#{red:02x}{green:02x}{blue:02x}") }
         };
         shown.map(class).collect()
@@ -226,7 +231,7 @@ impl Observe for Live {
             time: self.clock.wall(),
             ready: reasons.is_empty(),
             reasons,
-            model: Model { name: self.model_name.clone(), classes: self.classes() },
+            model: Model { name: self.editions.now().name.clone(), classes: self.classes() },
             camera: self.shared.camera(),
             engine: engine(&self.shared.engines.report()),
             fps,
@@ -286,11 +291,6 @@ fn engine(report: &EngineReport) -> Engine {
     }
 }
 
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Every critical section leaves its value whole, so a panic elsewhere doesn't spoil it.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// The last result; None before the first.
 #[derive(Debug, Default)]
 pub(super) struct Seen(Mutex<Option<LastSeen>>);
@@ -304,11 +304,13 @@ impl Seen {
 
 #[derive(Clone, Debug)]
 struct LastSeen {
+    edition: Arc<Edition>,
     sequence: u64,
     time: Timestamp,
     published: Instant,
-    size: pixels::frame::Size,
+    size: Size,
     summary: Summary,
+    areas: Areas,
 }
 
 /// The publish thread's half: notes every result, which costs a copy of its figures.
@@ -332,14 +334,24 @@ impl Sink for SeenSink {
         true
     }
 
-    fn publish(&mut self, result: &Published<'_>) {
-        *lock(&self.seen.0) = Some(LastSeen {
-            sequence: result.sequence,
-            time: result.time,
-            published: self.clock.now(),
-            size: result.mask_size,
-            summary: result.summary.clone(),
+    fn publish(&mut self, outcome: &Outcome) {
+        let published = self.clock.now();
+        let mut seen = lock(&self.seen.0);
+        let seen = seen.get_or_insert_with(|| LastSeen {
+            edition: Arc::clone(&outcome.edition),
+            sequence: 0,
+            time: outcome.time,
+            published,
+            size: outcome.size,
+            summary: Summary::default(),
+            areas: Areas::default(),
         });
+        seen.edition = Arc::clone(&outcome.edition);
+        (seen.sequence, seen.time, seen.published, seen.size) =
+            (outcome.sequence, outcome.time, published, outcome.size);
+        // Into the buffers that are there.
+        seen.summary.clone_from(&outcome.summary);
+        seen.areas.clone_from(&outcome.areas);
     }
 
     fn health(&self) -> OutboxHealth {

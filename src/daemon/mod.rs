@@ -23,7 +23,7 @@ use signal_hook::iterator::Signals;
 use crate::config::Config;
 use crate::pipeline::{Ending, Pipeline};
 use assemble::panel;
-pub use assemble::{camera_maker, check_sinks, parts};
+pub use assemble::{camera_maker, check_sinks, parts, scene};
 use onlookers::{no_thread, Onlookers};
 use systemd::Supervisor;
 
@@ -45,7 +45,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let started = Arc::new(AtomicBool::new(false));
     watch_signals(&shutdown, Arc::clone(&started))?;
     let mut parts = parts(config)?;
-    let panel = panel(config, &mut parts)?;
+    let panel = panel(config, &mut parts);
     let onlookers = Onlookers::prepare(config, &mut parts)?;
     let clock = Arc::clone(&parts.clock);
     // Before the first thread of the pipeline, which may have results before the next line.

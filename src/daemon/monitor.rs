@@ -13,14 +13,15 @@ use base::clock::{Clock, Instant};
 use base::logging::FIGURES;
 use base::priority;
 use base::shutdown::{Shutdown, TICK};
+use base::sync::lock;
 use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
 
-use super::live::{lock, Live};
+use super::live::Live;
 use crate::config::Telemetry;
-use crate::telemetry::latency_log::{EventRecord, IntervalRecord, What};
+use crate::publish::latency_log::{EventRecord, IntervalRecord, LatencyLog, What};
 use crate::telemetry::sensors::{self, Board, Sensors, Throttle};
 use crate::telemetry::state::{CameraState, History};
-use crate::telemetry::{table, Counts, EngineReport, LatencyLog, Reporter, Stage};
+use crate::telemetry::{table, Counts, EngineReport, Reporter, Stage};
 
 /// Time between two points of the history, and two updates of the speed in `STATUS=`.
 const WINDOW: Duration = Duration::from_secs(History::SECONDS);

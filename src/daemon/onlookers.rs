@@ -10,17 +10,16 @@ use base::failure::{Failure, Kind};
 use base::shutdown::Shutdown;
 use camera::Rate;
 use infer::edgetpu::root;
-use model::LabelMap;
+use model::CurrentEdition;
 
 use super::live::{Live, Seen, SeenSink};
 use super::monitor::Monitor;
 use crate::config::Config;
+use crate::http::{Predictor, Server, Services, Serving};
 use crate::pipeline::{Parts, Shared};
-use crate::publish::http::{Predictor, Server, Services, Serving};
+use crate::publish::latency_log::{LatencyLog, RunInfo};
 use crate::publish::view::{self, Gallery};
-use crate::telemetry::latency_log::RunInfo;
 use crate::telemetry::state::Observe;
-use crate::telemetry::LatencyLog;
 
 /// What is ready to watch a pipeline.
 pub(super) struct Onlookers {
@@ -28,8 +27,7 @@ pub(super) struct Onlookers {
     log: Option<LatencyLog>,
     server: Option<Server>,
     gallery: Option<Arc<Gallery>>,
-    model_name: String,
-    labels: LabelMap,
+    editions: CurrentEdition,
     clock: Arc<dyn Clock>,
 }
 
@@ -55,8 +53,7 @@ impl Onlookers {
         };
         let log = latency_log(config, parts)?;
         parts.sinks.extend(log.as_ref().and_then(LatencyLog::frames));
-        let (model_name, labels) = (parts.model_name.clone(), parts.labels.clone());
-        Ok(Self { seen, log, server, gallery, model_name, labels, clock })
+        Ok(Self { seen, log, server, gallery, editions: parts.editions.clone(), clock })
     }
 
     /// Starts their threads beside the pipeline that `shared` tells of.
@@ -64,13 +61,13 @@ impl Onlookers {
     /// # Errors
     /// A thread that the system refuses.
     pub(super) fn start(self, config: &Config, shared: &Arc<Shared>, shutdown: &Shutdown) -> Result<Watching, Failure> {
-        let Self { seen, log, server, gallery, model_name, labels, clock } = self;
+        let Self { seen, log, server, gallery, editions, clock } = self;
         let frame_time = frame_time(config.camera.rate);
-        let live = Live::new(Arc::clone(shared), Arc::clone(&clock), model_name, labels, seen, frame_time)
+        let live = Live::new(Arc::clone(shared), Arc::clone(&clock), editions.clone(), seen, frame_time)
             .map_err(|error| Failure::new(Kind::Software, error.to_string()))?;
         let live = Arc::new(live);
         let monitor = Monitor::start(&live, log, &config.telemetry, &root(), &clock, shutdown).map_err(no_thread)?;
-        let predictor = config.http.predict.then(|| Arc::new(Predictor::new(config)));
+        let predictor = config.http.predict.then(|| Arc::new(Predictor::new(&config.http, config.model.fit, editions)));
         let services = Services { observed: live as Arc<dyn Observe>, gallery, predictor };
         let serving = server.map(|server| server.start(services, shutdown)).transpose().map_err(no_thread)?;
         Ok(Watching { monitor, _serving: serving })
@@ -103,7 +100,7 @@ fn show_pictures(config: &Config, parts: &mut Parts) -> io::Result<Arc<Gallery>>
 fn latency_log(config: &Config, parts: &Parts) -> Result<Option<LatencyLog>, Failure> {
     let about = RunInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        model: parts.model_name.clone(),
+        model: parts.editions.now().name.clone(),
         started: parts.clock.wall(),
         engine: parts.crew.as_ref().map_or("cpu", |crew| crew.kind).to_owned(),
     };

@@ -3,17 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::back_off::BackOff;
 use base::clock::Instant;
 use base::mailbox::{Outlet, Put};
 use base::pause::Pause;
 use base::shutdown::TICK;
 use camera::{Camera, CameraError, Poll};
+use infer::InputTensor;
+use model::{CurrentEdition, Edition};
 use pixels::frame::{Frame, Picture, Size};
-use pixels::preprocess::{Fit, PixelMap, PreprocessError, Preprocessor, Rect};
-use pixels::segment::{MaskSize, Region};
+use pixels::preprocess::{Converter, Fit, PixelMap, PreprocessError, Preprocessor, PAD};
+use pixels::segment::MaskSize;
 
 use super::waits::Waits;
-use super::{About, BackOff, CameraMaker, Ending, Pool, Stage, TensorSlot, PAD};
+use super::{About, CameraMaker, Ending, Pool, Stage, TensorSlot};
 use crate::publish::PictureGate;
 use crate::telemetry::state::CameraState;
 use crate::telemetry::Counters;
@@ -30,15 +33,14 @@ pub(super) struct Source {
 
 /// What is made of a frame.
 pub(super) struct Conversion {
-    pub(super) target: Size,
-    pub(super) pixel_map: PixelMap,
+    pub(super) editions: CurrentEdition,
     pub(super) gates: Vec<Arc<dyn PictureGate>>,
 }
 
 pub(super) struct CaptureStage {
     stage: Stage,
     source: Source,
-    converter: Converter,
+    converter: FrameConverter,
     tensors: Pool<TensorSlot>,
     outlet: Outlet<TensorSlot>,
     slot: Option<TensorSlot>,
@@ -89,7 +91,7 @@ impl CaptureStage {
         tensors: Pool<TensorSlot>,
         outlet: Outlet<TensorSlot>,
     ) -> Self {
-        let converter = Converter {
+        let converter = FrameConverter {
             fit: stage.settings.fit,
             mask: stage.settings.mask,
             conversion,
@@ -291,32 +293,42 @@ impl CaptureStage {
     }
 }
 
-/// Prepared conversions, made anew when the camera's format changes.
-struct Converter {
+/// Prepared conversions, made anew when the camera's format or the edition changes.
+struct FrameConverter {
     fit: Fit,
     mask: MaskSize,
     conversion: Conversion,
-    to_tensor: Option<Preprocessor>,
+    to_tensor: Option<(Arc<Edition>, Converter)>,
     to_picture: Option<Preprocessor>,
 }
 
-impl Converter {
+impl FrameConverter {
     fn convert(&mut self, frame: &Frame<'_>, slot: &mut TensorSlot, now: Instant) -> Result<(), PreprocessError> {
         let picture = &frame.picture;
-        let target = self.conversion.target;
-        let map = &self.conversion.pixel_map;
-        let to_tensor = Preprocessor::renew(&mut self.to_tensor, picture.format(), target, self.fit, map, PAD)?;
-        to_tensor.run(picture, &mut slot.tensor)?;
+        let edition = self.conversion.editions.now();
+        let input = &edition.io.input;
+        let to_tensor = match &mut self.to_tensor {
+            Some((prepared, converter)) if Arc::ptr_eq(prepared, &edition) => converter,
+            stale => {
+                let converter = Converter::new(input.size, self.fit, edition.pixel_map.clone());
+                &mut stale.insert((Arc::clone(&edition), converter)).1
+            }
+        };
+        if slot.tensor.len() != input.bytes() {
+            slot.tensor = InputTensor::of(input);
+        }
+        let about = &mut slot.about;
+        about.region = to_tensor.convert(picture, &mut slot.tensor)?;
         let full = picture.full_size();
         let mask_size = match self.mask {
             MaskSize::Picture => full,
             MaskSize::Fixed(size) => size,
         };
-        slot.about.meta = frame.meta;
-        slot.about.region = region(to_tensor.placement(), target);
-        slot.about.mask_size = Some(mask_size);
-        slot.about.has_picture = self.conversion.gates.iter().any(|gate| gate.is_due(now));
-        if slot.about.has_picture {
+        about.edition = Some(edition);
+        about.meta = frame.meta;
+        about.mask_size = Some(mask_size);
+        about.has_picture = self.conversion.gates.iter().any(|gate| gate.is_due(now));
+        if about.has_picture {
             self.keep_picture(picture, mask_size, &mut slot.about)?;
         }
         Ok(())
@@ -327,17 +339,6 @@ impl Converter {
         let to_picture = Preprocessor::renew(&mut self.to_picture, source, size, Fit::Stretch, &map, PAD)?;
         about.picture.resize(size.pixels() * 3, 0);
         to_picture.run(picture, &mut about.picture)
-    }
-}
-
-/// The picture's place in the model's input, as fractions.
-pub(crate) fn region(placement: Rect, target: Size) -> Region {
-    let fraction = |part: usize, whole: usize| part as f32 / whole as f32;
-    Region {
-        x: fraction(placement.x, target.width),
-        y: fraction(placement.y, target.height),
-        width: fraction(placement.width, target.width),
-        height: fraction(placement.height, target.height),
     }
 }
 

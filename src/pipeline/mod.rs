@@ -25,23 +25,18 @@ use base::pause::Pause;
 use base::shutdown::Shutdown;
 use camera::{Camera, CameraError};
 use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
-use model::LabelMap;
+use infer::{Cpu, Crew, InputTensor, InputTensors};
+use model::{CurrentEdition, Edition};
 use pixels::frame::{FrameMeta, Size};
-use pixels::preprocess::{Fit, PixelMap};
+use pixels::preprocess::Fit;
 use pixels::segment::{MaskSize, Region};
 
 use crate::publish::snapshot::SnapshotGate;
 use crate::publish::{PictureGate, Sink};
-use infer::{InputTensor, InputTensors};
-use model::ModelIo;
+use crate::scene::Scene;
 
-pub(crate) use capture::region;
 pub use engines::Engines;
-pub use lanes::{Cpu, Crew};
 pub use shared::{Beats, Ending, Shared};
-
-/// Value of the bars beside a letterboxed picture: middle grey.
-pub const PAD: u8 = 128;
 
 /// Opens the camera, again and again.
 pub type CameraMaker = Arc<dyn Fn() -> Result<Box<dyn Camera>, CameraError> + Send + Sync>;
@@ -52,18 +47,14 @@ pub struct Parts {
     pub camera: Option<Box<dyn Camera>>,
     /// Opens it again after a failure.
     pub open_camera: CameraMaker,
-    /// Both ends of the model.
-    pub io: ModelIo,
+    /// The model that runs now.
+    pub editions: CurrentEdition,
     /// The CPU as an engine: alone, or for the time that no worker is up. There is one of the two at least.
     pub cpu: Option<Cpu>,
     /// Worker processes that run the model.
     pub crew: Option<Crew>,
-    /// Turns pixel values into tensor values.
-    pub pixel_map: PixelMap,
-    /// Names and colours.
-    pub labels: LabelMap,
-    /// Short name of the model.
-    pub model_name: String,
+    /// What class maps mean.
+    pub scene: Scene,
     /// Where results go.
     pub sinks: Vec<Box<dyn Sink>>,
     /// While it is on, the camera is closed.
@@ -102,7 +93,7 @@ struct TensorSlot {
 #[derive(Debug)]
 struct ResultSlot {
     /// The bytes of the output tensor.
-    output: Box<[u8]>,
+    output: Vec<u8>,
     about: About,
     /// The worker that ran it; None is the CPU in this process.
     engine: Option<usize>,
@@ -114,19 +105,15 @@ impl ResultSlot {
     /// With room for an output tensor of `bytes`.
     fn new(bytes: usize) -> Self {
         let never = Instant::default();
-        Self {
-            output: vec![0; bytes].into(),
-            about: About::default(),
-            engine: None,
-            infer_started: never,
-            infer_ended: never,
-        }
+        Self { output: vec![0; bytes], about: About::default(), engine: None, infer_started: never, infer_ended: never }
     }
 }
 
 /// What travels with a frame from stage to stage.
 #[derive(Debug, Default)]
 struct About {
+    /// The model that the frame is converted for, run by and decoded with; None before the slot's first frame.
+    edition: Option<Arc<Edition>>,
     meta: FrameMeta,
     converted: Instant,
     mask_size: Option<Size>,
@@ -149,8 +136,9 @@ impl Pipeline {
     /// # Errors
     /// When the system refuses a thread, or memory that worker processes can share.
     pub fn start(parts: Parts, shutdown: &Shutdown) -> io::Result<Self> {
-        let Parts { camera, open_camera, io, cpu, crew, pixel_map, labels, model_name, sinks, gates, .. } = parts;
-        let Parts { pause, settings, clock, .. } = parts;
+        let Parts { camera, open_camera, editions, cpu, crew, scene, sinks, gates, pause, settings, clock, .. } = parts;
+        let edition = editions.now();
+        let io = &edition.io;
         let workers = crew.as_ref().map_or(0, |crew| crew.jobs.len());
         let counts = SlotCounts::new(workers, cpu.is_some());
         let inputs = match workers {
@@ -173,14 +161,13 @@ impl Pipeline {
         let capture = capture::CaptureStage::new(
             stage.clone(),
             capture::Source { camera, open: open_camera, pause },
-            capture::Conversion { target: io.input.size, pixel_map, gates },
+            capture::Conversion { editions: editions.clone(), gates },
             tensors.clone(),
             to_infer,
         );
         let ends = lanes::Ends { tensors, results: results.clone(), inlet: from_capture, outlet: to_publish };
-        let publish =
-            publish::PublishStage::new(stage.clone(), io.output, labels, model_name, sinks, results, from_infer);
-        let mut threads = lanes::start(&stage, ends, cpu, crew, &inputs, io.output)?;
+        let publish = publish::PublishStage::new(stage.clone(), scene, sinks, results, from_infer);
+        let mut threads = lanes::start(&stage, ends, cpu, crew, &inputs, &edition)?;
         threads.push(stage.spawn("capture", capture, capture::CaptureStage::run)?);
         threads.push(stage.spawn("publish", (publish, done_sender), |(publish, _)| publish.run())?);
         Ok(Self { shared, threads, done })
@@ -310,30 +297,5 @@ impl<T> Pool<T> {
     fn give_back(&self, item: T) {
         // There is room for every buffer that exists.
         let _ = self.give.try_send(item);
-    }
-}
-
-/// Pauses between attempts that fail: 0.2 s, doubling, and never more than `longest`.
-#[derive(Debug)]
-struct BackOff {
-    next: Duration,
-    longest: Duration,
-}
-
-impl BackOff {
-    const FIRST: Duration = Duration::from_millis(200);
-
-    const fn new(longest: Duration) -> Self {
-        Self { next: Self::FIRST, longest }
-    }
-
-    fn reset(&mut self) {
-        self.next = Self::FIRST;
-    }
-
-    fn pause(&mut self) -> Duration {
-        let pause = self.next.min(self.longest);
-        self.next = (self.next * 2).min(self.longest);
-        pause
     }
 }

@@ -1,43 +1,40 @@
 //! The publish thread: output to class map to sinks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::mailbox::{Inlet, Take};
 use base::outbox::Closing;
 use base::shutdown::TICK;
-use model::LabelMap;
-use pixels::frame::Size;
-use pixels::segment::{DecodeError, Masker, OutputSpec};
+use pixels::segment::{DecodeError, Masker};
 
-use super::{Ending, Pool, ResultSlot, Stage};
-use crate::publish::{Published, Sink};
-use crate::telemetry::{Counters, Stage as Step, Timings};
+use super::{Ending, Pool, ResultSlot, Shared, Stage};
+use crate::publish::Sink;
+use crate::scene::{Outcome, Scene};
+use crate::telemetry::{Counters, Stage as Step};
 
 /// Time that sinks get together when the program was told to stop. SIGTERM to exit takes less than 1 s.
 const STOP_LIMIT: Duration = Duration::from_millis(400);
 
 pub(super) struct PublishStage {
     stage: Stage,
-    output: OutputSpec,
-    labels: LabelMap,
-    model_name: String,
     sinks: Vec<Box<dyn Sink>>,
     results: Pool<ResultSlot>,
     inlet: Inlet<ResultSlot>,
-    masker: Masker,
+    scene: Scene,
+    /// What decodes the edition of the last result, and what that came to.
+    decoding: Option<(Masker, Outcome)>,
 }
 
 impl PublishStage {
     pub(super) fn new(
         stage: Stage,
-        output: OutputSpec,
-        labels: LabelMap,
-        model_name: String,
+        scene: Scene,
         sinks: Vec<Box<dyn Sink>>,
         results: Pool<ResultSlot>,
         inlet: Inlet<ResultSlot>,
     ) -> Self {
-        Self { stage, output, labels, model_name, sinks, results, inlet, masker: Masker::new(output) }
+        Self { stage, sinks, results, inlet, scene, decoding: None }
     }
 
     /// Ends when the infer thread has ended and its last result is published.
@@ -45,8 +42,8 @@ impl PublishStage {
         loop {
             self.stage.shared.beats.publish(self.stage.now());
             match self.inlet.take(TICK, &self.stage.shutdown) {
-                Take::Item(slot) => {
-                    if let Err(error) = self.publish(&slot) {
+                Take::Item(mut slot) => {
+                    if let Err(error) = self.publish(&mut slot) {
                         log::error!("decode: {error}");
                         Counters::count(&self.stage.shared.counters.failed);
                     }
@@ -64,46 +61,55 @@ impl PublishStage {
         self.close();
     }
 
-    fn publish(&mut self, slot: &ResultSlot) -> Result<(), DecodeError> {
-        let about = &slot.about;
-        let clock = &self.stage.clock;
+    fn publish(&mut self, slot: &mut ResultSlot) -> Result<(), DecodeError> {
+        let about = &mut slot.about;
+        let (clock, shared) = (&self.stage.clock, &self.stage.shared);
+        // Whatever converted the frame has set it.
+        let Some(edition) = &about.edition else { return Ok(()) };
         let decode_started = clock.now();
-        let mask_size = about.mask_size.unwrap_or(Size::new(self.output.width, self.output.height));
-        self.masker.decode(&slot.output, about.region, mask_size)?;
+        let (masker, outcome) = match &mut self.decoding {
+            Some((masker, outcome)) if Arc::ptr_eq(&outcome.edition, edition) => (masker, outcome),
+            stale => {
+                let masker = Masker::new(edition.io.output);
+                let (masker, outcome) = stale.insert((masker, Outcome::empty(Arc::clone(edition))));
+                (masker, outcome)
+            }
+        };
+        outcome.size = about.mask_size.unwrap_or(edition.io.input.size);
+        masker.decode(&slot.output, about.region, outcome.size, &mut outcome.mask, &mut outcome.summary)?;
+        self.scene.look(outcome);
         let decoded = clock.now();
 
-        let mut timings = Timings::default();
+        let age = jiff::SignedDuration::try_from(decoded.since(about.meta.captured)).unwrap_or_default();
+        outcome.time = clock.wall().checked_sub(age).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        outcome.sequence = about.meta.sequence;
+        let journey = &mut outcome.journey;
+        let timings = &mut journey.timings;
         timings.set(Step::Sensor, about.meta.dequeued.since(about.meta.captured));
         timings.set(Step::Convert, about.converted.since(about.meta.dequeued));
         timings.set(Step::Queue, slot.infer_started.since(about.converted));
         timings.set(Step::Infer, slot.infer_ended.since(slot.infer_started));
         timings.set(Step::Decode, decoded.since(decode_started));
+        timings.set(Step::Publish, Duration::ZERO);
         timings.set(Step::EndToEnd, decoded.since(about.meta.captured));
-        let age = jiff::SignedDuration::try_from(decoded.since(about.meta.captured)).unwrap_or_default();
-        let result = Published {
-            sequence: about.meta.sequence,
-            time: clock.wall().checked_sub(age).unwrap_or(jiff::Timestamp::UNIX_EPOCH),
-            model: &self.model_name,
-            labels: &self.labels,
-            summary: self.masker.summary(),
-            timings: &timings,
-            counts: &self.stage.shared.counters.read(),
-            engine: &self.stage.shared.engines.report(),
-            worker: slot.engine,
-            dropped: self.dropped(),
-            mask: self.masker.mask(),
-            mask_size,
-            picture: about.has_picture.then_some(about.picture.as_slice()),
-        };
+        journey.counts = shared.counters.read();
+        journey.engine = shared.engines.report();
+        journey.worker = slot.engine;
+        journey.dropped = note_dropped(&self.sinks, shared);
+        outcome.has_picture = about.has_picture;
+        // Lent for the time of publishing.
+        std::mem::swap(&mut outcome.picture, &mut about.picture);
         for sink in &mut self.sinks {
-            sink.publish(&result);
+            sink.publish(outcome);
         }
+        std::mem::swap(&mut outcome.picture, &mut about.picture);
         let published = clock.now();
+        let timings = &mut outcome.journey.timings;
         timings.set(Step::Publish, published.since(decoded));
         timings.set(Step::EndToEnd, published.since(about.meta.captured));
-        self.stage.shared.latency.record(&timings);
-        Counters::count(&self.stage.shared.counters.published);
-        self.stage.shared.note_published();
+        shared.latency.record(timings);
+        Counters::count(&shared.counters.published);
+        shared.note_published();
         Ok(())
     }
 
@@ -111,17 +117,6 @@ impl PublishStage {
     fn is_deserted(&self) -> bool {
         let mut sinks = self.sinks.iter().filter(|sink| !sink.is_onlooker()).peekable();
         sinks.peek().is_some() && sinks.all(|sink| sink.health().gone)
-    }
-
-    /// What the sinks have lost so far, which is noted for each.
-    fn dropped(&self) -> u64 {
-        let each = self.sinks.iter().enumerate();
-        each.map(|(place, sink)| {
-            let dropped = sink.health().dropped;
-            self.stage.shared.set_dropped(place, dropped);
-            dropped
-        })
-        .sum()
     }
 
     fn close(&mut self) {
@@ -141,6 +136,17 @@ impl PublishStage {
             self.stage.shared.end(Ending::SourceEnded { lost });
         }
     }
+}
+
+/// What the sinks have lost so far, which is noted for each.
+fn note_dropped(sinks: &[Box<dyn Sink>], shared: &Shared) -> u64 {
+    let each = sinks.iter().enumerate();
+    each.map(|(place, sink)| {
+        let dropped = sink.health().dropped;
+        shared.set_dropped(place, dropped);
+        dropped
+    })
+    .sum()
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use base::clock::Instant;
+use base::sync::lock;
 
 use super::Engines;
 use crate::telemetry::state::{Camera, CameraState, SinkState};
@@ -165,11 +166,6 @@ pub(super) fn camera_line(state: CameraState, words: &str) -> String {
         CameraState::Waiting => format!("camera: waiting: {words}"),
         CameraState::Paused => "camera: paused".to_owned(),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Every critical section leaves its value whole, so a panic elsewhere doesn't spoil it.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Beats {

@@ -12,15 +12,16 @@ use base::outbox::{Closing, OutboxHealth};
 use base::shutdown::Shutdown;
 use camera::{Camera, CameraError, Poll};
 use infer::worker::{Job, LogLimit, Told};
-use infer::{Engine, InferError, InputTensors};
-use model::LabelMap;
-use model::{InputSpec, ModelIo};
+use infer::{Crew, Engine, InferError, InputTensors};
+use model::{Edition, InputSpec, LabelMap, ModelIo};
 use pixels::frame::{Colorimetry, Frame, FrameMeta, Layout, Picture, PictureFormat, Size};
 use pixels::preprocess::Fit;
 use pixels::segment::{LabelType, MaskSize, OutputKind, OutputSpec, Summary};
 
-use super::{About, Crew, Engines, Pool, ResultSlot, Settings, Shared, Stage, TensorSlot};
-use crate::publish::{Published, Sink};
+use super::{About, Engines, Pool, ResultSlot, Settings, Shared, Stage, TensorSlot};
+use crate::publish::Sink;
+use crate::scene::rules::Rules;
+use crate::scene::{Outcome, Scene};
 use crate::telemetry::state::CameraState;
 use crate::telemetry::{Counts, EngineReport, Timings};
 
@@ -97,7 +98,7 @@ impl ByHand for Shared {
 }
 
 /// A model whose answer to a grey picture is that grey as the class of every pixel.
-pub(super) fn io() -> ModelIo {
+pub(crate) fn io() -> ModelIo {
     let input = InputSpec { size: SIDE, signed: false, scale: 1.0, zero_point: 0 };
     let kind = OutputKind::Labels { label: LabelType::Uint8 };
     ModelIo { input, output: OutputSpec { height: SIDE.height, width: SIDE.width, kind } }
@@ -108,6 +109,16 @@ pub(super) fn labels() -> LabelMap {
     LabelMap::new(Some(200), None).unwrap()
 }
 
+/// The model.
+pub(super) fn edition() -> Arc<Edition> {
+    Arc::new(Edition::of("m", io(), labels()))
+}
+
+/// A scene without rules.
+pub(super) fn scene(edition: &Arc<Edition>) -> Scene {
+    Scene::new(&Rules::default(), Vec::new(), edition).unwrap()
+}
+
 /// A place for a frame, on the heap.
 pub(super) fn tensor_slot() -> TensorSlot {
     tensor_slot_in(&InputTensors::heap(&io().input))
@@ -115,7 +126,9 @@ pub(super) fn tensor_slot() -> TensorSlot {
 
 /// A place for a result, on the heap.
 pub(super) fn result_slot() -> ResultSlot {
-    ResultSlot::new(io().output.bytes())
+    let mut slot = ResultSlot::new(io().output.bytes());
+    slot.about.edition = Some(edition());
+    slot
 }
 
 /// A place for a frame among `inputs`.
@@ -384,21 +397,22 @@ impl Sink for ToldSink {
         self.name
     }
 
-    fn publish(&mut self, result: &Published<'_>) {
+    fn publish(&mut self, outcome: &Outcome) {
+        let journey = &outcome.journey;
         let kept = Kept {
-            sequence: result.sequence,
-            time: result.time,
-            model: result.model.to_owned(),
-            classes: result.labels.len(),
-            summary: result.summary.clone(),
-            timings: *result.timings,
-            counts: *result.counts,
-            engine: result.engine.clone(),
-            worker: result.worker,
-            dropped: result.dropped,
-            mask: result.mask.to_vec(),
-            mask_size: result.mask_size,
-            picture: result.picture.map(<[u8]>::to_vec),
+            sequence: outcome.sequence,
+            time: outcome.time,
+            model: outcome.edition.name.clone(),
+            classes: outcome.edition.labels.len(),
+            summary: outcome.summary.clone(),
+            timings: journey.timings,
+            counts: journey.counts,
+            engine: journey.engine.clone(),
+            worker: journey.worker,
+            dropped: journey.dropped,
+            mask: outcome.mask.clone(),
+            mask_size: outcome.size,
+            picture: outcome.picture().map(<[u8]>::to_vec),
         };
         match self.gated.wait(kept) {
             Work::Take(time) => self.clock.advance(time),

@@ -4,8 +4,8 @@ use std::sync::mpsc::{channel, Sender as Teller};
 use base::clock::ManualClock;
 
 use super::testing::{
-    crew, frame, imposter, io, job, labels, Act, Gate, Kept, ToldCamera, ToldEngine, ToldSink, Work, LIMIT, SETTINGS,
-    SIDE,
+    crew, edition, frame, imposter, job, scene, Act, Gate, Kept, ToldCamera, ToldEngine, ToldSink, Work, LIMIT,
+    SETTINGS, SIDE,
 };
 use super::*;
 use crate::telemetry::state::SinkState;
@@ -38,19 +38,18 @@ impl Run {
         onlooker.is_onlooker = true;
         let made = Arc::new(AtomicUsize::new(0));
         let (count, another) = (Arc::clone(&made), told_engine.again());
-        let make: infer::EngineMaker = Arc::new(move || {
+        let make: infer::EngineMaker = Arc::new(move |_| {
             count.fetch_add(1, Ordering::SeqCst);
             Ok(Box::new(another.again()))
         });
+        let edition = edition();
         let parts = Parts {
             camera: Some(Box::new(camera)),
             open_camera: Arc::new(|| Err(CameraError::retry("test", "there is no other", ""))),
-            io: io(),
+            editions: CurrentEdition::new(Arc::clone(&edition)),
             cpu: Some(Cpu { engine: Box::new(told_engine), make }),
             crew,
-            pixel_map: PixelMap::Identity,
-            labels: labels(),
-            model_name: "m".to_owned(),
+            scene: scene(&edition),
             sinks: vec![Box::new(onlooker), Box::new(told_sink)],
             pause: Pause::default(),
             gates: Vec::new(),
@@ -360,15 +359,6 @@ fn a_stage_that_ends_by_itself_gives_no_alarm() {
     let stage = testing::stage(Arc::new(ManualClock::default()), SETTINGS);
     stage.spawn("test", (), |()| ()).unwrap().join().unwrap();
     assert_eq!((stage.shared.ending(), stage.shutdown.is_pulled()), (None, false));
-}
-
-#[test]
-fn pauses_double_up_to_the_longest() {
-    let mut back_off = BackOff::new(Duration::from_secs(1));
-    let pauses: Vec<u128> = (0..5).map(|_| back_off.pause().as_millis()).collect();
-    assert_eq!(pauses, [200, 400, 800, 1000, 1000]);
-    back_off.reset();
-    assert_eq!(back_off.pause().as_millis(), 200);
 }
 
 #[test]

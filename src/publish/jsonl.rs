@@ -6,13 +6,17 @@
 use base::failure::SettingError;
 use base::line_file::{Inlet, Place, SyncPolicy, Writer};
 use base::outbox::{Closing, OutboxHealth};
+use base::rounding::rounded;
 use base::values::Seconds;
 use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
 
-use super::{class_areas, group_areas, rounded, Published, Sink};
+use super::json::{Micros, StageMilliseconds};
+use super::Sink;
 use crate::config::Jsonl;
-use crate::telemetry::Stage;
+use crate::scene::rules::{Judgement, Verdict};
+use crate::scene::Outcome;
+use crate::telemetry::Journey;
 
 /// The sink's half in the publish thread.
 pub struct JsonlSink(Inlet);
@@ -44,10 +48,10 @@ impl Sink for JsonlSink {
         "jsonl"
     }
 
-    fn publish(&mut self, result: &Published<'_>) {
+    fn publish(&mut self, outcome: &Outcome) {
         self.0.put(false, |line| {
             // Writing to a Vec can't fail, and the record has no map keys that JSON lacks.
-            let _ = serde_json::to_writer(line, &Record(result));
+            let _ = serde_json::to_writer(line, &Record(outcome));
         });
     }
 
@@ -61,57 +65,75 @@ impl Sink for JsonlSink {
 }
 
 /// Serialises without allocating.
-struct Record<'a>(&'a Published<'a>);
+struct Record<'a>(&'a Outcome);
 
 impl Serialize for Record<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let result = self.0;
+        let outcome = self.0;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("time", &Micros(result.time))?;
-        map.serialize_entry("sequence", &result.sequence)?;
-        map.serialize_entry("model", result.model)?;
-        map.serialize_entry("classes", &Areas(result))?;
-        if !result.labels.groups().is_empty() {
-            map.serialize_entry("groups", &Groups(result))?;
+        map.serialize_entry("time", &Micros(outcome.time))?;
+        map.serialize_entry("sequence", &outcome.sequence)?;
+        map.serialize_entry("model", &outcome.edition.name)?;
+        map.serialize_entry("classes", &Classes(outcome))?;
+        if !outcome.edition.labels.groups().is_empty() {
+            map.serialize_entry("groups", &Groups(outcome))?;
         }
-        map.serialize_entry("confidence", &result.summary.confidence.map(|value| rounded(f64::from(value), 1e4)))?;
-        map.serialize_entry("engine", &Engine(result))?;
-        map.serialize_entry("latency_ms", &Latency(result))?;
-        map.serialize_entry("drops", &Drops(result))?;
+        if user_rules(outcome).next().is_some() {
+            map.serialize_entry("rules", &RuleVerdicts(outcome))?;
+        }
+        map.serialize_entry("confidence", &outcome.summary.confidence.map(|value| rounded(f64::from(value), 1e4)))?;
+        map.serialize_entry("engine", &EngineFigures(outcome))?;
+        map.serialize_entry("latency_ms", &StageMilliseconds(outcome))?;
+        map.serialize_entry("drops", &Drops(outcome))?;
         map.end()
     }
 }
 
-/// A time stamp with six digits of the second, always as long.
-pub(crate) struct Micros(pub(crate) jiff::Timestamp);
+struct Classes<'a>(&'a Outcome);
 
-impl Serialize for Micros {
+impl Serialize for Classes<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{:.6}", self.0))
+        serializer.collect_map(self.0.areas.classes(&self.0.edition.labels))
     }
 }
 
-struct Areas<'a>(&'a Published<'a>);
-
-impl Serialize for Areas<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(class_areas(self.0.labels, self.0.summary))
-    }
-}
-
-struct Groups<'a>(&'a Published<'a>);
+struct Groups<'a>(&'a Outcome);
 
 impl Serialize for Groups<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(group_areas(self.0.labels, self.0.summary))
+        serializer.collect_map(self.0.areas.groups(&self.0.edition.labels))
     }
 }
 
-struct Engine<'a>(&'a Published<'a>);
+/// What the rules of `[rules]` say. Those that other sections ask for, such as the alarm of `[gpio]`, have their own outputs.
+struct RuleVerdicts<'a>(&'a Outcome);
 
-impl Serialize for Engine<'_> {
+impl Serialize for RuleVerdicts<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Published { engine, worker, .. } = self.0;
+        serializer.collect_map(user_rules(self.0).map(|verdict| (&verdict.name, RuleFigures(verdict.judgement))))
+    }
+}
+
+fn user_rules(outcome: &Outcome) -> impl Iterator<Item = &Verdict> {
+    outcome.rules.iter().filter(|verdict| !verdict.name.contains('.'))
+}
+
+struct RuleFigures(Judgement);
+
+impl Serialize for RuleFigures {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry("on", &self.0.is_on)?;
+        map.serialize_entry("share", &self.0.share)?;
+        map.end()
+    }
+}
+
+struct EngineFigures<'a>(&'a Outcome);
+
+impl Serialize for EngineFigures<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Journey { engine, worker, .. } = &self.0.journey;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("ran", if worker.is_some() { engine.kind } else { "cpu" })?;
         if engine.is_cpu_alone() {
@@ -132,31 +154,17 @@ impl Serialize for Engine<'_> {
     }
 }
 
-/// Milliseconds of every stage but the one that is under way.
-pub(crate) struct Latency<'a>(pub(crate) &'a Published<'a>);
-
-impl Serialize for Latency<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        for stage in Stage::ALL.into_iter().filter(|&stage| stage != Stage::Publish) {
-            let milliseconds = self.0.timings.of(stage).as_secs_f64() * 1e3;
-            map.serialize_entry(stage.name(), &rounded(milliseconds, 1e3))?;
-        }
-        map.end()
-    }
-}
-
-struct Drops<'a>(&'a Published<'a>);
+struct Drops<'a>(&'a Outcome);
 
 impl Serialize for Drops<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let counts = self.0.counts;
+        let counts = &self.0.journey.counts;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("replaced", &counts.replaced)?;
         map.serialize_entry("skipped", &counts.skipped)?;
         map.serialize_entry("corrupt", &counts.corrupt)?;
         map.serialize_entry("failed", &counts.failed)?;
-        map.serialize_entry("sinks", &self.0.dropped)?;
+        map.serialize_entry("sinks", &self.0.journey.dropped)?;
         map.end()
     }
 }
@@ -166,39 +174,25 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::telemetry::{Counts, EngineReport, Timings};
+    use crate::publish::gpio;
+    use crate::scene::testing::{classes, edition, judged, named};
+    use crate::telemetry::{Counts, EngineReport, Stage, Timings};
     use base::values::Bytes;
-    use model::{LabelMap, Manifest};
-    use pixels::frame::Size;
-    use pixels::segment::Summary;
+    use model::LabelMap;
 
     fn publish(sink: &mut JsonlSink, sequence: u64) {
-        publish_as(sink, sequence, &LabelMap::new(Some(2), None).unwrap());
+        publish_as(sink, sequence, classes(2));
     }
 
-    fn publish_as(sink: &mut JsonlSink, sequence: u64, labels: &LabelMap) {
-        let mut summary = Summary::default();
-        summary.counts[0] = 1;
-        summary.counts[1] = 2;
-        summary.counts[255] = 1;
-        summary.confidence = Some(0.75);
-        let mut timings = Timings::default();
-        timings.set(Stage::Infer, Duration::from_micros(1500));
-        sink.publish(&Published {
-            sequence,
-            time: jiff::Timestamp::UNIX_EPOCH,
-            model: "m",
-            labels,
-            summary: &summary,
-            timings: &timings,
-            counts: &Counts { replaced: 7, ..Counts::default() },
-            engine: &EngineReport { kind: "cpu", ..EngineReport::default() },
-            worker: None,
-            dropped: 0,
-            mask: &[],
-            mask_size: Size::new(2, 2),
-            picture: None,
-        });
+    /// One pixel of class 0, two of class 1, one of none.
+    fn publish_as(sink: &mut JsonlSink, sequence: u64, labels: LabelMap) {
+        let mut outcome = Outcome::empty(edition(labels)).seen(&[(0, 1), (1, 2), (255, 1)]);
+        outcome.sequence = sequence;
+        outcome.summary.confidence = Some(0.75);
+        outcome.journey.timings.set(Stage::Infer, Duration::from_micros(1500));
+        outcome.journey.counts.replaced = 7;
+        outcome.journey.engine.kind = "cpu";
+        sink.publish(&outcome);
     }
 
     fn config(path: &std::path::Path) -> Jsonl {
@@ -224,6 +218,9 @@ mod tests {
 
     #[test]
     fn a_line_of_a_worker_says_which_and_how_all_of_them_are() {
+        let mut outcome = Outcome::empty(edition(classes(1)));
+        outcome.sequence = 8;
+        outcome.time = jiff::Timestamp::from_microsecond(1_700_000_000_000_042).unwrap();
         let mut timings = Timings::default();
         (1..).zip(Stage::ALL).for_each(|(number, stage)| timings.set(stage, Duration::from_micros(number * 1001)));
         let engine = EngineReport {
@@ -235,22 +232,8 @@ mod tests {
             fallback_frames: 7,
             reason: Some("usb:1 is \"gone\"".into()),
         };
-        let labels = LabelMap::new(Some(1), None).unwrap();
-        let result = Published {
-            sequence: 8,
-            time: jiff::Timestamp::from_microsecond(1_700_000_000_000_042).unwrap(),
-            model: "m",
-            labels: &labels,
-            summary: &Summary::default(),
-            timings: &timings,
-            counts: &Counts { replaced: 10, skipped: 11, corrupt: 12, failed: 13, ..Counts::default() },
-            engine: &engine,
-            worker: Some(1),
-            dropped: 14,
-            mask: &[],
-            mask_size: Size::new(0, 0),
-            picture: None,
-        };
+        let counts = Counts { replaced: 10, skipped: 11, corrupt: 12, failed: 13, ..Counts::default() };
+        outcome.journey = Journey { timings, counts, engine, worker: Some(1), dropped: 14 };
         let latency = r#""latency_ms":{"sensor":1.001,"convert":2.002,"queue":3.003,"infer":4.004,"decode":5.005,"end_to_end":7.007}"#;
         let drops = r#""drops":{"replaced":10,"skipped":11,"corrupt":12,"failed":13,"sinks":14}"#;
         let line = |ran: &str| {
@@ -258,29 +241,36 @@ mod tests {
                 r#"{{"time":"2023-11-14T22:13:20.000042Z","sequence":8,"model":"m","classes":{{"class_0":0.0}},"confidence":null,"engine":{{{ran},"workers":4,"up":3,"starts":5,"faults":6,"fallback_frames":7,"reason":"usb:1 is \"gone\""}},{latency},{drops}}}"#
             )
         };
-        assert_eq!(serde_json::to_string(&Record(&result)).unwrap(), line(r#""ran":"edgetpu","worker":2"#));
-        let by_the_cpu = Published { worker: None, ..result };
-        assert_eq!(serde_json::to_string(&Record(&by_the_cpu)).unwrap(), line(r#""ran":"cpu""#));
+        assert_eq!(serde_json::to_string(&Record(&outcome)).unwrap(), line(r#""ran":"edgetpu","worker":2"#));
+        outcome.journey.worker = None;
+        assert_eq!(serde_json::to_string(&Record(&outcome)).unwrap(), line(r#""ran":"cpu""#));
     }
 
     #[test]
     fn groups_stand_beside_the_classes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.jsonl");
-        let manifest: Manifest = toml::from_str(
-            "name = 'm'\n[[classes]]\nname = 'sky'\n[[classes]]\nname = 'car'\ngroup = 'vehicle'\n\
-             [[classes]]\nname = 'road'\ngroup = 'flat'\n[[classes]]\nname = 'bus'\ngroup = 'vehicle'\n",
-        )
-        .unwrap();
-        let labels = LabelMap::new(Some(4), Some(&manifest)).unwrap();
+        let labels = named(&["sky", "car/vehicle", "road/flat", "bus/vehicle"]);
         let mut sink = JsonlSink::open(&config(&path)).unwrap().unwrap();
-        // One pixel of class 0, two of class 1, one of none.
-        publish_as(&mut sink, 0, &labels);
+        publish_as(&mut sink, 0, labels);
         Box::new(sink).close(Closing::Drain);
         let line = std::fs::read_to_string(&path).unwrap();
         let expected = "\"classes\":{\"sky\":0.25,\"car\":0.5,\"road\":0.0,\"bus\":0.0,\"void\":0.25},\
                         \"groups\":{\"vehicle\":0.5,\"flat\":0.0},\"confidence\":";
         assert!(line.contains(expected), "{line}");
+    }
+
+    #[test]
+    fn the_rules_of_the_user_stand_in_a_line_and_those_of_other_sections_do_not() {
+        let alarm = gpio::alarm_rule(&toml::from_str("alarm = 4\nalarm_class = 'sky'").unwrap());
+        let rules = "[near]\nclass = 'car'\nabove = 0.4\n[far]\nclass = 'car'\nabove = 0.6";
+        let labels = named(&["sky", "car"]);
+        let outcome = judged(rules, alarm.into_iter().collect(), labels, &[(0, 1), (1, 1)]).unwrap();
+        assert_eq!(outcome.rules.len(), 3);
+        let line = serde_json::to_value(Record(&outcome)).unwrap();
+        let expected = serde_json::json!({"far": {"on": false, "share": 0.5}, "near": {"on": true, "share": 0.5}});
+        assert_eq!(line["rules"], expected);
+        assert!(serde_json::to_value(Record(&Outcome::example())).unwrap().get("rules").is_none());
     }
 
     #[test]

@@ -14,11 +14,12 @@ use base::failure::SettingError;
 use base::logging::FIGURES;
 use base::outbox::{Closing, OutboxHealth};
 use crossbeam_channel::{bounded, Receiver, Sender};
-use model::LabelMap;
+use model::Edition;
 use pixels::frame::Size;
 
-use super::{images, PictureGate, Published, Sink};
+use super::{images, PictureGate, Sink};
 use crate::config::Snapshot;
+use crate::scene::Outcome;
 
 /// Tells the capture thread when the next picture is due.
 #[derive(Debug, Default)]
@@ -48,7 +49,7 @@ struct Job {
     picture: Vec<u8>,
     mask: Vec<u8>,
     size: Size,
-    labels: LabelMap,
+    edition: Arc<Edition>,
     path: PathBuf,
 }
 
@@ -73,7 +74,7 @@ impl SnapshotSink {
         if config.dir.is_empty() {
             return Ok(None);
         }
-        let failed = |reason: String| SettingError { key: "publish.snapshot.dir", value: config.dir.clone(), reason };
+        let failed = |reason: String| SettingError::new("publish.snapshot.dir", config.dir.clone(), reason);
         let folder = PathBuf::from(&config.dir);
         std::fs::create_dir_all(&folder).map_err(|error| failed(error.to_string()))?;
         remove_partial(&folder);
@@ -106,16 +107,16 @@ impl Sink for SnapshotSink {
         "snapshot"
     }
 
-    fn publish(&mut self, result: &Published<'_>) {
+    fn publish(&mut self, outcome: &Outcome) {
         let now = self.clock.now();
-        let Some(picture) = result.picture.filter(|_| self.gate.is_due(now)) else { return };
+        let Some(picture) = outcome.picture().filter(|_| self.gate.is_due(now)) else { return };
         self.gate.postpone(now.after(self.interval));
-        let stamp = format!("{:.3}", result.time).replace([':', '-'], "");
+        let stamp = format!("{:.3}", outcome.time).replace([':', '-'], "");
         let job = Job {
             picture: picture.to_vec(),
-            mask: result.mask.to_vec(),
-            size: result.mask_size,
-            labels: result.labels.clone(),
+            mask: outcome.mask.clone(),
+            size: outcome.size,
+            edition: Arc::clone(&outcome.edition),
             path: self.folder.join(format!("overlay-{stamp}.png")),
         };
         if self.jobs.try_send(job).is_err() {
@@ -142,7 +143,7 @@ impl Sink for SnapshotSink {
 }
 
 fn write(mut job: Job, keep: u32) -> bool {
-    images::overlay(&mut job.picture, &job.mask, &job.labels);
+    images::overlay(&mut job.picture, &job.mask, &job.edition.labels);
     let folder = job.path.parent().unwrap_or(Path::new("."));
     if !folder.exists() && std::fs::create_dir_all(folder).is_ok() {
         log::warn!("snapshot: the folder {} was gone; it is made anew", folder.display());
@@ -194,10 +195,8 @@ fn remove(path: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::{Counts, EngineReport, Timings};
     use base::clock::ManualClock;
     use base::values::Seconds;
-    use pixels::segment::Summary;
 
     struct Bench {
         folder: Arc<tempfile::TempDir>,
@@ -223,21 +222,10 @@ mod tests {
         }
 
         fn publish(&mut self) {
-            self.sink.publish(&Published {
-                sequence: 0,
-                time: self.clock.wall(),
-                model: "m",
-                labels: &LabelMap::new(Some(2), None).unwrap(),
-                summary: &Summary::default(),
-                timings: &Timings::default(),
-                counts: &Counts::default(),
-                engine: &EngineReport::default(),
-                worker: None,
-                dropped: 0,
-                mask: &[0, 1],
-                mask_size: Size::new(2, 1),
-                picture: Some(&[9; 6]),
-            });
+            let mut outcome = Outcome::example().sized(Size::new(2, 1), 0, Some(9));
+            outcome.mask[1] = 1;
+            outcome.time = self.clock.wall();
+            self.sink.publish(&outcome);
         }
 
         /// The file of a picture that is taken now.

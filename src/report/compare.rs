@@ -3,11 +3,11 @@
 //! Frames that follow each other are alike, so their number says little. What is compared is slots of time (an interval or
 //! longer): whether those of one log lie above those of the other, by the rank-sum test (Mann and Whitney 1947).
 
+use base::rounding::rounded;
 use serde::Serialize;
 
 use super::timeline::{Slot, Timeline};
 use super::{text, Report};
-use crate::publish::rounded;
 use crate::telemetry::Stage;
 
 /// Fewer slots with a value than this on one side tell nothing.

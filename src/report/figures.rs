@@ -1,5 +1,6 @@
 //! The figures of a report: what the text, the JSON and the page show.
 
+use base::rounding::rounded;
 use hdrhistogram::Histogram;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -7,7 +8,6 @@ use serde::Serialize;
 use super::log_lines::{LogLines, Told};
 use super::outages::{seconds_between, Kind, Outage, Run};
 use super::summary::Summary;
-use crate::publish::rounded;
 use crate::telemetry::{Counts, Stage};
 
 /// A whole report. None is unknown.

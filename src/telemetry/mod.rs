@@ -7,7 +7,7 @@ mod engine;
 #[cfg(test)]
 pub(crate) mod example;
 mod histograms;
-pub mod latency_log;
+mod journey;
 mod lines;
 mod recorder;
 pub mod sensors;
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use engine::EngineReport;
 pub use histograms::{HistogramError, Histograms};
-pub use latency_log::LatencyLog;
+pub use journey::Journey;
 pub use lines::{table, Lines, Reporter};
 pub use recorder::{Latency, Recorder};
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use pspnetd::config::LatencyLog as Config;
-use pspnetd::telemetry::latency_log::lines::{event, start, Writing};
-use pspnetd::telemetry::latency_log::{EventRecord, IntervalRecord, RunInfo, What};
+use pspnetd::publish::latency_log::lines::{event, start, Writing};
+use pspnetd::publish::latency_log::{EventRecord, IntervalRecord, RunInfo, What};
 use pspnetd::telemetry::sensors::{Board, Rail, Temperature};
 use pspnetd::telemetry::state::CameraState;
 use pspnetd::telemetry::{Counts, EngineReport, Histograms, Stage, Timings};

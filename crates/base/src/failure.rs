@@ -1,5 +1,7 @@
 //! Why a command failed, and the exit code that tells a script (the codes of sysexits.h).
 
+use std::borrow::Cow;
+
 /// A command's failure.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -54,7 +56,7 @@ impl Failure {
 #[error("{key} {value}: {reason}")]
 pub struct SettingError {
     /// The configuration key.
-    pub key: &'static str,
+    pub key: Cow<'static, str>,
     /// Its value, most often a path.
     pub value: String,
     /// What is wrong and what to do.
@@ -63,8 +65,8 @@ pub struct SettingError {
 
 impl SettingError {
     /// An error of `key`.
-    pub fn new(key: &'static str, value: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { key, value: value.into(), reason: reason.into() }
+    pub fn new(key: impl Into<Cow<'static, str>>, value: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { key: key.into(), value: value.into(), reason: reason.into() }
     }
 }
 

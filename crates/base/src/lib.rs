@@ -14,6 +14,7 @@ pub mod names;
 pub mod outbox;
 pub mod pause;
 pub mod priority;
+pub mod rounding;
 pub mod shutdown;
 pub mod sync;
 pub mod values;

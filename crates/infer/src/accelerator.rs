@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::TpuDevice;
 use serde::{Deserialize, Serialize};
+
+use crate::TpuDevice;
 
 /// A TensorFlow Lite delegate to be loaded from a library.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]

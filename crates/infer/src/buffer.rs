@@ -11,13 +11,13 @@ use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::{fmt, io};
 
+use base::sync::lock;
+use model::InputSpec;
 use rustix::fs::{fallocate, fcntl_add_seals, memfd_create, FallocateFlags, MemfdFlags, SealFlags};
 use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
-
-use model::InputSpec;
 
 /// Places start at multiples of this: no cache line belongs to two of them.
 const ALIGNMENT: usize = 64;
@@ -31,6 +31,11 @@ enum Bytes {
 }
 
 impl InputTensor {
+    /// A tensor for `input` on the heap, where no worker can read it.
+    pub fn of(input: &InputSpec) -> Self {
+        Self(Bytes::Heap(vec![0; input.bytes()].into_boxed_slice()))
+    }
+
     /// Which place of `arena` this is, if it is one.
     pub(super) fn place_in(&self, arena: &Arena) -> Option<usize> {
         match &self.0 {
@@ -321,11 +326,6 @@ impl Drop for Mapping {
         // SAFETY: made by mmap with this length; nobody has a slice any more, since slices borrow from its owner.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
     }
-}
-
-fn lock(free: &Mutex<Vec<usize>>) -> MutexGuard<'_, Vec<usize>> {
-    // A list is whole at any time.
-    free.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

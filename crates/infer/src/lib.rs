@@ -3,20 +3,24 @@
 mod accelerator;
 mod buffer;
 mod choice;
+mod crew;
 mod delegate;
 pub mod edgetpu;
 mod interpose;
+mod runtime;
 mod tflite;
 pub mod worker;
 
 use std::sync::Arc;
 
-use model::{ModelError, ModelIo};
+use model::{Edition, ModelError, ModelIo};
 
 pub use accelerator::{is_same_device, DelegateKind, DelegateSpec, DeviceChoice, Fault, Phase};
 pub use buffer::{InputTensor, InputTensors};
 pub use choice::{DelegateOptions, Devices, EngineKind, Threads, TpuDevice};
+pub use crew::{Cpu, Crew};
 pub use delegate::{list, Bus, Delegate, Listed, Listing};
+pub use runtime::{runtime_of, Runtime, RUNTIMES};
 pub use tflite::TfliteEngine;
 
 /// Something that turns an input tensor into an output tensor.
@@ -35,8 +39,8 @@ pub trait Engine: Send {
     fn infer(&mut self, input: &[u8], output: &mut [u8]) -> Result<(), InferError>;
 }
 
-/// Makes an engine, again and again: after a failure the pipeline asks for another.
-pub type EngineMaker = Arc<dyn Fn() -> Result<Box<dyn Engine>, ModelError> + Send + Sync>;
+/// Makes an engine for an edition, again and again: after a failure, or for another edition, the pipeline asks for one.
+pub type EngineMaker = Arc<dyn Fn(&Edition) -> Result<Box<dyn Engine>, ModelError> + Send + Sync>;
 
 /// An inference that failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -10,16 +10,24 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr::NonNull;
 use std::sync::{Arc, Once};
 
-use model::{is_compiled, ModelError, ModelFile};
+use model::tflite::{check_mark, EXPECTED};
+use model::{check, io, is_compiled, ModelError, ModelFile, ModelIo, TensorInfo, TensorType};
 use tflitec::interpreter::{Interpreter, Options};
 use tflitec::model::Model;
 use tflitec::tensor::{DataType, Tensor};
 
 use super::delegate::Delegate;
 use super::interpose::{equip, RawInterpreter, Words};
-use super::{Engine, Fault, InferError};
-use model::ModelIo;
-use model::{check, TensorInfo, TensorType};
+use super::{Engine, Fault, InferError, Runtime};
+
+/// TensorFlow Lite on the CPU.
+pub(super) const RUNTIME: Runtime = Runtime {
+    name: "tflite",
+    expects: EXPECTED,
+    claims: |file| check_mark(&file.bytes),
+    io,
+    engine: |file, threads| Ok(Box::new(TfliteEngine::new(file, threads)?)),
+};
 
 /// A model, ready to run.
 pub struct TfliteEngine {

@@ -2,6 +2,7 @@
 
 mod contract;
 pub mod edgetpu;
+mod edition;
 mod flatbuffer;
 pub mod labels;
 pub mod manifest;
@@ -15,12 +16,11 @@ use base::failure::{Failure, Kind};
 use sha2::{Digest, Sha256};
 
 pub use contract::{check, io, InputSpec, ModelIo, TensorInfo, TensorType};
+pub use edition::{CurrentEdition, Edition};
 pub use labels::{Group, LabelMap};
 pub use manifest::Manifest;
 pub use pair::{Compiled, Want};
 
-/// The four bytes at offset 4 of every TensorFlow Lite flatbuffer.
-const IDENTIFIER: &[u8; 4] = b"TFL3";
 /// Files past this are refused before they are read.
 const LARGEST: u64 = 512 << 20;
 
@@ -101,7 +101,7 @@ impl ModelFile {
     }
 }
 
-/// The bytes of a TensorFlow Lite file, and their SHA-256 in hex.
+/// The bytes of a file, of whatever kind, and their SHA-256 in hex.
 fn read(path: &Path) -> Result<(Vec<u8>, String), ModelError> {
     let unreadable = |reason: String| ModelError::Read { path: path.to_path_buf(), reason };
     let meta = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?;
@@ -112,10 +112,6 @@ fn read(path: &Path) -> Result<(Vec<u8>, String), ModelError> {
         return Err(unreadable(format!("{} bytes; expected at most {LARGEST}", meta.len())));
     }
     let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
-    if bytes.get(4..8) != Some(IDENTIFIER) {
-        let found = if bytes.is_empty() { "an empty file" } else { "not a TensorFlow Lite file (no TFL3 mark)" };
-        return Err(ModelError::unfit(path, found, "an int8 model in a .tflite file"));
-    }
     let sha256 = hex(&Sha256::digest(&bytes));
     Ok((bytes, sha256))
 }
@@ -198,13 +194,13 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_no_models_are_named() {
-        let (_folder, path) = model(b"");
-        assert!(ModelFile::load(&path).unwrap_err().to_string().contains("an empty file"));
-        let (_folder, path) = model(b"\x7fELF and more");
-        assert!(ModelFile::load(&path).unwrap_err().to_string().contains("no TFL3 mark"));
-        let (folder, _) = model(b"");
+    fn what_is_no_file_and_what_is_no_model_are_named() {
+        let (folder, path) = model(b"\x7fELF and more");
         assert!(ModelFile::load(folder.path()).unwrap_err().to_string().contains("not a file"));
+        assert!(ModelFile::alone(&path).unwrap_err().to_string().contains("no TFL3 mark"));
+        let marks = [&b""[..], b"TFL3", b"\x1c\0\0\0TFL4", b"\x1c\0\0\0TFL3"].map(tflite::check_mark);
+        let none = Err("not a TensorFlow Lite file (no TFL3 mark)");
+        assert_eq!(marks, [Err("an empty file"), none, none, Ok(())]);
     }
 
     #[test]

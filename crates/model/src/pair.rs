@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::manifest::{self, Manifest};
-use super::tflite::{Graph, Tensor};
+use super::tflite::{check_mark, Graph, Tensor, EXPECTED};
 use super::{is_compiled, read, ModelError, ModelFile};
 
 /// What a model is to run on.
@@ -41,7 +41,7 @@ impl ModelFile {
     /// The compiled half is the file that the manifest's `[edgetpu]` names, or else `<stem>_edgetpu.tflite`.
     ///
     /// # Errors
-    /// When a file can't be read, isn't TensorFlow Lite, is damaged, disagrees with the manifest or with its other half, or
+    /// When a file can't be read, is damaged, disagrees with the manifest or with its other half, or
     /// can't run where it is wanted.
     pub fn load_for(path: &Path, want: Want) -> Result<Self, ModelError> {
         let (bytes, sha256) = read(path)?;
@@ -64,12 +64,12 @@ impl ModelFile {
         Ok(file)
     }
 
-    /// Reads the file at `path`, whatever it is of, without what belongs to it.
+    /// Reads the TensorFlow Lite file at `path`, whatever it is of, without what belongs to it.
     ///
     /// # Errors
     /// When it can't be read, or isn't TensorFlow Lite.
     pub fn alone(path: &Path) -> Result<Self, ModelError> {
-        let (bytes, sha256) = read(path)?;
+        let (bytes, sha256) = read_tflite(path)?;
         Ok(Self { is_compiled: is_compiled(&bytes), ..Self::plain(path, bytes, sha256) })
     }
 
@@ -125,7 +125,7 @@ impl ModelFile {
             let manifest = found.map(|(_, manifest)| manifest);
             return Ok(Self { path, bytes, sha256, manifest, is_compiled: true, compiled: None });
         }
-        let (bytes, sha256) = read(&source)?;
+        let (bytes, sha256) = read_tflite(&source)?;
         if is_compiled(&bytes) {
             return Err(ModelError::unfit(
                 &source,
@@ -161,7 +161,7 @@ impl ModelFile {
             }
             _ => {}
         }
-        let (bytes, sha256) = read(&path)?;
+        let (bytes, sha256) = read_tflite(&path)?;
         if !is_compiled(&bytes) {
             return Err(ModelError::unfit(
                 &path,
@@ -186,6 +186,13 @@ impl ModelFile {
         let expected = format!("what was compiled from {0}: compile it again ({COMPILE} {0})", self.path.display());
         Err(ModelError::unfit(&compiled.path, differences.join("; "), expected))
     }
+}
+
+/// As [`read`], of a file that must be TensorFlow Lite's.
+fn read_tflite(path: &Path) -> Result<(Vec<u8>, String), ModelError> {
+    let (bytes, sha256) = read(path)?;
+    check_mark(&bytes).map_err(|found| ModelError::unfit(path, found, EXPECTED))?;
+    Ok((bytes, sha256))
 }
 
 fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Graph<'a>, ModelError> {

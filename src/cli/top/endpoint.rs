@@ -11,7 +11,7 @@ use hyper::header::HeaderValue;
 use hyper::Uri;
 
 use crate::config::{Http, Listen, SocketPath};
-use crate::publish::http::socket::socket_path;
+use crate::http::socket::socket_path;
 
 /// Where the packaged service has its socket.
 const SERVICE: &str = "/run/pspnetd/pspnetd.sock";

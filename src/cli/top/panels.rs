@@ -1,5 +1,6 @@
 //! The text of each panel.
 
+use base::logging::LogLine;
 use jiff::tz::TimeZone;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
@@ -9,7 +10,6 @@ use super::app::App;
 use super::theme::Theme;
 use crate::telemetry::sensors::Rail;
 use crate::telemetry::state::Area;
-use base::logging::LogLine;
 
 /// Lines of the panel of latency: title, heads, seven stages.
 pub(super) const LATENCY_HEIGHT: u16 = 9;

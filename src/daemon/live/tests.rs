@@ -1,12 +1,13 @@
 use base::clock::ManualClock;
-use model::Manifest;
+use model::{LabelMap, Manifest};
 use pixels::frame::Size;
 
 use super::*;
 use crate::pipeline::testing::{self, ByHand as _};
 use crate::pipeline::Engines;
+use crate::scene::testing::edition;
 use crate::telemetry::sensors::{Causes, Temperature, Throttle};
-use crate::telemetry::{Counts, Timings};
+use crate::telemetry::Timings;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
@@ -17,7 +18,7 @@ struct Rig {
     shared: Arc<Shared>,
     clock: Arc<ManualClock>,
     sink: SeenSink,
-    labels: LabelMap,
+    editions: CurrentEdition,
 }
 
 impl Rig {
@@ -26,10 +27,11 @@ impl Rig {
         clock.advance(SECOND * 1000);
         let shared = testing::shared(engines, 1, sinks);
         let seen = Arc::<Seen>::default();
+        let editions = CurrentEdition::new(edition(labels));
         let clocks = Arc::clone(&clock) as Arc<dyn Clock>;
         let sink = SeenSink::new(Arc::clone(&seen), Arc::clone(&clocks));
-        let live = Live::new(Arc::clone(&shared), clocks, "m".to_owned(), labels.clone(), seen, frame_time).unwrap();
-        Self { live, shared, clock, sink, labels }
+        let live = Live::new(Arc::clone(&shared), clocks, editions.clone(), seen, frame_time).unwrap();
+        Self { live, shared, clock, sink, editions }
     }
 
     /// A camera that runs, with frames so far apart.
@@ -42,23 +44,10 @@ impl Rig {
 
     /// A result of now: so many pixels of each class.
     fn publish(&mut self, sequence: u64, pixels: &[(usize, u64)]) {
-        let mut summary = Summary { confidence: Some(0.123_456), ..Summary::default() };
-        pixels.iter().for_each(|(class, count)| summary.counts[*class] = *count);
-        self.sink.publish(&Published {
-            sequence,
-            time: Timestamp::UNIX_EPOCH,
-            model: "m",
-            labels: &self.labels,
-            summary: &summary,
-            timings: &Timings::default(),
-            counts: &Counts::default(),
-            engine: &EngineReport::default(),
-            worker: None,
-            dropped: 0,
-            mask: &[],
-            mask_size: Size::new(20, 10),
-            picture: None,
-        });
+        let mut outcome = Outcome::empty(self.editions.now()).seen(pixels).sized(Size::new(20, 10), 0, None);
+        outcome.summary.confidence = Some(0.123_456);
+        outcome.sequence = sequence;
+        self.sink.publish(&outcome);
     }
 
     /// Whether it is ready, and why not.
@@ -160,7 +149,7 @@ fn classes_whose_number_is_unknown_are_those_that_were_seen() {
     rig.publish(0, &[(2, 5), (254, 1)]);
     let [two, last] = &rig.live.state().model.classes[..] else { panic!("two classes") };
     assert_eq!((two.id, two.name.as_str(), last.id, last.name.as_str()), (2, "class_2", 254, "class_254"));
-    let [red, green, blue] = rig.labels.color(2);
+    let [red, green, blue] = rig.editions.now().labels.color(2);
     assert_eq!(two.color, format!("#{red:02x}{green:02x}{blue:02x}"));
     let known = Rig::running(Duration::ZERO);
     assert_eq!(known.live.state().model.classes.iter().map(|class| class.id).collect::<Vec<_>>(), [0, 1, 2]);

@@ -3,7 +3,7 @@ use std::sync::atomic::Ordering;
 
 use base::clock::ManualClock;
 use base::values::Seconds;
-use model::LabelMap;
+use model::{CurrentEdition, LabelMap};
 use serde_json::{json, Value};
 
 use super::*;
@@ -11,7 +11,8 @@ use crate::config::{LatencyLog as LogConfig, Sync};
 use crate::daemon::live::Seen;
 use crate::pipeline::testing::{self, ByHand as _, LIMIT};
 use crate::pipeline::{Engines, Shared};
-use crate::telemetry::latency_log::RunInfo;
+use crate::publish::latency_log::RunInfo;
+use crate::scene::testing::edition;
 use crate::telemetry::sensors::{Causes, Rail, Temperature};
 use crate::telemetry::state::Observe as _;
 use crate::telemetry::Timings;
@@ -51,8 +52,7 @@ impl Rig {
         let live = Live::new(
             Arc::clone(&shared),
             Arc::clone(&clocks),
-            "m".to_owned(),
-            labels,
+            CurrentEdition::new(edition(labels)),
             Arc::<Seen>::default(),
             Duration::ZERO,
         );

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use base::clock::{Clock, ManualClock};
 use base::mailbox::{mailbox, Delivery, Inlet, Take};
 use pixels::frame::FrameMeta;
+use pixels::segment::Region;
 
 use super::*;
 use crate::pipeline::testing::{self, frame, pool, tensor_slot, Act, ToldCamera, LIMIT, SETTINGS, SIDE};
@@ -34,7 +35,7 @@ impl Rig {
         let (tell, camera) = ToldCamera::new();
         let open: CameraMaker = Arc::new(|| panic!("opened again"));
         let source = Source { camera: Some(Box::new(camera)), open, pause: Pause::default() };
-        let conversion = Conversion { target: SIDE, pixel_map: PixelMap::Identity, gates };
+        let conversion = Conversion { editions: CurrentEdition::new(testing::edition()), gates };
         let tensors = pool(slots, tensor_slot);
         let (outlet, inlet) = mailbox(settings.delivery, 1);
         let capture = CaptureStage::new(stage.clone(), source, conversion, tensors.clone(), outlet);
@@ -284,8 +285,18 @@ fn numbers_go_on_when_a_camera_starts_anew() {
 }
 
 #[test]
-fn a_placement_becomes_fractions() {
-    let rect = Rect { x: 0, y: 24, width: 96, height: 48 };
-    let region = region(rect, Size::new(96, 96));
-    assert_eq!(region, Region { x: 0.0, y: 0.25, width: 1.0, height: 0.5 });
+fn a_frame_after_a_replacement_is_converted_for_the_new_edition() {
+    let mut rig = Rig::new(SETTINGS);
+    rig.turn(frame(1, Instant::default()));
+    let first = rig.frame();
+    let (size, before) = (Size::new(8, 2), testing::edition());
+    let mut other = (*before).clone();
+    (other.name, other.io.input.size, other.io.input.signed) = ("other".to_owned(), size, true);
+    other.pixel_map = PixelMap::Flip;
+    rig.capture.converter.conversion.editions.replace(Arc::new(other));
+    rig.turn(frame(2, Instant::default()));
+    let second = rig.frame();
+    let name = |slot: &TensorSlot| slot.about.edition.as_ref().unwrap().name.clone();
+    assert_eq!((name(&first).as_str(), &first.tensor[..]), ("m", &[1; 48][..]));
+    assert_eq!((name(&second).as_str(), &second.tensor[..]), ("other", &[2 ^ 0x80; 48][..]));
 }

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
+use base::back_off::BackOff;
 use base::clock::Instant;
-
-use crate::pipeline::BackOff;
 
 /// How many times the usual an answer may take.
 const FACTOR: u32 = 5;

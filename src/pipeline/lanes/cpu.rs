@@ -1,13 +1,15 @@
 //! The CPU's lane: an engine in this process, made anew after a failure.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use base::back_off::BackOff;
 use base::clock::Instant;
 use base::shutdown::TICK;
-use infer::{Engine, EngineMaker};
+use infer::{Cpu, Engine, EngineMaker};
+use model::Edition;
 
-use super::{Cpu, Lane, Look, Stage, Taken};
-use crate::pipeline::BackOff;
+use super::{Lane, Look, Stage, Taken};
 
 /// The longest pause before a failed engine is made anew.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -17,6 +19,8 @@ const WORTH_A_WORD: Duration = Duration::from_secs(1);
 pub(super) struct CpuLane {
     lane: Lane,
     engine: Option<Box<dyn Engine>>,
+    /// The edition that the engine runs, or that it is made anew for.
+    edition: Arc<Edition>,
     make: EngineMaker,
     back_off: BackOff,
     /// When it ran the first frame that a worker should have had.
@@ -25,9 +29,9 @@ pub(super) struct CpuLane {
 }
 
 impl CpuLane {
-    pub(super) fn new(lane: Lane, cpu: Cpu) -> Self {
+    pub(super) fn new(lane: Lane, cpu: Cpu, edition: Arc<Edition>) -> Self {
         let back_off = BackOff::new(LONGEST_PAUSE);
-        Self { lane, engine: Some(cpu.engine), make: cpu.make, back_off, first: None, is_told: false }
+        Self { lane, engine: Some(cpu.engine), edition, make: cpu.make, back_off, first: None, is_told: false }
     }
 
     pub(super) fn run(&mut self) {
@@ -60,7 +64,7 @@ impl CpuLane {
         if self.lane.stage().shutdown.sleep(self.back_off.pause()) {
             return false;
         }
-        match (self.make)() {
+        match (self.make)(&self.edition) {
             Ok(engine) => {
                 log::info!("model: again {}", engine.describe());
                 self.engine = Some(engine);
@@ -87,6 +91,26 @@ impl CpuLane {
         }
     }
 
+    /// Makes an engine for the frame's edition where that is another than the last frame's. False where that fails; the next
+    /// frame tries again.
+    fn is_for(&mut self, taken: &Taken) -> bool {
+        let Some(edition) = taken.tensor.about.edition.as_ref().filter(|edition| !Arc::ptr_eq(edition, &self.edition))
+        else {
+            return true;
+        };
+        match (self.make)(edition) {
+            Ok(engine) => {
+                log::info!("model: {}", engine.describe());
+                (self.engine, self.edition) = (Some(engine), Arc::clone(edition));
+                true
+            }
+            Err(error) => {
+                log::error!("model: {} can't be loaded: {error}", edition.name);
+                false
+            }
+        }
+    }
+
     fn infer(&mut self, mut taken: Taken) {
         let stage = self.lane.work.stage.clone();
         let engines = &stage.shared.engines;
@@ -94,7 +118,11 @@ impl CpuLane {
             engines.fell_back();
             self.tell(&stage);
         }
+        if !self.is_for(&taken) {
+            return self.lane.finish(taken, false);
+        }
         let Some(engine) = self.engine.as_mut() else { return self.lane.finish(taken, false) };
+        taken.result.output.resize(self.edition.io.output.bytes(), 0);
         taken.result.engine = None;
         taken.result.infer_started = stage.clock.now();
         let outcome = engine.infer(&taken.tensor.tensor, &mut taken.result.output);
@@ -117,7 +145,7 @@ mod tests {
 
     use super::super::tests::{taken, Rig};
     use super::*;
-    use crate::pipeline::testing::{ToldEngine, Work};
+    use crate::pipeline::testing::{edition, ToldEngine, Work};
     use base::clock::ManualClock;
     use model::ModelError;
 
@@ -128,11 +156,11 @@ mod tests {
         let (gate, engine) = ToldEngine::new(&clock);
         let (made, another) = (Arc::new(AtomicUsize::new(0)), engine.again());
         let theirs = Arc::clone(&made);
-        let make: EngineMaker = Arc::new(move || match theirs.fetch_add(1, Ordering::SeqCst) {
+        let make: EngineMaker = Arc::new(move |_| match theirs.fetch_add(1, Ordering::SeqCst) {
             0 => Err(ModelError::unfit("m.tflite".as_ref(), "nothing", "a model")),
             _ => Ok(Box::new(another.again())),
         });
-        let mut lane = CpuLane::new(Lane::new(&rig.work, 0), Cpu { engine: Box::new(engine), make });
+        let mut lane = CpuLane::new(Lane::new(&rig.work, 0), Cpu { engine: Box::new(engine), make }, edition());
         let run = |lane: &mut CpuLane, work| {
             gate.work.send(work).unwrap();
             rig.put(0);
@@ -154,5 +182,33 @@ mod tests {
         assert!(!lane.revive());
         assert_eq!(made.load(Ordering::SeqCst), 2);
         assert_eq!((rig.counts().inferred, rig.counts().failed), (1, 2));
+    }
+
+    #[test]
+    fn a_frame_of_another_edition_is_run_by_an_engine_for_that() {
+        let clock = Arc::new(ManualClock::default());
+        let rig = Rig::new(0, true, Arc::clone(&clock) as Arc<dyn base::clock::Clock>);
+        let (gate, engine) = ToldEngine::new(&clock);
+        // Nobody tells the engine to wait.
+        drop(gate);
+        let made = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let (theirs, another) = (Arc::clone(&made), engine.again());
+        let make: EngineMaker = Arc::new(move |edition| {
+            theirs.lock().unwrap().push(edition.name.clone());
+            match edition.name.as_str() {
+                "broken" => Err(ModelError::unfit("m.tflite".as_ref(), "nothing", "a model")),
+                _ => Ok(Box::new(another.again())),
+            }
+        });
+        let mut lane = CpuLane::new(Lane::new(&rig.work, 0), Cpu { engine: Box::new(engine), make }, edition());
+        for name in ["other", "broken", "other"] {
+            rig.put(0);
+            let mut frame = taken(&mut lane.lane);
+            frame.tensor.about.edition = Some(Arc::new(Edition { name: name.to_owned(), ..(*edition()).clone() }));
+            lane.infer(frame);
+        }
+        // The one that can't be loaded costs its frames and nothing else.
+        assert_eq!(*made.lock().unwrap(), ["other", "broken", "other"]);
+        assert_eq!((rig.counts().inferred, rig.counts().failed), (2, 1));
     }
 }

@@ -11,47 +11,20 @@ mod watch;
 mod worker;
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use base::mailbox::{Inlet, Outlet, Take};
 use base::shutdown::TICK;
-use infer::worker::Job;
-use infer::{Engine, EngineMaker, InputTensors};
-use pixels::segment::OutputSpec;
+use base::sync::lock;
+use infer::{Cpu, Crew, InputTensors};
+use model::Edition;
 
 use super::{Pool, ResultSlot, Stage, TensorSlot};
 use crate::telemetry::Counters;
 use cpu::CpuLane;
 use order::Order;
 use worker::WorkerLane;
-
-/// The CPU as an engine.
-pub struct Cpu {
-    /// Ready to run.
-    pub engine: Box<dyn Engine>,
-    /// Makes another after a failure.
-    pub make: EngineMaker,
-}
-
-/// Worker processes, and how they are looked after.
-pub struct Crew {
-    /// What each of them does.
-    pub jobs: Vec<Job>,
-    /// Its kind in log lines and JSON: `edgetpu`, `delegate`.
-    pub kind: &'static str,
-    /// Longest time for an answer; None works it out.
-    pub deadline: Option<Duration>,
-    /// Longest time to get ready.
-    pub start_limit: Duration,
-    /// Longest pause between two attempts.
-    pub longest_pause: Duration,
-    /// What the CPU makes of the test picture, where there is a CPU model.
-    pub expected: Option<Arc<[u8]>>,
-    /// A device that was never there is no reason for a warning.
-    pub is_optional: bool,
-}
 
 /// What the lanes are made of.
 pub(super) struct Ends {
@@ -68,7 +41,7 @@ pub(super) fn start(
     cpu: Option<Cpu>,
     crew: Option<Crew>,
     inputs: &InputTensors,
-    output: OutputSpec,
+    edition: &Arc<Edition>,
 ) -> io::Result<Vec<JoinHandle<()>>> {
     let Ends { tensors, results, inlet, outlet } = ends;
     let order = Order::new(outlet, results.clone(), results.size());
@@ -85,13 +58,13 @@ pub(super) fn start(
     if let Some(crew) = crew {
         let crew = Arc::new(crew);
         for number in 0..crew.jobs.len() {
-            let lane = WorkerLane::new(Lane::new(&work, number), Arc::clone(&crew), number, inputs, output);
+            let lane = WorkerLane::new(Lane::new(&work, number), Arc::clone(&crew), number, inputs, edition.io.output);
             threads.push(stage.spawn("infer", lane, WorkerLane::run)?);
         }
         lanes = crew.jobs.len();
     }
     if let Some(cpu) = cpu {
-        let lane = CpuLane::new(Lane::new(&work, lanes), cpu);
+        let lane = CpuLane::new(Lane::new(&work, lanes), cpu, Arc::clone(edition));
         threads.push(stage.spawn("infer", lane, CpuLane::run)?);
     }
     Ok(threads)
@@ -194,11 +167,6 @@ impl Lane {
         };
         lock(&self.work.order).finish(ticket, result, counters, &self.stage().shutdown);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // A lane that panics stops the program; the others may still finish.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

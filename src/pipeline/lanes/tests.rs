@@ -1,5 +1,5 @@
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base::clock::{Clock, SystemClock};
 use base::mailbox::{mailbox, Delivery, Put};

@@ -7,12 +7,12 @@ use base::clock::Instant;
 use base::shutdown::TICK;
 use infer::edgetpu::{self, advice, Sight};
 use infer::worker::{check_answer, Job, Ready, Worker};
-use infer::{DelegateKind, DelegateSpec, DeviceChoice, Fault, InputTensors};
+use infer::{Crew, DelegateKind, DelegateSpec, DeviceChoice, Fault, InputTensors};
 use pixels::segment::OutputSpec;
 
 use super::care::{Deadline, Patience};
 use super::watch::Watch;
-use super::{Crew, Lane, Look, Taken};
+use super::{Lane, Look, Taken};
 use crate::pipeline::waits::Waits;
 use crate::pipeline::Stage;
 

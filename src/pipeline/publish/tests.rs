@@ -6,12 +6,13 @@ use std::sync::Arc;
 use base::clock::{Clock, Instant, ManualClock};
 use base::mailbox::{mailbox, Delivery, Outlet};
 use base::shutdown::Shutdown;
+use pixels::frame::Size;
 use pixels::segment::Region;
 use serde_json::{json, Value};
 
 use super::*;
 use crate::config::Jsonl;
-use crate::pipeline::testing::{self, io, labels, pool, result_slot, Gate, Kept, ToldSink, Work, SETTINGS, SIDE};
+use crate::pipeline::testing::{self, labels, pool, result_slot, Gate, Kept, ToldSink, Work, SETTINGS, SIDE};
 use crate::pipeline::Engines;
 use crate::publish::jsonl::JsonlSink;
 use crate::telemetry::state::SinkState;
@@ -55,7 +56,7 @@ impl Rig {
         let stage = Stage { shared, shutdown: Shutdown::default(), clock: clocks, settings: SETTINGS };
         let (outlet, inlet) = mailbox(Delivery::Every, 4);
         let results = pool(4, result_slot);
-        let publish = PublishStage::new(stage.clone(), io().output, labels(), "m".to_owned(), sinks, results, inlet);
+        let publish = PublishStage::new(stage.clone(), testing::scene(&testing::edition()), sinks, results, inlet);
         Self { publish, clock, outlet, stage }
     }
 
@@ -121,7 +122,7 @@ fn every_stage_has_its_own_time_in_the_result_in_the_json_and_in_the_histograms(
     });
     // Another 19 ms until this thread has it, and a reading each before and after decoding.
     rig.clock.advance(ms(100 + CAPTURED_TO_INFERRED + 19));
-    rig.publish.publish(&timed()).unwrap();
+    rig.publish.publish(&mut timed()).unwrap();
     let decoded = CAPTURED_TO_INFERRED + 19 + 3 + 3;
 
     let kept = gate.unwrap().frame();
@@ -184,7 +185,7 @@ fn a_result_has_what_was_seen_what_ran_it_and_what_was_lost_so_far() {
     slot.about.mask_size = Some(Size::new(8, 2));
     slot.about.picture = vec![77; 48];
     slot.about.has_picture = true;
-    rig.publish.publish(&slot).unwrap();
+    rig.publish.publish(&mut slot).unwrap();
 
     let kept = gate.as_ref().unwrap().frame();
     assert_eq!((kept.sequence, kept.model.as_str(), kept.classes, kept.worker), (41, "m", labels().len(), Some(1)));
@@ -203,7 +204,7 @@ fn a_result_has_what_was_seen_what_ran_it_and_what_was_lost_so_far() {
     slot.about.has_picture = false;
     slot.about.mask_size = None;
     slot.engine = None;
-    rig.publish.publish(&slot).unwrap();
+    rig.publish.publish(&mut slot).unwrap();
     let kept = gate.unwrap().frame();
     assert_eq!((kept.picture, kept.mask_size, kept.worker), (None, SIDE, None));
 

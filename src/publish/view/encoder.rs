@@ -12,7 +12,8 @@ use pixels::frame::Size;
 use turbojpeg::{Compressor, Image, PixelFormat, Subsamp};
 
 use super::gallery::{Encoded, Layer, Shared, Watched};
-use crate::publish::{images, Published};
+use crate::publish::images;
+use crate::scene::Outcome;
 
 /// A JPEG quality at which a live picture shows no blocks.
 const QUALITY: i32 = 80;
@@ -45,15 +46,15 @@ impl Default for Shot {
 
 impl Shot {
     /// Copies what is needed of a result.
-    pub(super) fn take(&mut self, result: &Published<'_>, picture: Option<&[u8]>) {
+    pub(super) fn take(&mut self, outcome: &Outcome, picture: Option<&[u8]>) {
         self.picture.clear();
         self.picture.extend_from_slice(picture.unwrap_or_default());
         self.mask.clear();
-        self.mask.extend_from_slice(result.mask);
-        self.size = result.mask_size;
-        self.palette = result.labels.colors();
-        self.number = result.sequence;
-        self.time = result.time;
+        self.mask.extend_from_slice(&outcome.mask);
+        self.size = outcome.size;
+        self.palette = outcome.edition.labels.colors();
+        self.number = outcome.sequence;
+        self.time = outcome.time;
     }
 }
 

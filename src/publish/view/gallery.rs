@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 /// How long a still picture may take to come. A camera that runs has one in a fraction of it.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Still pictures come at least this often where they are asked for, however slow the stream may be.
+/// PictureRunner pictures come at least this often where they are asked for, however slow the stream may be.
 const STILL_EVERY: Duration = Duration::from_millis(200);
 
 /// Share of class colour in an overlay, in percent.

@@ -16,8 +16,9 @@ use base::clock::{Clock, Instant};
 use base::outbox::{Closing, OutboxHealth};
 use crossbeam_channel::{bounded, Receiver, Sender};
 
-use super::{PictureGate, Published, Sink};
+use super::{PictureGate, Sink};
 use crate::config::Http;
+use crate::scene::Outcome;
 use encoder::{Encoder, Shot};
 use gallery::Shared;
 use pace::Pace;
@@ -95,9 +96,9 @@ impl Sink for ViewSink {
         true
     }
 
-    fn publish(&mut self, result: &Published<'_>) {
+    fn publish(&mut self, outcome: &Outcome) {
         let wants_picture = self.shared.wants_picture();
-        let picture = result.picture.filter(|_| wants_picture);
+        let picture = outcome.picture().filter(|_| wants_picture);
         // Where pictures are wanted, the mask comes with the next one; by itself it would take a picture's turn.
         if picture.is_none() && (wants_picture || !self.shared.wants_mask()) {
             return;
@@ -109,7 +110,7 @@ impl Sink for ViewSink {
             return;
         }
         let Ok(mut shot) = self.free.try_recv() else { return };
-        shot.take(result, picture);
+        shot.take(outcome, picture);
         self.pace.take(now);
         if let Err(unsent) = self.full.try_send(shot) {
             // The thread is gone; it has said why.

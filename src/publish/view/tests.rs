@@ -2,25 +2,19 @@
 
 use base::clock::ManualClock;
 use camera::jpeg::JpegDecoder;
-use model::LabelMap;
 use pixels::frame::Size;
-use pixels::segment::Summary;
 
 use super::*;
-use crate::telemetry::{Counts, EngineReport, Timings};
+use crate::scene::testing::classes;
 
 const LIMIT: Duration = Duration::from_secs(30);
 const SIZE: Size = Size::new(64, 32);
-/// Class 0 is all there is; it has the first default colour.
-const MASK: [u8; SIZE.pixels()] = [0; SIZE.pixels()];
-const GREY: [u8; SIZE.pixels() * 3] = [100; SIZE.pixels() * 3];
 
 struct Bench {
     sink: Box<dyn Sink>,
     gate: Arc<dyn PictureGate>,
     gallery: Arc<Gallery>,
     clock: Arc<ManualClock>,
-    labels: LabelMap,
     next: u64,
 }
 
@@ -33,7 +27,7 @@ impl Bench {
         let clock = Arc::new(ManualClock::default());
         clock.advance(Duration::from_secs(1000));
         let (sink, gate, gallery) = open(config, Arc::clone(&clock) as Arc<dyn Clock>).unwrap();
-        Self { sink, gate, gallery, clock, labels: LabelMap::new(Some(2), None).unwrap(), next: 0 }
+        Self { sink, gate, gallery, clock, next: 0 }
     }
 
     /// One frame as the pipeline handles it, 33 ms after the one before. True where it carried its picture.
@@ -49,21 +43,10 @@ impl Bench {
     }
 
     fn publish(&mut self, with_picture: bool) {
-        self.sink.publish(&Published {
-            sequence: self.next,
-            time: jiff::Timestamp::UNIX_EPOCH,
-            model: "m",
-            labels: &self.labels,
-            summary: &Summary::default(),
-            timings: &Timings::default(),
-            counts: &Counts::default(),
-            engine: &EngineReport::default(),
-            worker: None,
-            dropped: 0,
-            mask: &MASK,
-            mask_size: SIZE,
-            picture: with_picture.then_some(&GREY),
-        });
+        // Class 0 is all there is; it has the first default colour.
+        let mut outcome = Outcome::example().sized(SIZE, 0, with_picture.then_some(100));
+        outcome.sequence = self.next;
+        self.sink.publish(&outcome);
         self.next += 1;
     }
 
@@ -109,7 +92,7 @@ async fn every_layer_is_encoded_once_however_many_watch() {
     let layers = [Layer::Frame, Layer::overlay(Opacity::HALF), Layer::overlay(Opacity::percent(100)), Layer::Mask];
     let mut viewers: Vec<Viewer> =
         layers.iter().chain(&layers).chain(&layers).map(|&layer| bench.gallery.subscribe(layer)).collect();
-    let color = bench.labels.color(0).map(u16::from);
+    let color = classes(2).color(0).map(u16::from);
     for round in 1..=5 {
         // 100 ms, the shortest time between two.
         assert_eq!([(); 3].map(|()| bench.frame()).iter().filter(|&&due| due).count(), 1, "round {round}");
@@ -134,7 +117,7 @@ async fn every_layer_is_encoded_once_however_many_watch() {
     let mut reader = png::Decoder::new(io::Cursor::new(&mask.bytes)).read_info().unwrap();
     let mut ids = vec![9; reader.output_buffer_size().unwrap()];
     reader.next_frame(&mut ids).unwrap();
-    assert_eq!(ids, MASK);
+    assert_eq!(ids, [0; SIZE.pixels()]);
 }
 
 #[tokio::test]

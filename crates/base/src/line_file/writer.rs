@@ -70,7 +70,7 @@ impl Writer {
             drop(finish);
         };
         thread::Builder::new().name(place.name.to_owned()).spawn(writer).map_err(|error| SettingError {
-            key: place.key,
+            key: place.key.into(),
             value: place.path.clone(),
             reason: format!("no thread can be started: {error}"),
         })?;

@@ -7,11 +7,11 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::TpuDevice;
 use base::device_users::is_ours;
 use rustix::fs::Access as Wanted;
 
 use super::super::accelerator::Fault;
+use crate::TpuDevice;
 
 /// What an Edge TPU on USB calls itself until it has its firmware, which it gets anew whenever it was without power.
 const FRESH: (u16, u16) = (0x1a6e, 0x089a);

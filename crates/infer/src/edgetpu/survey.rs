@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::TpuDevice;
 use serde::{Serialize, Serializer};
 
 use super::super::accelerator::{DelegateKind, DelegateSpec, DeviceChoice, Fault};
 use super::super::delegate::Listing;
 use super::sight::{Card, Sight, Stick, StickState};
 use super::{advice, hardware};
+use crate::TpuDevice;
 
 /// All that is known of the Edge TPUs of this machine.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use model::ModelIo;
+
 use super::{Job, Worker};
 use crate::edgetpu::{self, advice};
 use crate::{DelegateSpec, Engine, Fault, InferError, InputTensor, InputTensors};
-use model::ModelIo;
 
 /// Longest time for one picture.
 const LIMIT: Duration = Duration::from_secs(60);

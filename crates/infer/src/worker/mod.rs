@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::ModelFile;
+use model::{ModelFile, ModelIo};
 use rustix::fs::{fcntl_add_seals, SealFlags};
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +28,6 @@ use self::link::Link;
 use self::wire::{Answer, Order, Reply, Request, Run, Task};
 use super::buffer::{sealed_file, Arena, SharedOutput};
 use super::{DelegateSpec, Fault, InputTensor, InputTensors, Listing, Phase};
-use model::ModelIo;
 
 pub use self::engine::WorkerEngine;
 pub use self::inside::run as run_inside;

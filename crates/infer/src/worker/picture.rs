@@ -1,10 +1,10 @@
 //! The test picture that every worker runs first, and how its answer is compared with the CPU's: a device that answers
 //! nonsense is found before its first mask.
 
+use model::InputSpec;
 use pixels::segment::{LabelType, OutputKind, OutputSpec, ScoreType};
 
 use crate::Fault;
-use model::InputSpec;
 
 /// The least correlation of two logit tensors that come from the same network.
 const LEAST_CORRELATION: f64 = 0.9;

@@ -9,6 +9,24 @@ use std::fmt;
 pub use super::flatbuffer::Damage;
 use super::flatbuffer::{Reader, Table};
 
+/// What a file must be that this module reads, for messages.
+pub const EXPECTED: &str = "an int8 model in a .tflite file";
+
+/// The four bytes at offset 4 of every TensorFlow Lite flatbuffer.
+const IDENTIFIER: &[u8; 4] = b"TFL3";
+
+/// Whether `bytes` carry the mark of a TensorFlow Lite file; what they are instead.
+///
+/// # Errors
+/// A phrase for a message.
+pub fn check_mark(bytes: &[u8]) -> Result<(), &'static str> {
+    match bytes.get(4..8) {
+        Some(mark) if mark == IDENTIFIER => Ok(()),
+        _ if bytes.is_empty() => Err("an empty file"),
+        _ => Err("not a TensorFlow Lite file (no TFL3 mark)"),
+    }
+}
+
 /// The custom code of what the Edge TPU's compiler makes.
 pub const EDGETPU_OPERATOR: &str = "edgetpu-custom-op";
 /// Dimensions of a tensor, at most; TensorFlow Lite's own operators know up to eight.

@@ -5,6 +5,7 @@
 //! pixels. What a pixel becomes in the tensor is for [`PixelMap`] to say; running the model is for `infer`.
 
 mod colour;
+mod converter;
 mod fit;
 mod kernels;
 mod map;
@@ -27,6 +28,7 @@ mod tests;
 use crate::frame::{Layout, Picture, PictureFormat, Size};
 
 pub use crate::simd::Backend;
+pub use converter::{Converter, PAD};
 pub use fit::Fit;
 pub use map::{Normalisation, PixelMap};
 

@@ -109,7 +109,8 @@ fn a_path_is_refused_where_waiting_mends_nothing_and_tried_again_elsewhere() {
         (folder.path().to_owned(), "Is a directory (os error 21)"),
         (path.join("b"), "Not a directory (os error 20)"),
     ] {
-        let expected = SettingError { key: "test.path", value: path.display().to_string(), reason: reason.to_owned() };
+        let expected =
+            SettingError { key: "test.path".into(), value: path.display().to_string(), reason: reason.to_owned() };
         assert_eq!(Target::open(&place(&path)).err(), Some(expected));
     }
 }

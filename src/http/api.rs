@@ -7,7 +7,7 @@ use super::{whole, Body, Problem};
 use crate::telemetry::state::Observe;
 
 /// The interface in OpenAPI 3.1, as docs/ has it.
-const OPENAPI: &str = include_str!("../../../docs/openapi.json");
+const OPENAPI: &str = include_str!("../../docs/openapi.json");
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";

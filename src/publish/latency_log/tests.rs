@@ -5,16 +5,13 @@ use base::outbox::OutboxHealth;
 use base::values::{Bytes, Seconds};
 use base64::prelude::{Engine as _, BASE64_STANDARD};
 use jiff::Timestamp;
-use model::LabelMap;
-use pixels::frame::Size;
-use pixels::segment::Summary;
 use serde_json::Value;
 
 use super::*;
-use crate::publish::Published;
+use crate::scene::Outcome;
 use crate::telemetry::sensors::{Board, Causes, Rail, Temperature, Throttle};
 use crate::telemetry::state::CameraState;
-use crate::telemetry::{Counts, EngineReport, Histograms, Stage, Timings};
+use crate::telemetry::{Counts, EngineReport, Histograms, Journey, Stage, Timings};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -64,21 +61,11 @@ fn interval(log: &mut LatencyLog, latency: &Histograms, board: Option<&Board>) {
 }
 
 fn published(sink: &mut dyn Sink, sequence: u64) {
-    sink.publish(&Published {
-        sequence,
-        time: Timestamp::UNIX_EPOCH,
-        model: "m",
-        labels: &LabelMap::new(Some(2), None).unwrap(),
-        summary: &Summary::default(),
-        timings: &timings(7),
-        counts: &Counts::default(),
-        engine: &EngineReport { kind: "edgetpu", workers: 1, up: 1, ..EngineReport::default() },
-        worker: Some(0),
-        dropped: 0,
-        mask: &[],
-        mask_size: Size::new(2, 2),
-        picture: None,
-    });
+    let mut outcome = Outcome::example();
+    let engine = EngineReport { kind: "edgetpu", workers: 1, up: 1, ..EngineReport::default() };
+    outcome.sequence = sequence;
+    outcome.journey = Journey { timings: timings(7), engine, worker: Some(0), ..Journey::default() };
+    sink.publish(&outcome);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The model of a configuration with everything that is known of it, and the engines that are to run it.
+//! From the configuration to an edition and to what runs it: the CPU in this process, worker processes for devices, or both.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,39 +9,29 @@ use base::values::Auto;
 use infer::edgetpu::{self, advice};
 use infer::worker::{check_answer, test_picture, Job, Worker, WorkerEngine};
 use infer::{
-    self, default_threads, DelegateKind, DelegateSpec, DeviceChoice, Engine, EngineKind, EngineMaker, Fault,
-    InputTensors, TfliteEngine,
+    default_threads, runtime_of, Cpu, Crew, DelegateKind, DelegateSpec, DeviceChoice, Engine, EngineKind, EngineMaker,
+    Fault, InputTensors, Runtime,
 };
-use model::{find_default, LabelMap, ModelError, ModelFile, Want};
-use model::{InputSpec, ModelIo};
-use pixels::preprocess::{Normalisation, PixelMap};
-use pixels::segment::OutputKind;
+use model::{find_default, Edition, ModelError, ModelFile, Want};
 
-use crate::config::Config;
-use crate::pipeline::{Cpu, Crew};
+use crate::config::{self, Config};
 
-/// A model that was read, and what is to run it.
-pub struct LoadedModel {
-    /// The file, its manifest and its compiled half.
-    pub file: ModelFile,
-    /// Both ends.
-    pub io: ModelIo,
-    /// Names and colours.
-    pub labels: LabelMap,
-    /// Pixel values to tensor values.
-    pub pixel_map: PixelMap,
+/// A loaded model, and what the configuration has run it.
+pub struct Runners {
+    /// The model.
+    pub edition: Arc<Edition>,
     /// The CPU as an engine, where it is to run the model, alone or now and then.
     pub cpu: Option<Cpu>,
-    config: Config,
+    config: config::Engine,
     threads: usize,
 }
 
-impl LoadedModel {
+impl Runners {
     /// Reads the model that `config` names, or the default one, and loads it for the CPU where that is to run it.
     ///
     /// # Errors
     /// When there is none, or it can't run on the engine that is configured. A device that isn't there now is no error.
-    pub fn read(config: &Config) -> Result<Self, Failure> {
+    pub fn load(config: &Config) -> Result<Self, Failure> {
         let path = match &config.model.path {
             Auto::Auto => find_default()?,
             Auto::Set(path) => path.0.clone(),
@@ -58,6 +48,7 @@ impl LoadedModel {
             let found = "a model compiled for the Edge TPU, with no model for the CPU beside it";
             return Err(ModelError::unfit(&file.path, found, expected).into());
         }
+        let runtime = runtime_of(&file)?;
         let threads = config.model.threads.as_set().map_or_else(default_threads, |threads| threads.0);
         let has_device = match config.engine.kind {
             EngineKind::Cpu => false,
@@ -65,20 +56,15 @@ impl LoadedModel {
             EngineKind::Delegate(_) => true,
         };
         let for_cpu = file.for_cpu().filter(|_| !has_device || config.engine.cpu_fallback);
-        let cpu = for_cpu.map(|file| load(file, threads)).transpose()?;
-        // What the interpreter says counts: it works out shapes that a file may have wrong.
+        let cpu = for_cpu.map(|file| (runtime.engine)(file, threads)).transpose()?;
+        // What the engine says counts: it works out shapes that a file may have wrong.
         let io = match &cpu {
-            Some(cpu) => cpu.engine.io().clone(),
-            None => model::io(&file)?,
+            Some(engine) => engine.io().clone(),
+            None => (runtime.io)(&file)?,
         };
-        let classes = match io.output.kind {
-            OutputKind::Logits { classes, .. } => Some(classes),
-            OutputKind::Labels { .. } => None,
-        };
-        let labels = LabelMap::new(classes, file.manifest.as_ref())
-            .map_err(|error| Failure::new(Kind::Config, format!("model {}: {error}", path.display())))?;
-        let pixel_map = pixel_map(&io.input, &file);
-        Ok(Self { file, io, labels, pixel_map, cpu, config: config.clone(), threads })
+        let cpu = cpu.map(|engine| Cpu { engine, make: maker(runtime, threads) });
+        let edition = Arc::new(Edition::new(file, runtime.name, io)?);
+        Ok(Self { edition, cpu, config: config.engine.clone(), threads })
     }
 
     /// The workers of a daemon; None where the CPU alone runs the model.
@@ -90,14 +76,14 @@ impl LoadedModel {
         if jobs.is_empty() {
             return Ok(None);
         }
-        if self.cpu.is_none() && self.config.engine.cpu_fallback {
+        if self.cpu.is_none() && self.config.cpu_fallback {
             log::warn!(
                 "engine.cpu_fallback: there is no model for the CPU beside {}; nothing fills in while the device is away",
-                self.file.path.display()
+                self.edition.file.path.display()
             );
         }
         let expected = self.expected()?;
-        let engine = &self.config.engine;
+        let engine = &self.config;
         Ok(Some(Crew {
             kind: if matches!(engine.kind, EngineKind::Delegate(_)) { "delegate" } else { "edgetpu" },
             jobs,
@@ -115,13 +101,13 @@ impl LoadedModel {
     /// # Errors
     /// When the model can't run there, or the device can't be used now.
     pub fn engine(&mut self) -> Result<Box<dyn Engine>, Failure> {
-        let wants_device = matches!(self.config.engine.kind, EngineKind::EdgeTpu | EngineKind::Delegate(_));
+        let wants_device = matches!(self.config.kind, EngineKind::EdgeTpu | EngineKind::Delegate(_));
         let expected = if wants_device { self.expected()? } else { None };
         match (self.cpu.take().filter(|_| !wants_device), self.jobs().into_iter().next()) {
             (Some(cpu), _) => Ok(cpu.engine),
             (None, Some(job)) => {
-                let engine = WorkerEngine::start(&job, limit(self.config.engine.start_limit.0)).and_then(|engine| {
-                    check_answer(&self.io.output, expected.as_deref(), engine.answer()).map(|()| engine)
+                let engine = WorkerEngine::start(&job, limit(self.config.start_limit.0)).and_then(|engine| {
+                    check_answer(&self.edition.io.output, expected.as_deref(), engine.answer()).map(|()| engine)
                 });
                 Ok(Box::new(engine.map_err(|fault| unusable(&job, &fault))?))
             }
@@ -137,7 +123,7 @@ impl LoadedModel {
     /// When the model fails on the CPU, or there is no memory.
     pub fn try_workers(&mut self) -> Result<Vec<Result<String, Failure>>, Failure> {
         let expected = self.expected()?;
-        let inputs = InputTensors::shared(&self.io.input, 1)?;
+        let inputs = InputTensors::shared(&self.edition.io.input, 1)?;
         // Those that are up keep their devices until all were tried.
         let (mut up, mut devices, mut told) = (Vec::new(), Vec::new(), Vec::new());
         for mut job in self.jobs() {
@@ -146,9 +132,9 @@ impl LoadedModel {
             {
                 taken.clone_from(&devices);
             }
-            let started = Worker::start(&job, &inputs, limit(self.config.engine.start_limit.0), &mut || true).and_then(
+            let started = Worker::start(&job, &inputs, limit(self.config.start_limit.0), &mut || true).and_then(
                 |(worker, ready)| {
-                    check_answer(&self.io.output, expected.as_deref(), &ready.answer).map(|()| (worker, ready))
+                    check_answer(&self.edition.io.output, expected.as_deref(), &ready.answer).map(|()| (worker, ready))
                 },
             );
             let outcome = started.map(|(worker, ready)| {
@@ -164,23 +150,23 @@ impl LoadedModel {
     /// What the CPU makes of the test picture.
     fn expected(&mut self) -> Result<Option<Arc<[u8]>>, Failure> {
         let Some(cpu) = &mut self.cpu else { return Ok(None) };
-        let mut output = vec![0; self.io.output.bytes()];
+        let mut output = vec![0; self.edition.io.output.bytes()];
         cpu.engine
-            .infer(&test_picture(&self.io.input), &mut output)
+            .infer(&test_picture(&self.edition.io.input), &mut output)
             .map_err(|error| Failure::new(Kind::Software, error.to_string()))?;
         Ok(Some(output.into()))
     }
 
     /// What workers are to do, one for each; none where the CPU alone runs the model.
     fn jobs(&self) -> Vec<Job> {
-        let engine = &self.config.engine;
+        let engine = &self.config;
         let (file, kind, library) = match &engine.kind {
             EngineKind::Cpu => return Vec::new(),
             EngineKind::Auto | EngineKind::EdgeTpu => {
-                let Some(file) = self.file.for_edgetpu() else { return Vec::new() };
+                let Some(file) = self.edition.file.for_edgetpu() else { return Vec::new() };
                 (file, "edgetpu", PathBuf::from(&engine.library))
             }
-            EngineKind::Delegate(library) => (self.file.clone(), "delegate", library.clone()),
+            EngineKind::Delegate(library) => (self.edition.file.clone(), "delegate", library.clone()),
         };
         let job = |number: usize| Job {
             delegate: Some(DelegateSpec {
@@ -192,7 +178,7 @@ impl LoadedModel {
                 },
                 options: engine.options.0.clone(),
             }),
-            ..Job::new(format!("{kind} {}", number + 1), &file, self.io.clone(), self.threads)
+            ..Job::new(format!("{kind} {}", number + 1), &file, self.edition.io.clone(), self.threads)
         };
         (0..engine.workers.0).map(job).collect()
     }
@@ -206,21 +192,16 @@ const fn limit(configured: Duration) -> Duration {
     configured
 }
 
-fn load(file: &ModelFile, threads: usize) -> Result<Cpu, ModelError> {
-    let file = file.clone();
-    let make: EngineMaker =
-        Arc::new(move || TfliteEngine::new(&file, threads).map(|engine| Box::new(engine) as Box<dyn Engine>));
-    Ok(Cpu { engine: make()?, make })
+/// Makes engines on the CPU for whatever edition comes.
+fn maker(runtime: &'static Runtime, threads: usize) -> EngineMaker {
+    Arc::new(move |edition| {
+        let runtime = if edition.runtime == runtime.name { runtime } else { runtime_of(&edition.file)? };
+        (runtime.engine)(&edition.file, threads)
+    })
 }
 
 fn unusable(job: &Job, fault: &Fault) -> Failure {
     let sight = edgetpu::look(&edgetpu::root());
     let hint = job.delegate.as_ref().map(|delegate| advice(fault, &sight, delegate)).unwrap_or_default();
     Failure::new(Kind::Unavailable, format!("{}: {fault}. {hint}", job.name))
-}
-
-fn pixel_map(input: &InputSpec, file: &ModelFile) -> PixelMap {
-    let entry = file.manifest.as_ref().map(|manifest| manifest.input).unwrap_or_default();
-    let normalisation = entry.mean.zip(entry.std).map(|(mean, std)| Normalisation { mean, std });
-    PixelMap::new(input.signed, input.scale, input.zero_point, normalisation.as_ref())
 }

@@ -5,7 +5,6 @@ use base::clock::{Clock, ManualClock};
 use camera::jpeg::JpegDecoder;
 use model::LabelMap;
 use pixels::frame::Size;
-use pixels::segment::Summary;
 use tokio::io::{duplex, DuplexStream};
 use tokio::time::sleep;
 use tokio_rustls::client::TlsStream;
@@ -15,10 +14,10 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 use crate::publish::view::{self, Gallery};
-use crate::publish::{Published, Sink};
+use crate::publish::Sink;
+use crate::scene::Outcome;
 use crate::telemetry::example::{self, Example};
 use crate::telemetry::state::{History, Observe, StageBuckets, State};
-use crate::telemetry::{Counts, EngineReport, Timings};
 
 /// What the system takes for a peer that doesn't read: less than the head of an answer.
 const PIPE: usize = 256;
@@ -37,7 +36,7 @@ impl Stream for DuplexStream {
 }
 
 /// A host without pictures that serves whoever comes without a token.
-pub(in crate::publish::http) fn host(places: usize) -> Host {
+pub(in crate::http) fn host(places: usize) -> Host {
     let bench = Bench::with(places, Arc::new(Example(example::state())), None);
     let Ok(host) = Arc::try_unwrap(bench.host) else { unreachable!("nobody else has it") };
     host
@@ -439,21 +438,9 @@ async fn where_tls_is_spoken_nobody_is_refused_in_plain_text() {
 fn publish(sink: &mut dyn Sink, clock: &ManualClock, gallery: &Gallery) {
     clock.advance(Duration::from_secs(1));
     let before = gallery.encoded();
-    sink.publish(&Published {
-        sequence: clock.wall().as_second().unsigned_abs() + 100,
-        time: clock.wall(),
-        model: "m",
-        labels: &LabelMap::new(Some(2), None).unwrap(),
-        summary: &Summary::default(),
-        timings: &Timings::default(),
-        counts: &Counts::default(),
-        engine: &EngineReport::default(),
-        worker: None,
-        dropped: 0,
-        mask: &[0; 256],
-        mask_size: Size::new(16, 16),
-        picture: Some(&[100; 3 * 256]),
-    });
+    let mut outcome = Outcome::example().sized(Size::new(16, 16), 0, Some(100));
+    (outcome.sequence, outcome.time) = (clock.wall().as_second().unsigned_abs() + 100, clock.wall());
+    sink.publish(&outcome);
     let start = std::time::Instant::now();
     while gallery.encoded() == before {
         assert!(start.elapsed() < Duration::from_secs(60), "nothing is encoded");

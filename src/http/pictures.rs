@@ -1,4 +1,4 @@
-//! Still pictures: `/api/v1/frame.jpg`, `/api/v1/mask.png`, `/api/v1/overlay.jpg`.
+//! PictureRunner pictures: `/api/v1/frame.jpg`, `/api/v1/mask.png`, `/api/v1/overlay.jpg`.
 
 use hyper::header::{HeaderName, HeaderValue, CACHE_CONTROL, RETRY_AFTER};
 use hyper::{Response, StatusCode};

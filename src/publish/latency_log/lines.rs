@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use base::rounding::rounded;
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::serialization::{Serializer as _, V2Serializer};
@@ -12,8 +13,8 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
 
 use super::records::{host, EventRecord, IntervalRecord, RunInfo, What};
-use crate::publish::jsonl::Micros;
-use crate::publish::{rounded, Published};
+use crate::publish::json::{Micros, StageMilliseconds};
+use crate::scene::Outcome;
 use crate::telemetry::sensors::Board;
 use crate::telemetry::{EngineReport, Histograms, Stage};
 
@@ -91,17 +92,18 @@ pub fn event(line: &mut Vec<u8>, run: &str, uptime: Duration, event: &EventRecor
 }
 
 /// Writes the record of a frame. Allocates nothing.
-pub(super) fn frame(line: &mut Vec<u8>, run: &str, result: &Published<'_>) {
+pub(super) fn frame(line: &mut Vec<u8>, run: &str, outcome: &Outcome) {
+    let journey = &outcome.journey;
     write(line, |map| {
-        map.serialize_entry("time", &Micros(result.time))?;
+        map.serialize_entry("time", &Micros(outcome.time))?;
         map.serialize_entry("kind", "frame")?;
         map.serialize_entry("run", run)?;
-        map.serialize_entry("sequence", &result.sequence)?;
-        map.serialize_entry("ran", if result.worker.is_some() { result.engine.kind } else { "cpu" })?;
-        if let Some(number) = result.worker {
+        map.serialize_entry("sequence", &outcome.sequence)?;
+        map.serialize_entry("ran", if journey.worker.is_some() { journey.engine.kind } else { "cpu" })?;
+        if let Some(number) = journey.worker {
             map.serialize_entry("worker", &(number + 1))?;
         }
-        map.serialize_entry("latency_ms", &crate::publish::jsonl::Latency(result))
+        map.serialize_entry("latency_ms", &StageMilliseconds(outcome))
     });
 }
 
@@ -252,10 +254,8 @@ mod tests {
     use super::*;
     use crate::telemetry::sensors::{Causes, Process, Rail, Temperature, Throttle};
     use crate::telemetry::state::CameraState;
+    use crate::telemetry::Journey;
     use crate::telemetry::{Counts, Timings};
-    use model::LabelMap;
-    use pixels::frame::Size;
-    use pixels::segment::Summary;
 
     const TIME: &str = "1970-01-01T00:00:00.000000Z";
 
@@ -417,28 +417,16 @@ mod tests {
             (Some(0), json!({"ran": "edgetpu", "worker": 1})),
             (Some(2), json!({"ran": "edgetpu", "worker": 3})),
         ] {
-            let result = Published {
-                sequence: 7,
-                time: Timestamp::UNIX_EPOCH,
-                model: "m",
-                labels: &LabelMap::new(Some(2), None).unwrap(),
-                summary: &Summary::default(),
-                timings: &timings(1),
-                counts: &Counts::default(),
-                engine: &engine(),
-                worker,
-                dropped: 0,
-                mask: &[],
-                mask_size: Size::new(2, 2),
-                picture: None,
-            };
+            let mut outcome = Outcome::example();
+            outcome.sequence = 7;
+            outcome.journey = Journey { timings: timings(1), engine: engine(), worker, ..Journey::default() };
             let mut expected = json!({
                 "time": TIME, "kind": "frame", "run": "abc", "sequence": 7,
                 "latency_ms": {"sensor": 0.001, "convert": 0.101, "queue": 0.201, "infer": 0.301, "decode": 0.401,
                     "end_to_end": 0.601},
             });
             expected.as_object_mut().unwrap().extend(ran.as_object().unwrap().clone());
-            assert_eq!(written(|line| frame(line, "abc", &result)), expected);
+            assert_eq!(written(|line| frame(line, "abc", &outcome)), expected);
         }
     }
 }

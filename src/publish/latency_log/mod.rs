@@ -50,7 +50,7 @@ impl LatencyLog {
         }
         if config.path == "-" {
             let reason = "standard output is for publish.jsonl; name a file".to_owned();
-            return Err(SettingError { key: KEY, value: config.path.clone(), reason });
+            return Err(SettingError::new(KEY, config.path.clone(), reason));
         }
         let queues: &[usize] = if config.frames { &[QUEUE, FRAMES_QUEUE] } else { &[QUEUE] };
         let mut inlets = Writer::start(&place(config), queues)?.into_iter();

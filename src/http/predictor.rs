@@ -1,33 +1,37 @@
 //! [`Predictor`]: the thread that runs the pictures that are sent, and the one place in front of it.
 //!
 //! It never touches a device: the model's half for the CPU runs with one thread, at the lowest priority, so that the camera's
-//! frames go first. It is loaded with the first picture, and freed when none has come for a while.
+//! frames go first. It is loaded with the first picture, from the bytes of the
+//! edition that runs the camera's frames, and freed when none has come for a while.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use base::failure::Failure;
 use base::priority;
-use base::values::Auto;
+use base::rounding::rounded;
 use camera::jpeg::JpegError;
 use camera::picture::{self, PictureError};
 use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
 use hyper::StatusCode;
-use infer::{EngineKind, Threads};
-use model::{find_default, ModelFile, Want};
+use infer::runtime_of;
+use model::CurrentEdition;
 use pixels::frame::Size;
+use pixels::preprocess::Fit;
 use serde_json::{json, Value};
 use tokio::sync::oneshot;
 
 use super::body::Problem;
-use crate::config::Config;
-use crate::publish::{class_areas, group_areas, images, object, rounded};
-use crate::still::{Still, StillTimes};
+use crate::config;
+use crate::one_picture::{PictureRunner, StepTimes};
+use crate::publish::images;
+use crate::scene::object;
 
 /// Most pixels of a picture: 16.7 million, 4096 x 4096.
 pub(super) const MOST_PIXELS: usize = 1 << 24;
+/// Threads of the engine. The camera's frames come first.
+const THREADS: usize = 1;
 /// How long what may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -65,7 +69,9 @@ struct Job {
 
 /// Runs pictures, one at a time.
 pub struct Predictor {
-    config: Config,
+    max_body: usize,
+    fit: Fit,
+    pub(super) editions: CurrentEdition,
     pub(super) limits: Limits,
     jobs: Mutex<Option<Sender<Job>>>,
     busy: Arc<AtomicBool>,
@@ -74,18 +80,12 @@ pub struct Predictor {
 }
 
 impl Predictor {
-    /// A predictor for the model of `config`. Nothing is loaded or started yet.
-    pub fn new(config: &Config) -> Self {
-        let mut config = config.clone();
-        config.model.threads = Auto::Set(Threads(1));
-        config.engine.cpu_fallback = true;
-        config.engine.kind = match config.engine.kind {
-            // The compiled half may be the one that is configured; this looks for the other one. It opens no device.
-            EngineKind::Auto | EngineKind::EdgeTpu => EngineKind::Auto,
-            EngineKind::Cpu | EngineKind::Delegate(_) => EngineKind::Cpu,
-        };
+    /// A predictor for whichever of `editions` is the current one. Nothing is loaded or started yet.
+    pub fn new(config: &config::Http, fit: Fit, editions: CurrentEdition) -> Self {
         Self {
-            config,
+            max_body: usize::try_from(config.max_body.0).unwrap_or(usize::MAX),
+            fit,
+            editions,
             limits: Limits::default(),
             jobs: Mutex::new(None),
             busy: Arc::new(AtomicBool::new(false)),
@@ -94,8 +94,8 @@ impl Predictor {
     }
 
     /// Largest picture that is taken, in bytes.
-    pub(super) fn max_body(&self) -> usize {
-        usize::try_from(self.config.http.max_body.0).unwrap_or(usize::MAX)
+    pub(super) const fn max_body(&self) -> usize {
+        self.max_body
     }
 
     /// A place for the bytes of a picture that is being received.
@@ -140,7 +140,7 @@ impl Predictor {
         };
         let (sender, received) = bounded(1);
         let _ = sender.try_send(unsent);
-        let worker = Worker { config: self.config.clone(), keep: self.limits.keep, still: None };
+        let worker = Worker { fit: self.fit, editions: self.editions.clone(), keep: self.limits.keep, runner: None };
         let thread = thread::Builder::new().name("predict".to_owned());
         match thread.spawn(move || worker.run(&received)) {
             Ok(_) => *jobs = Some(sender),
@@ -199,16 +199,17 @@ impl Drop for Held<'_> {
 
 /// The thread's half.
 struct Worker {
-    config: Config,
+    fit: Fit,
+    editions: CurrentEdition,
     keep: Duration,
-    still: Option<Still>,
+    runner: Option<PictureRunner>,
 }
 
 impl Worker {
     fn run(mut self, jobs: &Receiver<Job>) {
         priority::lower(priority::LAST);
         loop {
-            let job = match self.still {
+            let job = match self.runner {
                 Some(_) => jobs.recv_timeout(self.keep),
                 None => jobs.recv().map_err(Into::into),
             };
@@ -222,7 +223,7 @@ impl Worker {
                     let _ = answer.send(made);
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    self.still = None;
+                    self.runner = None;
                     log::debug!("predict: no picture for {} s; the model is freed", self.keep.as_secs());
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -232,35 +233,39 @@ impl Worker {
 
     fn answer(&mut self, picture: &[u8], wanted: Wanted) -> Result<Vec<u8>, Problem> {
         let picture = picture::decode(picture, MOST_PIXELS).map_err(|error| unusable(&error))?;
-        let mut still = match self.still.take() {
-            Some(still) => still,
-            None => Still::new(&self.config).map_err(|failure| self.no_engine(&failure))?,
-        };
+        let mut runner = self.take_runner()?;
         // An engine that fails is dropped, and made anew for the next picture.
-        let times = still.run_rgb(&picture).map_err(|failure| {
+        let times = runner.run_rgb(&picture).map_err(|failure| {
             log::error!("predict: {failure}");
             fault(failure.to_string())
         })?;
         let made = match wanted {
-            Wanted::Figures => Ok(figures(&still, picture.size, &times).to_string().into_bytes()),
-            Wanted::Mask => images::encode_mask(still.mask(), picture.size, &still.model().labels.colors())
+            Wanted::Figures => Ok(figures(&runner, picture.size, &times).to_string().into_bytes()),
+            Wanted::Mask => images::encode_mask(runner.mask(), picture.size, &runner.edition().labels.colors())
                 .map_err(|error| fault(error.to_string())),
         };
-        self.still = Some(still);
+        self.runner = Some(runner);
         made
     }
 
-    fn no_engine(&self, failure: &Failure) -> Problem {
-        let path = match &self.config.model.path {
-            Auto::Set(path) => Ok(path.0.clone()),
-            Auto::Auto => find_default(),
-        };
-        if path.and_then(|path| ModelFile::load_for(&path, Want::EdgeTpu)).is_ok_and(|file| file.is_compiled) {
-            let detail = format!("pictures are run on the CPU, and there is no model for it: {failure}");
-            return Problem::new(StatusCode::NOT_IMPLEMENTED, detail);
+    /// What runs the current edition on the CPU: the last picture's, unless another edition runs by now.
+    fn take_runner(&mut self) -> Result<PictureRunner, Problem> {
+        let edition = self.editions.now();
+        if let Some(runner) = self.runner.take().filter(|runner| Arc::ptr_eq(runner.edition(), &edition)) {
+            return Ok(runner);
         }
-        log::error!("predict: {failure}");
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("the model can't be loaded now: {failure}"))
+        let Some(file) = edition.file.for_cpu() else {
+            let detail = format!(
+                "pictures are run on the CPU, and there is no model for it beside {}",
+                edition.file.path.display()
+            );
+            return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, detail));
+        };
+        let engine = runtime_of(file).and_then(|runtime| (runtime.engine)(file, THREADS)).map_err(|error| {
+            log::error!("predict: {error}");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("the model can't be loaded now: {error}"))
+        })?;
+        Ok(PictureRunner::new(edition, engine, self.fit))
     }
 }
 
@@ -278,19 +283,19 @@ fn unusable(error: &PictureError) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the picture can't be decoded: {error}"))
 }
 
-fn figures(still: &Still, size: Size, times: &StillTimes) -> Value {
+fn figures(runner: &PictureRunner, size: Size, times: &StepTimes) -> Value {
     let ms = |time: Duration| rounded(time.as_secs_f64() * 1e3, 1e3);
-    let (model, summary) = (still.model(), still.summary());
+    let (edition, areas) = (runner.edition(), runner.areas());
     let mut figures = json!({
-        "model": model.file.name(),
+        "model": edition.name,
         "width": size.width,
         "height": size.height,
-        "classes": object(class_areas(&model.labels, summary)),
+        "classes": object(areas.classes(&edition.labels)),
     });
-    if !model.labels.groups().is_empty() {
-        figures["groups"] = object(group_areas(&model.labels, summary));
+    if !edition.labels.groups().is_empty() {
+        figures["groups"] = object(areas.groups(&edition.labels));
     }
-    figures["confidence"] = json!(summary.confidence.map(|value| rounded(f64::from(value), 1e4)));
+    figures["confidence"] = json!(runner.summary().confidence.map(|value| rounded(f64::from(value), 1e4)));
     figures["times_ms"] = json!({"convert": ms(times.convert), "infer": ms(times.infer), "decode": ms(times.decode)});
     figures
 }
@@ -300,29 +305,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pictures_run_on_the_cpu_with_one_thread_whatever_runs_the_camera() {
-        let delegate = EngineKind::Delegate("/x.so".into());
-        for (kind, expected) in [
-            (EngineKind::Auto, EngineKind::Auto),
-            (EngineKind::EdgeTpu, EngineKind::Auto),
-            (EngineKind::Cpu, EngineKind::Cpu),
-            (delegate, EngineKind::Cpu),
-        ] {
-            let mut config = Config::default();
-            config.model.threads = Auto::Set(Threads(4));
-            config.engine.cpu_fallback = false;
-            config.engine.kind = kind;
-            let config = Predictor::new(&config).config;
-            assert_eq!(config.engine.kind, expected);
-            assert!(config.engine.cpu_fallback && config.model.threads == Auto::Set(Threads(1)));
-        }
-    }
-
-    #[test]
     fn all_senders_together_hold_twice_the_largest_picture() {
-        let mut config = Config::default();
-        config.http.max_body = base::values::Bytes(100);
-        let predictor = Predictor::new(&config);
+        let config = config::Http { max_body: base::values::Bytes(100), ..config::Http::default() };
+        let io = crate::pipeline::testing::io();
+        let labels = model::LabelMap::new(None, None).unwrap();
+        let editions = CurrentEdition::new(Arc::new(model::Edition::of("m", io, labels)));
+        let predictor = Predictor::new(&config, Fit::Stretch, editions);
         let (mut one, mut other) = (predictor.hold(), predictor.hold());
         assert!(one.grow(60) && one.grow(40) && other.grow(100));
         assert!(!predictor.hold().grow(1));

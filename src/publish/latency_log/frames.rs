@@ -3,8 +3,10 @@
 use base::line_file::Inlet;
 use base::outbox::{Closing, OutboxHealth};
 
-use super::{lines, LatencyLog};
-use crate::publish::{Published, Sink};
+use super::lines;
+use crate::publish::latency_log::LatencyLog;
+use crate::publish::Sink;
+use crate::scene::Outcome;
 
 /// The sink's half in the publish thread.
 pub(super) struct FramesSink {
@@ -24,9 +26,9 @@ impl Sink for FramesSink {
         LatencyLog::NAME
     }
 
-    fn publish(&mut self, result: &Published<'_>) {
+    fn publish(&mut self, outcome: &Outcome) {
         let Self { inlet, run } = self;
-        inlet.put(false, |line| lines::frame(line, run, result));
+        inlet.put(false, |line| lines::frame(line, run, outcome));
     }
 
     fn health(&self) -> OutboxHealth {

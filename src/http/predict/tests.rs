@@ -7,23 +7,30 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use base::values::Auto;
+use base::values::{Auto, Bytes as ByteCount};
 use camera::testing::encode;
 use http_body_util::{Empty, Full};
 use hyper::body::Frame;
 use infer::EngineKind;
+use model::CurrentEdition;
 use serde_json::Value;
 
 use super::*;
 use crate::config::{Config, ModelPath};
-use base::values::Bytes as ByteCount;
+use crate::runners::Runners;
 
 fn predictor(model: &str, max_body: u64) -> Predictor {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models").join(model);
     let mut config = Config::default();
     config.model.path = Auto::Set(ModelPath(path));
     config.http.max_body = ByteCount(max_body);
-    Predictor::new(&config)
+    with(&config)
+}
+
+/// A predictor for the model of `config`.
+fn with(config: &Config) -> Predictor {
+    let editions = CurrentEdition::new(Runners::load(config).unwrap().edition);
+    Predictor::new(&config.http, config.model.fit, editions)
 }
 
 fn colours() -> Predictor {
@@ -248,23 +255,37 @@ async fn a_picture_that_takes_too_long_is_told_so() {
 }
 
 #[tokio::test]
-async fn the_model_is_freed_after_a_while_and_loaded_again() {
+async fn the_model_is_freed_after_a_while_and_is_the_same_again_whatever_became_of_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.tflite");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/colours_96x64_int8.tflite");
-    std::fs::copy(&source, &path).unwrap();
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models");
+    std::fs::copy(models.join("colours_96x64_int8.tflite"), &path).unwrap();
     let mut predictor = predictor(path.to_str().unwrap(), 1 << 20);
     predictor.limits.keep = Duration::from_millis(200);
-    assert_eq!(post(&predictor, jpeg(), &[]).await.0, StatusCode::OK);
-    // While it is loaded, nobody looks at the file.
-    std::fs::remove_file(&path).unwrap();
-    assert_eq!(post(&predictor, jpeg(), &[]).await.0, StatusCode::OK);
+    let (status, before) = post(&predictor, jpeg(), &[]).await;
+    assert_eq!(status, StatusCode::OK);
+    // The camera's frames run the edition that was loaded at the start, and so do pictures.
+    std::fs::copy(models.join("argmax_96x64_uint8.tflite"), &path).unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let (status, problem) = post(&predictor, jpeg(), &[]).await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(problem["detail"].as_str().unwrap().contains(path.to_str().unwrap()), "{problem}");
-    std::fs::copy(&source, &path).unwrap();
-    assert_eq!(post(&predictor, jpeg(), &[]).await.0, StatusCode::OK);
+    let (status, after) = post(&predictor, jpeg(), &[]).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!((&after["classes"], &after["model"]), (&before["classes"], &before["model"]));
+}
+
+#[tokio::test]
+async fn another_edition_runs_the_next_picture() {
+    let predictor = colours();
+    let of = |(status, figures): (StatusCode, Value)| {
+        assert_eq!(status, StatusCode::OK, "{figures}");
+        figures["model"].as_str().unwrap().to_owned()
+    };
+    let before = of(post(&predictor, jpeg(), &[]).await);
+    let mut config = Config::default();
+    config.model.path =
+        Auto::Set(ModelPath(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/colours_96x64_int8.tflite")));
+    predictor.editions.replace(Runners::load(&config).unwrap().edition);
+    let after = of(post(&predictor, jpeg(), &[]).await);
+    assert_eq!((before.as_str(), after.as_str()), ("colours", "colours_96x64_int8"));
 }
 
 #[tokio::test]
@@ -274,12 +295,12 @@ async fn a_model_without_a_half_for_the_cpu_runs_no_pictures() {
     config.engine.kind = EngineKind::EdgeTpu;
     config.engine.cpu_fallback = false;
     config.model.path = Auto::Set(ModelPath(models.join("colours_edgetpu.tflite")));
-    let (status, problem) = post(&Predictor::new(&config), jpeg(), &[]).await;
+    let (status, problem) = post(&with(&config), jpeg(), &[]).await;
     assert_eq!(status, StatusCode::NOT_IMPLEMENTED, "{problem}");
     // Where there is one, it doesn't matter which half is named, nor that there is no device.
     for name in ["model.tflite", "model_edgetpu.tflite"] {
         config.model.path = Auto::Set(ModelPath(models.join("colours-pair").join(name)));
-        assert_eq!(post(&Predictor::new(&config), jpeg(), &[]).await.0, StatusCode::OK, "{name}");
+        assert_eq!(post(&with(&config), jpeg(), &[]).await.0, StatusCode::OK, "{name}");
     }
 }
 

@@ -168,7 +168,7 @@ mod tests {
     use super::*;
     use crate::telemetry::example::{self, Example};
 
-    const DOCS: &str = include_str!("../../../docs/metrics.md");
+    const DOCS: &str = include_str!("../../docs/metrics.md");
 
     fn body(response: Response<Body>) -> String {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -382,7 +382,7 @@ mod tests {
 
     #[test]
     fn the_dashboard_asks_for_metrics_that_exist() {
-        let dashboard: serde_json::Value = serde_json::from_str(include_str!("../../../docs/grafana.json")).unwrap();
+        let dashboard: serde_json::Value = serde_json::from_str(include_str!("../../docs/grafana.json")).unwrap();
         let panels = dashboard["panels"].as_array().unwrap();
         let mut ids: Vec<i64> = panels.iter().map(|panel| panel["id"].as_i64().unwrap()).collect();
         ids.sort_unstable();
