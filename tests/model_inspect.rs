@@ -26,7 +26,7 @@ fn json(path: &Path) -> Value {
 }
 
 fn coral(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/train/tests/data").join(format!("{name}.tflite"))
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("kit/tests/data").join(format!("{name}.tflite"))
 }
 
 /// A folder with the colour model and a compiled one of the same ends, as `model.tflite` and `model_edgetpu.tflite`.

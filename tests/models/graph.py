@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts/train"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "kit"))
 
 from pspnet_kit.export import flatbuffer
 from pspnet_kit.export.flatbuffer import TENSOR_TYPES, Quant

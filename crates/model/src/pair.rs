@@ -32,7 +32,7 @@ pub struct Compiled {
 /// What the compiler adds to a file's stem.
 const SUFFIX: &str = "_edgetpu";
 /// What makes a compiled file, in a checkout of this project.
-pub(super) const COMPILE: &str = "scripts/train/compile_edgetpu.sh";
+pub(super) const COMPILE: &str = "kit/compile_edgetpu.sh";
 
 impl ModelFile {
     /// Reads the model at `path`, the manifest beside it and, unless only the CPU is wanted, its other half. `path` may name
@@ -318,7 +318,7 @@ mod tests {
         }
         let words = refusal(&folder, "a.tflite", Want::EdgeTpu);
         assert!(words.contains("without one for the Edge TPU (a_edgetpu.tflite) beside it"), "{words}");
-        assert!(words.contains("expected a compiled half: scripts/train/compile_edgetpu.sh"), "{words}");
+        assert!(words.contains("expected a compiled half: kit/compile_edgetpu.sh"), "{words}");
         let words = refusal(&folder, "b.tflite", Want::Cpu);
         assert!(words.contains("compiled for the Edge TPU") && words.contains("without _edgetpu"), "{words}");
     }

@@ -1,4 +1,4 @@
-//! An inspection as text and as JSON. The JSON has what scripts/train/check_edgetpu.py --json prints, under the same names,
+//! An inspection as text and as JSON. The JSON has what kit/check_edgetpu.py --json prints, under the same names,
 //! and more.
 
 use std::collections::BTreeMap;
@@ -180,7 +180,7 @@ fn source(inspection: &Inspection<'_>, text: &mut String) -> std::fmt::Result {
         }
     }
     if verdict.placements.iter().any(|placement| placement.status() == "unsure") {
-        text.push_str("\n\nMaps as far as is known; only the compiler can tell (scripts/train/compile_edgetpu.sh):");
+        text.push_str("\n\nMaps as far as is known; only the compiler can tell (kit/compile_edgetpu.sh):");
         findings(inspection, text, |finding| !finding.refused)?;
     }
     let unsure = verdict.placements.iter().filter(|placement| placement.status() == "unsure").count();

@@ -2,7 +2,7 @@
 //! one, what its package says.
 //!
 //! The rules for one operator are in `rules`; here is the graph: what one unmapped operator takes with it. Both are the
-//! training kit's (scripts/train/check_edgetpu.py).
+//! training kit's (kit/check_edgetpu.py).
 
 mod package;
 mod rules;

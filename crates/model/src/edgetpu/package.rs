@@ -133,7 +133,7 @@ mod tests {
     use crate::tflite::Graph;
 
     fn compiled() -> Vec<u8> {
-        let path = "scripts/train/tests/data/split_concat_edgetpu.tflite";
+        let path = "kit/tests/data/split_concat_edgetpu.tflite";
         let bytes = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)).unwrap();
         Graph::read(&bytes).unwrap().operators[0].custom.to_vec()
     }

@@ -1,7 +1,7 @@
 //! What edgetpu_compiler 16 (runtime 14) maps to the Edge TPU, operator by operator, as far as it is known.
 //!
-//! These are the rules of the training kit, scripts/train/pspnet_kit/export/edgetpu_rules.py, with its words; that file names
-//! the source of each, scripts/train/tests/test_inspect.py holds the two together, and `tests` has every limit. "docs" is
+//! These are the rules of the training kit, kit/pspnet_kit/export/edgetpu_rules.py, with its words; that file names
+//! the source of each, kit/tests/test_inspect.py holds the two together, and `tests` has every limit. "docs" is
 //! <https://coral.ai/docs/edgetpu/models-intro/>, "issue" one of github.com/google-coral/edgetpu, "pairs" are models that
 //! Coral published with their compiled form. The compiler is closed: what depends on what nobody published is unsure.
 
@@ -362,7 +362,7 @@ fn resize(view: View<'_, '_>) -> Vec<Finding> {
     } else if !doubles || size > 512 << 10 {
         findings.push(unsure(
             format!("{height}x{width} to {high}x{wide}: depends on the sizes, to avoid loss in precision (docs)"),
-            "only the compiler can tell: scripts/train/compile_edgetpu.sh",
+            "only the compiler can tell: kit/compile_edgetpu.sh",
         ));
     }
     findings

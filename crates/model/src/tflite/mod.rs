@@ -334,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_compiled_model_is_told_by_its_operator() {
-        let bytes = repository("scripts/train/tests/data/split_concat_edgetpu.tflite");
+        let bytes = repository("kit/tests/data/split_concat_edgetpu.tflite");
         let graph = Graph::read(&bytes).unwrap();
         assert!(graph.is_compiled());
         assert_eq!(graph.operators.len(), 1);

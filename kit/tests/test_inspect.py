@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = Path(__file__).parent / "data"
-sys.path[:0] = [str(REPOSITORY / "scripts/train"), str(REPOSITORY / "tests/models")]
+sys.path[:0] = [str(REPOSITORY / "kit"), str(REPOSITORY / "tests/models")]
 
 from ai_edge_litert import schema_py_generated as schema  # noqa: E402
 from built import pspnetd  # noqa: E402

@@ -27,7 +27,7 @@ def kernels() -> Any:
     flags = Path("/proc/cpuinfo").read_text().split()
     suits(set(NEEDED) <= set(flags), "the fast kernels need a processor with AVX-512")
     built = load_kernels()
-    needs(built is not None, "the fast kernels can't be built here: they need a C++ compiler and ninja (scripts/train/setup)")
+    needs(built is not None, "the fast kernels can't be built here: they need a C++ compiler and ninja (kit/setup)")
     return built
 
 

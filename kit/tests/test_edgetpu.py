@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[3]
-SCRIPT = REPOSITORY / "scripts/train/check_edgetpu.py"
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPT = REPOSITORY / "kit/check_edgetpu.py"
 MODELS = REPOSITORY / "tests/models"
 DATA = Path(__file__).parent / "data"
 sys.path[:0] = [str(SCRIPT.parent), str(MODELS)]

@@ -9,7 +9,7 @@ import numpy as np
 from needs import needs
 from PIL import Image
 
-TARGET = Path(__file__).resolve().parents[3] / "target"
+TARGET = Path(__file__).resolve().parents[2] / "target"
 COLOURS = np.array([[250, 10, 10], [10, 250, 10], [10, 10, 250]], np.uint8)
 
 

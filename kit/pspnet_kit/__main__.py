@@ -1,4 +1,4 @@
-"""`scripts/train/kit COMMAND`: finds the command, reports what the user can mend in one line."""
+"""`kit/kit COMMAND`: finds the command, reports what the user can mend in one line."""
 
 from __future__ import annotations
 

@@ -256,7 +256,7 @@ def resize(operator: Operator) -> Iterator[Finding]:
     elif not doubles or result.size > 512 << 10:
         yield unsure(
             f"{height}x{width} to {high}x{wide}: depends on the sizes, to avoid loss in precision (docs)",
-            "only the compiler can tell: scripts/train/compile_edgetpu.sh",
+            "only the compiler can tell: kit/compile_edgetpu.sh",
         )
 
 

@@ -18,7 +18,7 @@ from built import pspnetd
 
 SCRIPT = Path(__file__).resolve().parents[1] / "compile_edgetpu.sh"
 DATA = Path(__file__).parent / "data"
-MODELS = SCRIPT.parents[2] / "tests/models"
+MODELS = SCRIPT.parents[1] / "tests/models"
 
 HEAD = """\
 Edge TPU Compiler version 16.0.384591198
@@ -232,4 +232,4 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
 
 def test_help() -> None:
     done = run({}, "--help")
-    assert done.returncode == 0 and "Usage: scripts/train/compile_edgetpu.sh" in done.stdout
+    assert done.returncode == 0 and "Usage: kit/compile_edgetpu.sh" in done.stdout

@@ -18,7 +18,7 @@ from PIL import Image
 from pspnet_kit.data import open_dataset
 
 KIT = Path(__file__).parents[1]
-BINARY = Path(os.environ.get("PSPNETD", KIT.parents[1] / "target/release/pspnetd"))
+BINARY = Path(os.environ.get("PSPNETD", KIT.parent / "target/release/pspnetd"))
 RECIPE = """
 weights = "imagenet"
 

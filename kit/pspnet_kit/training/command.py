@@ -18,7 +18,7 @@ from ..judge import before_after
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of every kind of training."""
-    parser.add_argument("recipe", type=Path, help="TOML file, see scripts/train/recipes")
+    parser.add_argument("recipe", type=Path, help="TOML file, see kit/recipes")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and curves")
     parser.add_argument("--data", help="the data set's folder (data.root)")
     parser.add_argument("--resume", action="store_true", help="go on with the run that is in --out")

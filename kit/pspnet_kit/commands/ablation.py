@@ -70,4 +70,4 @@ def _read(path: Path) -> str:
 
 
 def _command() -> str:
-    return shlex.join(["scripts/train/kit", *sys.argv[1:]])
+    return shlex.join(["kit/kit", *sys.argv[1:]])

@@ -28,8 +28,8 @@ from pspnet_kit.export.agreement import (  # noqa: E402
 from pspnet_kit.model import Architecture, PSPNet, build  # noqa: E402
 
 HEIGHT, WIDTH = 48, 96
-NO_ONNX = "onnx and onnxruntime are not in this environment (scripts/train/setup --torch gpu has them)"
-NO_PROGRAM = "this torch has no torch.export (scripts/train/setup --torch gpu has one that does)"
+NO_ONNX = "onnx and onnxruntime are not in this environment (kit/setup --torch gpu has them)"
+NO_PROGRAM = "this torch has no torch.export (kit/setup --torch gpu has one that does)"
 HAS_PROGRAM = hasattr(getattr(torch, "export", None), "save")
 
 

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
 # Compiles a TFLite model for the Edge TPU and says in short what the compiler did with it.
 #
-# Usage: scripts/train/compile_edgetpu.sh [OPTION…] MODEL.tflite
+# Usage: kit/compile_edgetpu.sh [OPTION…] MODEL.tflite
 #
 # The options go to edgetpu_compiler as they are, for example --out_dir DIR (the current directory otherwise) or
 # --min_runtime_version 14. A compiled file that lands beside the model is written into the section [edgetpu] of the model's
 # manifest, so that pspnetd holds it to its digest. Where there is no edgetpu_compiler, check_edgetpu.py judges the model by
-# the documented rules instead (PYTHON names the interpreter that has its packages; otherwise that of scripts/train/setup,
+# the documented rules instead (PYTHON names the interpreter that has its packages; otherwise that of kit/setup,
 # else python3).
 #
 # Exit status: 0 compiled, every operator on the Edge TPU; 1 some operators run on the CPU; 2 wrong arguments or an
 # unreadable model; 3 nothing was compiled: the compiler failed, or there is none and the rules have nothing against it.
 
 set -euo pipefail
-. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/../scripts/lib.sh"
 
 readonly DOCUMENTATION=https://coral.ai/docs/edgetpu/compiler/
 
