@@ -39,5 +39,10 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def console() -> int:
+    """The same for the arguments of the process: what the package's command runs."""
+    return main(sys.argv[1:])
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(console())

@@ -49,7 +49,9 @@ def check_file(path: Path) -> None:
 
 
 def check_folder(folder: Path, named: Path | None = None) -> None:
-    """Tries whether files can be made in `folder`, or in the nearest that is there. The message names `named`, or the folder.
+    """Tries whether files can be made in `folder`, or in the nearest that is there.
+
+    The message names `named`, or the folder.
 
     Raises:
         KitError: when they can't be.

@@ -132,7 +132,7 @@ class Recipe:
     augment: Augmentation = field(default_factory=Augmentation)
     distil: Distil = field(default_factory=Distil)
     weights: str = "imagenet"
-    """What the network starts from: imagenet, none, a checkpoint of this kit (all of it), or backbone:CHECKPOINT (only that)."""
+    """What the network starts from: imagenet, none, a checkpoint of this kit, or backbone:CHECKPOINT, its backbone."""
 
     def architecture(self, classes: int) -> Architecture:
         """The network, for a data set of that many classes."""
@@ -240,4 +240,4 @@ def _list(value: Any, default: tuple[Any, ...], where: str, kind: type | None = 
         return tuple(_value(item, kind(), f"{where}[{index}]") for index, item in enumerate(value))
     if len(value) != len(default):
         raise KitError(f"{where}: expected a list of {len(default)}, not {value!r}")
-    return tuple(_value(item, like, where) for item, like in zip(value, default))
+    return tuple(_value(item, like, where) for item, like in zip(value, default, strict=True))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from built import built
+
 from pspnet_kit.export.edgetpu import Verdict, as_json, check
 
 

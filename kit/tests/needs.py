@@ -1,4 +1,4 @@
-"""What a test needs and a machine may lack: the only way in which a test of the kit leaves itself out (docs/testing.md)."""
+"""What a test needs and a machine may lack: the only way in which a test leaves itself out (docs/testing.md)."""
 
 from __future__ import annotations
 

@@ -242,7 +242,9 @@ def test_a_backbone_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     shallow = tiny_checkpoint.save(tmp_path / "shallow.pt", tiny_checkpoint.tiny())
     with pytest.raises(KitError, match=r"shallow\.pt: its backbone has no blocks\.8\..*fewer stages"):
         checkpoint.load_backbone(tiny_checkpoint.tiny(stages=5), shallow)
-    with pytest.raises(KitError, match=r"shallow\.pt: its backbone is efficientnet-lite0, the recipe's is efficientnet-lite1"):
+    with pytest.raises(
+        KitError, match=r"shallow\.pt: its backbone is efficientnet-lite0, the recipe's is efficientnet-lite1"
+    ):
         checkpoint.load_backbone(tiny_checkpoint.tiny(backbone="efficientnet-lite1"), shallow)
     content = checkpoint.read(shallow)
     block = "backbone.blocks.1."

@@ -118,7 +118,9 @@ def compiled_beside(tmp_path: Path, model: str, manifest: str | None, name: str 
     return "\n".join(done.stdout.splitlines()[2:])
 
 
-@pytest.mark.parametrize("manifest", [MANIFEST, MANIFEST.replace('"model.tflite"', "'model.tflite'"), 'name = "m"\n', INDENTED])
+@pytest.mark.parametrize(
+    "manifest", [MANIFEST, MANIFEST.replace('"model.tflite"', "'model.tflite'"), 'name = "m"\n', INDENTED]
+)
 def test_what_was_compiled_is_named_in_the_manifest(tmp_path: Path, model: str, manifest: str) -> None:
     assert compiled_beside(tmp_path, model, manifest) == f"  named in {tmp_path}/manifest.toml"
     before, after = tomllib.loads(manifest), tomllib.loads((tmp_path / "manifest.toml").read_text())

@@ -52,7 +52,7 @@ def test_depthwise_is_conv2d(kernels: Any, kernel: int, stride: int, channels: i
     assert torch.equal(found.float(), wanted)
     gradient = whole(*wanted.shape, seed=2)
     mine = torch.autograd.grad(found, own, gradient.bfloat16())
-    for one, other in zip(mine, torch.autograd.grad(wanted, reference, gradient)):
+    for one, other in zip(mine, torch.autograd.grad(wanted, reference, gradient), strict=True):
         assert torch.equal(one.float(), other)
 
 
@@ -80,7 +80,7 @@ def test_batch_norm_is_torchs(kernels: Any, channels: int, relu6: bool) -> None:
     mine = torch.autograd.grad(found, [own, norm.weight, norm.bias], gradient)
     other = torch.autograd.grad(wanted, [reference, theirs.weight, theirs.bias], gradient.double())
     torch.testing.assert_close(mine[0].double(), other[0], rtol=2**-7, atol=5e-3)
-    for a, b in zip(mine[1:], other[1:]):
+    for a, b in zip(mine[1:], other[1:], strict=True):
         torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-3)
 
 
@@ -121,7 +121,7 @@ def test_blocks_train_as_before(kernels: Any, name: str) -> None:
     weighed = torch.randn(theirs.shape)
     (ours.float() * weighed).sum().backward()
     (theirs * weighed).sum().backward()
-    for (key, mine), (_, other) in zip(fast.named_parameters(), block.named_parameters()):
+    for (key, mine), (_, other) in zip(fast.named_parameters(), block.named_parameters(), strict=True):
         assert mine.grad is not None and mine.grad.dtype == torch.float32, key
         alike = F.cosine_similarity(mine.grad.flatten(), other.grad.flatten(), 0)
         assert float(alike) > 0.995, key

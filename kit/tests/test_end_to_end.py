@@ -74,8 +74,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "dataset.toml").write_text(
         'name = "boxes"\nlabels = "index"\n'
         '[splits]\nval = { fraction = 0.25 }\n[splits.train]\nimages = "images"\nlabels = "labels"\n'
-        + "".join(f'[[classes]]\nname = "{name}"\ncolor = "{color}"\n'
-            for name, color in (("sky", "#5090e0"), ("ground", "#405030"), ("box", "#d03020")))
+        + "".join(
+            f'[[classes]]\nname = "{name}"\ncolor = "{color}"\n'
+            for name, color in (("sky", "#5090e0"), ("ground", "#405030"), ("box", "#d03020"))
+        )
     )
     return root
 
@@ -154,7 +156,9 @@ def test_exports_agree_with_the_network(runs: Path, data: Path) -> None:
 
 
 def test_the_edge_tpu_takes_it(runs: Path) -> None:
-    done = subprocess.run([sys.executable, KIT / "check_edgetpu.py", runs / "model.tflite"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, KIT / "check_edgetpu.py", runs / "model.tflite"], capture_output=True, text=True
+    )
     assert "half_pixel" not in done.stdout + done.stderr
     assert done.returncode in (0, 1)
 
@@ -182,7 +186,9 @@ def test_bad_input_is_refused_before_any_time_is_spent(runs: Path, data: Path, t
     (broken / "images" / name).write_bytes(b"no picture")
     assert name in kit("train", recipe, "--data", broken, *out, fails=True)
     assert "train.bach" in kit("train", recipe, "--data", data, *out, "--set", "train.bach=1", fails=True)
-    assert "paste_classes: 9" in kit("train", recipe, "--data", data, *out, "--set", "augment.paste_classes=[9]", fails=True)
+    assert "paste_classes: 9" in kit(
+        "train", recipe, "--data", data, *out, "--set", "augment.paste_classes=[9]", fails=True
+    )
     assert "multiple of 96" in kit("train", recipe, "--data", data, *out, "--set", "train.size=[100,96]", fails=True)
     assert "fewer than one batch" in kit("train", recipe, "--data", data, *out, "--set", "train.batch=64", fails=True)
     teacher = runs / "model.tflite"

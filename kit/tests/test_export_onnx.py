@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +11,18 @@ import torch
 from needs import has, suits
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from pspnet_kit import checkpoint  # noqa: E402
-from pspnet_kit.commands import export as command  # noqa: E402
-from pspnet_kit.errors import KitError  # noqa: E402
-from pspnet_kit.export import onnx, torchscript  # noqa: E402
-from pspnet_kit.export.agreement import (  # noqa: E402
+from pspnet_kit import checkpoint
+from pspnet_kit.commands import export as command
+from pspnet_kit.errors import KitError
+from pspnet_kit.export import onnx, torchscript
+from pspnet_kit.export.agreement import (
     Inputs,
     check_export,
     deployable,
     network_inputs,
     read_pictures,
 )
-from pspnet_kit.model import Architecture, PSPNet, build  # noqa: E402
+from pspnet_kit.model import Architecture, PSPNet, build
 
 HEIGHT, WIDTH = 48, 96
 NO_ONNX = "onnx and onnxruntime are not in this environment (kit/setup --torch gpu has them)"
@@ -137,7 +134,7 @@ def test_a_full_disk_leaves_the_former_file(model: PSPNet, tmp_path: Path, name:
 
 def test_a_torch_without_torch_export_says_so(model: PSPNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch, "export", raising=False)
-    with pytest.raises(KitError, match="has no torch.export"):
+    with pytest.raises(KitError, match=r"has no torch\.export"):
         torchscript.export_program(model, tmp_path / "model.pt2", HEIGHT, WIDTH)
 
 
@@ -171,7 +168,7 @@ def test_the_check_refuses_other_logits(model: PSPNet, inputs: Inputs, fault: fl
         logits[0, 1, 2, 3] += fault
         return logits
 
-    with pytest.raises(KitError, match="model.onnx: is not the network"):
+    with pytest.raises(KitError, match=r"model\.onnx: is not the network"):
         check_export(model, faulty, inputs, Path("model.onnx"))
 
 

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
+from built import pspnetd
+from graph import Graph, Quant
+from inspected import agree
+
+from pspnet_kit.export.edgetpu_rules import RULES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = Path(__file__).parent / "data"
-sys.path[:0] = [str(REPOSITORY / "kit"), str(REPOSITORY / "tests/models")]
-
-from ai_edge_litert import schema_py_generated as schema  # noqa: E402
-from built import pspnetd  # noqa: E402
-from graph import Graph, Quant  # noqa: E402
-from inspected import agree  # noqa: E402
-from pspnet_kit.export.edgetpu_rules import RULES  # noqa: E402
-
 Q = Quant(1 / 128, 0)
 
 
@@ -60,7 +57,8 @@ def one(
         x = g.input("int8", shape, Q)
         before = [] if first is None else [g.constant("first", *first)]
         behind = [
-            g.constant(f"c{i}", values, kind, Q if "int8" in kind else None) for i, (values, kind) in enumerate(constants)
+            g.constant(f"c{i}", values, kind, Q if "int8" in kind else None)
+            for i, (values, kind) in enumerate(constants)
         ]
         out = g.tensor("out", "int8", result, Q)
         return g.build([g.op(name, version, [*before, x, *behind], out, settings, custom)])
@@ -92,7 +90,10 @@ CASES: dict[str, tuple[Callable[[], bytes], str]] = {
     "add tanh": (two_inputs("ADD", 2, PICTURE, PICTURE, options("Add", fusedActivationFunction=4)), "refused"),
     "mul sign bit": (two_inputs("MUL", 2, PICTURE, PICTURE, options("Mul", fusedActivationFunction=5)), "refused"),
     "sub new": (two_inputs("SUB", 3, PICTURE, PICTURE, options("Sub")), "refused"),
-    "l2": (one("L2_NORMALIZATION", 2, PICTURE, PICTURE, settings=options("L2Norm", fusedActivationFunction=4)), "refused"),
+    "l2": (
+        one("L2_NORMALIZATION", 2, PICTURE, PICTURE, settings=options("L2Norm", fusedActivationFunction=4)),
+        "refused",
+    ),
     "max pool": (one("MAX_POOL_2D", 2, PICTURE, [1, 4, 4, 4], settings=options("Pool2D", filterHeight=2)), "maps"),
     "max pool fused": (
         one("MAX_POOL_2D", 2, PICTURE, [1, 4, 4, 4], settings=options("Pool2D", fusedActivationFunction=1)),
@@ -100,7 +101,12 @@ CASES: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "depthwise dilated": (
         one(
-            "DEPTHWISE_CONV_2D", 3, PICTURE, PICTURE, (np.ones((1, 3, 3, 4)), "int8"), BIAS,
+            "DEPTHWISE_CONV_2D",
+            3,
+            PICTURE,
+            PICTURE,
+            (np.ones((1, 3, 3, 4)), "int8"),
+            BIAS,
             settings=options("DepthwiseConv2D", dilationHFactor=2, dilationWFactor=3),
         ),
         "refused",
@@ -113,7 +119,10 @@ CASES: dict[str, tuple[Callable[[], bytes], str]] = {
         one("FULLY_CONNECTED", 4, [1, 256], [1, 4], DENSE, BIAS, settings=options("FullyConnected", weightsFormat=1)),
         "refused",
     ),
-    "dense rows": (one("FULLY_CONNECTED", 4, [3, 256], [3, 4], DENSE, BIAS, settings=options("FullyConnected")), "refused"),
+    "dense rows": (
+        one("FULLY_CONNECTED", 4, [3, 256], [3, 4], DENSE, BIAS, settings=options("FullyConnected")),
+        "refused",
+    ),
     "mean": (one("MEAN", 2, PICTURE, [1, 1, 1, 4], ([1, 2], "int32"), settings=options("Reducer")), "maps"),
     "mean of channels": (one("MEAN", 2, PICTURE, [1, 8, 8, 1], ([-1], "int32")), "maps"),
     "mean of 3 channels": (one("MEAN", 2, [1, 8, 8, 3], [1, 8, 8, 1], ([-1], "int32")), "refused"),
@@ -139,14 +148,26 @@ CASES: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "strided slice with a new axis": (
         one(
-            "STRIDED_SLICE", 2, [1, 4], [1, 1, 4], ([0], "int32"), ([1], "int32"), ([1], "int32"),
+            "STRIDED_SLICE",
+            2,
+            [1, 4],
+            [1, 1, 4],
+            ([0], "int32"),
+            ([1], "int32"),
+            ([1], "int32"),
             settings=options("StridedSlice", newAxisMask=1),
         ),
         "refused",
     ),
     "strided slice with an ellipsis": (
         one(
-            "STRIDED_SLICE", 2, [1, 4], [1, 4], ([0], "int32"), ([1], "int32"), ([1], "int32"),
+            "STRIDED_SLICE",
+            2,
+            [1, 4],
+            [1, 4],
+            ([0], "int32"),
+            ([1], "int32"),
+            ([1], "int32"),
             settings=options("StridedSlice", ellipsisMask=1),
         ),
         "refused",
@@ -158,7 +179,11 @@ CASES: dict[str, tuple[Callable[[], bytes], str]] = {
     "nearest by 2": (one("RESIZE_NEAREST_NEIGHBOR", 2, PICTURE, [1, 16, 16, 4], ([16, 16], "int32")), "maps"),
     "nearest from half": (
         one(
-            "RESIZE_NEAREST_NEIGHBOR", 3, PICTURE, [1, 16, 16, 4], ([16, 16], "int32"),
+            "RESIZE_NEAREST_NEIGHBOR",
+            3,
+            PICTURE,
+            [1, 16, 16, 4],
+            ([16, 16], "int32"),
             settings=options(NEAREST, halfPixelCenters=True),
         ),
         "refused",

@@ -11,8 +11,8 @@ from built import pspnetd
 from PIL import Image
 from tiny_tflite import identity
 
-from pspnet_kit.judge.decode import decode, positions, upsample
 from pspnet_kit.data.resize import axis_taps, resize
+from pspnet_kit.judge.decode import decode, positions, upsample
 from pspnet_kit.judge.preprocess import PixelMap
 
 

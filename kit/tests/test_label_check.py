@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -181,7 +182,7 @@ def test_void_that_covers_too_much(tmp_path: Path) -> None:
 
 
 class TestKindsOfLabels:
-    VALUES = [[0, 0, 0, 0], [1, 1, 1, 1]]
+    VALUES: ClassVar = [[0, 0, 0, 0], [1, 1, 1, 1]]
 
     def warnings(self, root: Path) -> list[str]:
         return [warning for warning in messages(check(open_dataset(root)))[1] if "class cat" not in warning]
@@ -311,5 +312,5 @@ class TestCommand:
         with pytest.raises(KitError, match="no split 'test'; it has train, val"):
             kit_labels(str(root), "--split", "test")
         (tmp_path / "file").touch()
-        with pytest.raises(KitError, match="report.json: can't be written: "):
+        with pytest.raises(KitError, match=r"report\.json: can't be written: "):
             kit_labels(str(root), "--json", str(tmp_path / "file" / "report.json"))

@@ -263,7 +263,7 @@ class TestCityscapes:
         assert dataset.read(dataset.pairs("val")[0])[1].tolist() == [[7, 18, 255], [0, 1, 2]]
 
     def test_no_labels_at_all(self, tmp_path: Path) -> None:
-        with pytest.raises(KitError, match="no labels, expected .*labelIds.png"):
+        with pytest.raises(KitError, match=r"no labels, expected .*labelIds\.png"):
             open_dataset(self.tree(tmp_path, "polygons", [[0, 0, 0], [0, 0, 0]]))
 
 
@@ -410,7 +410,7 @@ class TestToml:
             ('name = "garden"', "name = 3", "name is 3, expected a text"),
             ('name = "garden"', 'name = "a"\nlicense = "x"', "license is unknown; known here: citation, classes"),
             ('group = "ground"', 'grup = "ground"', r"classes\[1\].grup is unknown"),
-            ('"index"', '"colour"', "labels is 'colour', expected \"index\" or \"color\""),
+            ('"index"', '"colour"', 'labels is \'colour\', expected "index" or "color"'),
             ('"index"', '"index"\nvoid = [1]', "void has the value of the class 'path'"),
             ('"index"', '"index"\nvoid = [256]', "void has 256, expected an id from 0 to 255"),
             ('"index"', '"index"\nvoid = [true]', "void has True, expected an id"),
@@ -457,9 +457,9 @@ class TestAuto:
         assert list(open_dataset(tmp_path).sources) == ["test", "yard"]
 
     def test_says_what_it_looked_for(self, tmp_path: Path) -> None:
-        with pytest.raises(KitError, match="dataset.toml.*trainannot|annot.*leftImg8bit.*JPEGImages"):
+        with pytest.raises(KitError, match=r"dataset\.toml.*trainannot|annot.*leftImg8bit.*JPEGImages"):
             open_dataset(tmp_path)
-        with pytest.raises(KitError, match="no data set that is known here. Looked for voc: JPEGImages"):
+        with pytest.raises(KitError, match=r"no data set that is known here\. Looked for voc: JPEGImages"):
             open_dataset(tmp_path, "voc")
 
     def test_missing_root_and_unknown_layout(self, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +11,10 @@ from pathlib import Path
 import pytest
 from needs import needs
 
+from pspnet_kit.errors import KitError
+from pspnet_kit.export.manifest import Manifest, Training, write_manifest
+
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "kit"))
-
-from pspnet_kit.errors import KitError  # noqa: E402
-from pspnet_kit.export.manifest import Manifest, Training, write_manifest  # noqa: E402
-
 CLASSES = (
     {"name": "sky", "color": "#009ffb", "group": "sky"},
     {"name": "pole", "color": "#d7ffac", "group": "structure"},
@@ -108,7 +105,7 @@ def test_what_pspnetd_refuses_is_refused(model: Path, change: dict[str, object],
 
 
 def test_a_missing_model(tmp_path: Path) -> None:
-    with pytest.raises(KitError, match="none.tflite"):
+    with pytest.raises(KitError, match=r"none\.tflite"):
         write_manifest(PLAIN, tmp_path / "none.tflite")
 
 

@@ -165,7 +165,7 @@ def test_sizes_that_the_bins_do_not_divide_are_refused() -> None:
     for size in ((288, 385), (300, 384), (0, 96), (-96, 96), (16, 96)):
         with pytest.raises(KitError, match="need a multiple of 96"):
             a.check_size(*size)
-    with pytest.raises(KitError, match="width 385.*such as 384 or 480"):
+    with pytest.raises(KitError, match=r"width 385.*such as 384 or 480"):
         a.check_size(288, 385)
 
 

@@ -143,9 +143,7 @@ def test_the_average_of_a_group_is_that_of_all_its_tensors_together():
 
 def test_quantised_weights_are_those_of_the_graph():
     graph = trace(settled(PLAIN), inputs(1))
-    ir = quantise_graph(
-        graph, {group: (-1.0, 1.0) for group in set(graph.range_groups().values()) - {graph.input.name}}
-    )
+    ir = quantise_graph(graph, dict.fromkeys(set(graph.range_groups().values()) - {graph.input.name}, (-1.0, 1.0)))
     for node in graph:
         if isinstance(node, Conv):
             q = ir.weights[node.name]

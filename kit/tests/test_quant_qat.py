@@ -50,7 +50,7 @@ def test_rounding_lets_gradients_through_inside_the_range():
 
 
 def test_ends_of_the_range_learn_from_what_they_cut_and_from_rounding():
-    units, low, high, y = rounded([0.3, 200.0, 300.0, -200.0])
+    _, low, high, y = rounded([0.3, 200.0, 300.0, -200.0])
     (y * torch.tensor([1.0, 2.0, 3.0, 5.0])).sum().backward()
     size = (4 * 127) ** -0.5
     rounding = (0 - 0.3) / 255

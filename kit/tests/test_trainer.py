@@ -74,7 +74,9 @@ def trainer(recipe: Path, data: Path | None, out: Path, *overrides: str, resume:
         ),
     ],
 )
-def test_sizes_that_fail_later_are_refused_at_once(recipe: Path, data: Path, overrides: list[str], message: str) -> None:
+def test_sizes_that_fail_later_are_refused_at_once(
+    recipe: Path, data: Path, overrides: list[str], message: str
+) -> None:
     with pytest.raises(KitError, match=message):
         trainer(recipe, data, recipe.parent / "out", *overrides)
 
@@ -87,7 +89,7 @@ def test_places_are_tried_before_pictures_are_read(recipe: Path, tmp_path: Path)
     (tmp_path / "held/last.pt").touch()
     with pytest.raises(KitError, match="held: holds a run already"):
         trainer(recipe, missing, tmp_path / "held")
-    with pytest.raises(KitError, match="no data set is named: .* --data"):
+    with pytest.raises(KitError, match=r"no data set is named: .* --data"):
         trainer(recipe, None, tmp_path / "out")
 
 
@@ -112,7 +114,7 @@ def test_an_auxiliary_classifier_without_a_loss_is_not_trained(recipe: Path, dat
 def test_a_kill_between_the_writes_loses_no_epoch(
     recipe: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     phases, out = "train.phases=[{epochs=3,crop=[96,96]}]", tmp_path / "out"
@@ -124,11 +126,11 @@ def test_a_kill_between_the_writes_loses_no_epoch(
         nonlocal count
         count += path.name == "last.pt"
         if count == 2:
-            raise Killed
+            raise KilledError
         saved(path, content)
 
     monkeypatch.setattr(checkpoint, "save", killed)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         trainer(recipe, data, out, phases).run()
     monkeypatch.undo()
     trainer(recipe, data, out, phases, resume=True).run()

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
     table = markdown(plan, judgements, _command(), data)
     print(table)
     if args.plot:
-        shown = [judgement for row, judgement in zip(plan.rows, judgements) if row.plot]
+        shown = [judgement for row, judgement in zip(plan.rows, judgements, strict=True) if row.plot]
         draw_plot(points(plan, judgements), shown, bench, args.plot, anchor(plan, judgements))
     if args.json:
         report.write_json(args.json, judgements, about(args, bench))

@@ -131,11 +131,13 @@ def open_all(paths: Sequence[Path], names: Sequence[str], dataset: Dataset) -> l
     from ..data.pictures import printable
     from ..judge.predictors import check_classes, default_name, open_predictor
 
-    names = [printable(name or default_name(path)) for name, path in zip(names, paths)]
+    names = [printable(name or default_name(path)) for name, path in zip(names, paths, strict=True)]
     if len(set(names)) < len(names):
         # Files of one name in several folders.
-        names = [printable(str(path)) if names.count(name) > 1 else name for name, path in zip(names, paths)]
-    predictors = [open_predictor(path, name) for path, name in zip(paths, names)]
+        names = [
+            printable(str(path)) if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)
+        ]
+    predictors = [open_predictor(path, name) for path, name in zip(paths, names, strict=True)]
     for predictor in predictors:
         check_classes(predictor, dataset.classes, dataset.root)
     return predictors
@@ -169,7 +171,9 @@ def time_all(
 
     daemon = bench.daemon if args.engine == "pspnetd" else None
     bar = _bar("timing", args.rounds)
-    for judgement, speed in zip(judgements, measure(predictors, args.rounds, reference, daemon, args.seconds, bar)):
+    for judgement, speed in zip(
+        judgements, measure(predictors, args.rounds, reference, daemon, args.seconds, bar), strict=True
+    ):
         judgement.speed = speed
 
 

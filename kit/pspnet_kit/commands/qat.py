@@ -1,4 +1,7 @@
-"""`kit qat`: trains a checkpoint on with an int8 file's roundings. `kit quantise` then writes the file with its ranges."""
+"""`kit qat`: trains a checkpoint on with an int8 file's roundings.
+
+`kit quantise` then writes the file with its ranges.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`kit rebalance`: rare classes more or less readily, without training. Says mIoU before and after where it can judge."""
+"""`kit rebalance`: rare classes more or less readily, without training.
+
+Says mIoU before and after where it can judge.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="train", help="that it was trained on (default: train)")
     parser.add_argument("--without", nargs="+", default=(), help="file name patterns that were held out")
     parser.add_argument("--from-power", type=float, default=0.5, help="train.class_power of the run (default: 0.5)")
-    parser.add_argument("--to-power", type=float, default=0.1, help="what it shall be like (default: 0.1; 0 is no weighting)")
+    parser.add_argument(
+        "--to-power", type=float, default=0.1, help="what it shall be like (default: 0.1; 0 is no weighting)"
+    )
     parser.add_argument("--judge", help="split to judge on, before and after")
     parser.add_argument("--judge-only", nargs="+", default=(), help="file name patterns")
 
@@ -52,6 +57,6 @@ def run(args: argparse.Namespace) -> None:
         content["metrics"] = {"miou": after}
         print(f"mIoU {before:.2f} before, {after:.2f} after, on {len(samples)} pictures")
     checkpoint.save(args.out, content)
-    for info, value in zip(dataset.classes, move.tolist()):
+    for info, value in zip(dataset.classes, move.tolist(), strict=True):
         print(f"{info.name:20} {value:+.2f}")
     print(f"{args.out}: written")

@@ -89,9 +89,7 @@ def comparison(before: Totals, after: Totals) -> str:
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as their widest cell; the first one to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    )
+    return "\n".join("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows)
 
 
 def _area(x: Tensor) -> int:

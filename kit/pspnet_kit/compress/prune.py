@@ -35,8 +35,8 @@ class Settings:
     steps: int = 1
     """In how many rounds the importance is judged anew, with the network already thinner."""
     traffic: float = 0.0
-    """MACs that take as long as moving one activation; 0 counts MACs alone. Processors with fast int8 arithmetic wait for
-    memory: their early layers cost far more than their MACs say."""
+    """MACs that take as long as moving one activation; 0 counts MACs alone. Processors with fast int8 arithmetic wait
+    for memory: their early layers cost far more than their MACs say."""
     cost_power: float | None = None
     """Another power of the MACs to divide importance by than the criterion's own; see Importance."""
 

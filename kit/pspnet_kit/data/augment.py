@@ -1,4 +1,4 @@
-"""Pictures and labels as training sees them: scaled, cropped, flipped, recoloured, dimmed, blurred, with rare things pasted in.
+"""Pictures and labels as training sees them: scaled, cropped, flipped, recoloured, blurred, with rare things pasted in.
 
 Each draw comes from the generator that is handed in, so a sample is the same whenever its seed is.
 """
@@ -101,8 +101,8 @@ def geometry(
     if any(margins):
         x = F.pad(x, margins)
         y = F.pad(y, margins, value=VOID)
-    # pspnetd averages areas where it shrinks to less than half, and interpolates above. The mix makes the network indifferent
-    # to which; the picture that nothing averaged is left out where pspnetd can't make it.
+    # pspnetd averages areas where it shrinks to less than half, and interpolates above. The mix makes the network
+    # indifferent to which; the picture that nothing averaged is left out where pspnetd can't make it.
     antialias = bool(random.random() < 0.5) or max(box_h / crop[0], box_w / crop[1]) > 2
     x = F.interpolate(x, size=crop, mode="bilinear", align_corners=False, antialias=antialias)[0]
     y = F.interpolate(y, size=crop, mode="nearest-exact")[0, 0]

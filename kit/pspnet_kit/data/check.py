@@ -183,9 +183,9 @@ class _Palettes:
             rgb = np.array(picture.getpalette("RGB"), dtype=np.int64).reshape(-1, 3)
         colors = {int(index): tuple(map(int, rgb[index])) for index in used if index < len(rgb)}
         greys = {index: red for index, (red, green, blue) in colors.items() if red == green == blue}
-        if len(greys) == len(colors) and all(grey in self._format.ids for grey in greys.values()):
-            if any(index != grey for index, grey in greys.items()):
-                self._regreyed.append(path)
+        all_are_ids = len(greys) == len(colors) and all(grey in self._format.ids for grey in greys.values())
+        if all_are_ids and any(index != grey for index, grey in greys.items()):
+            self._regreyed.append(path)
         for index, (red, green, blue) in colors.items():
             color = red << 16 | green << 8 | blue
             earlier, where = self._colors.setdefault(index, (color, path))

@@ -1,5 +1,7 @@
 """Reads dataset.toml: any pair of folders as a data set.
 
+An example:
+
     name = "garden"
     licence = "own pictures"        # optional, as is citation
     labels = "index"                # or "color"

@@ -21,7 +21,9 @@ def join(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
         return {**sources[0], "sources": sources}
     return {
         "name": ", ".join(dict.fromkeys(source.get("name", "unnamed") for source in sources)),
-        "licence": "; ".join(f"{source.get('name', 'unnamed')}: {source.get('licence') or 'not stated'}" for source in sources),
+        "licence": "; ".join(
+            f"{source.get('name', 'unnamed')}: {source.get('licence') or 'not stated'}" for source in sources
+        ),
         "citation": " ".join(dict.fromkeys(source["citation"] for source in sources if source.get("citation"))),
         "sources": sources,
     }

@@ -48,7 +48,7 @@ class Batches:
         for step in range(skip, len(self)):
             first = (step * self.ranks + self.rank) * self.batch
             pairs = [self.sample(epoch, int(index), crop) for index in order[first : first + self.batch]]
-            images, labels = zip(*pairs)
+            images, labels = zip(*pairs, strict=True)
             yield torch.stack(images), torch.stack(labels)
 
     def sample(self, epoch: int, index: int, crop: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -320,8 +320,8 @@ class Graph:
     ) -> list[int]:
         """The shape that a sliding window leaves."""
         n, *sizes, _ = self.shape(x)
-        reach = [0 if padding == "SAME" else d * (k - 1) for k, d in zip(kernel, dilation)]
-        return [n, *(-(-(size - r) // s) for size, r, s in zip(sizes, reach, stride)), channels]
+        reach = [0 if padding == "SAME" else d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        return [n, *(-(-(size - r) // s) for size, r, s in zip(sizes, reach, stride, strict=True)), channels]
 
     # The file
 

@@ -57,8 +57,8 @@ class Manifest:
 
 
 def write_manifest(manifest: Manifest, model: Path) -> Path:
-    """Writes `manifest.toml` beside `model` with the model's digest, and that of what the Edge TPU's compiler made of it
-    where that lies beside it too; returns its path.
+    """Writes `manifest.toml` beside `model` with the model's digest, and that of what the Edge TPU's compiler made of
+    it where that lies beside it too; returns its path.
 
     Raises:
         KitError: when the model can't be read, the manifest can't be written, or pspnetd would refuse it.
@@ -108,7 +108,7 @@ def check(manifest: Manifest, path: Path) -> None:
     if not 2 <= len(manifest.classes) <= 255:
         raise KitError(f"{path}: {len(manifest.classes)} classes; expected 2 to 255")
     names = [entry.get("name", "") for entry in manifest.classes]
-    for index, (name, entry) in enumerate(zip(names, manifest.classes)):
+    for index, (name, entry) in enumerate(zip(names, manifest.classes, strict=True)):
         if not name:
             raise KitError(f"{path}: class {index} has no name")
         if name in names[:index]:

@@ -36,7 +36,10 @@ class FixedPyramid(nn.Module):
         self.branches = pyramid.branches
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = [resize(branch(F.avg_pool2d(x, window)), x) for window, branch in zip(self.windows, self.branches)]
+        pooled = [
+            resize(branch(F.avg_pool2d(x, window)), x)
+            for window, branch in zip(self.windows, self.branches, strict=True)
+        ]
         return torch.cat([x, *pooled], 1)
 
 

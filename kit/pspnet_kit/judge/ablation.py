@@ -117,7 +117,7 @@ def markdown(plan: Plan, judgements: Sequence[Judgement], command: str, data: st
         f"times as fast as {plan.rows[plan.reference].name}",
         "",
     ]
-    body = [_cells(row, judgement) for row, judgement in zip(plan.rows, judgements)]
+    body = [_cells(row, judgement) for row, judgement in zip(plan.rows, judgements, strict=True)]
     lines = [
         BEGIN,
         f"Measured in one run by `{command}`: {data}.",
@@ -187,11 +187,11 @@ def insert(document: str, table: str, path: Path) -> str:
 
 def points(plan: Plan, judgements: Sequence[Judgement]) -> list[Point]:
     """The rows that the plot shows."""
-    return [point_of(judgement) for row, judgement in zip(plan.rows, judgements) if row.plot]
+    return [point_of(judgement) for row, judgement in zip(plan.rows, judgements, strict=True) if row.plot]
 
 
 def anchor(plan: Plan, judgements: Sequence[Judgement]) -> Anchor | None:
-    """What the plot's heights are told from, where the list says how the reference does on the published networks' pictures."""
+    """What the plot's heights are told from; None where the list says nothing of the published networks' pictures."""
     if plan.reference_published is None:
         return None
     ours = 100 * judgements[plan.reference].confusion.mean_iou()

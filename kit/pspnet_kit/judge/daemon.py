@@ -54,7 +54,7 @@ class Daemon:
         with tempfile.TemporaryDirectory() as folder:
             images, labels = Path(folder) / "images", Path(folder) / "labels"
             labels.mkdir()
-            for picture, pair in zip(_pictures(images, dataset, pairs), pairs):
+            for picture, pair in zip(_pictures(images, dataset, pairs), pairs, strict=True):
                 Image.fromarray(dataset.read(pair)[1]).save(labels / f"{picture.stem}.png", compress_level=1)
             found = self._run(
                 "eval", "--model", model, "--images", images, "--labels", labels, "--json", *self._settings(folder)

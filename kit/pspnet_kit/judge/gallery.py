@@ -84,17 +84,17 @@ def draw(rows: Sequence[Row], models: Sequence[str], classes: Sequence[ClassInfo
     pen = ImageDraw.Draw(sheet)
     heads = ["picture", "truth", *(head for model in models for head in (model, "errors"))]
     left = [MARGIN + column * (cell + GAP) for column in range(columns)]
-    for x, head in zip(left, heads):
+    for x, head in zip(left, heads, strict=True):
         pen.text((x, MARGIN), _fit(head, _font(18), cell), fill=INK, font=_font(18))
     top = MARGIN + HEAD
-    for row, height in zip(rows, heights):
+    for row, height in zip(rows, heights, strict=True):
         grey = _grey(row.image)
         tiles = [row.image, paint(row.label, grey, palette)]
         notes = [row.name, ""]
         for mask in row.masks:
             tiles += [paint(mask, grey, palette), errors(row.label, mask, grey, palette)]
             notes += ["", f"{100 * accuracy_of(row.label, mask):.1f} % right"]
-        for x, tile, note in zip(left, tiles, notes):
+        for x, tile, note in zip(left, tiles, notes, strict=True):
             sheet.paste(Image.fromarray(tile).resize((cell, height), Image.Resampling.LANCZOS), (x, top))
             pen.text((x, top + height + 4), _fit(note, _font(13), cell), fill=FAINT, font=_font(13))
         top += height + CAPTION + GAP
@@ -177,7 +177,7 @@ def _draw_legend(
     top: int,
 ) -> None:
     swatches = [tuple(int(part) for part in palette[index]) for index in range(len(names))]
-    for (x, y), name, color in zip(places, [*names, "void"], [*swatches, None]):
+    for (x, y), name, color in zip(places, [*names, "void"], [*swatches, None], strict=True):
         box = (MARGIN + x, top + y, MARGIN + x + 22, top + y + 18)
         if color is None:
             sheet.paste(Image.fromarray(_stripes((18, 22))), box[:2])

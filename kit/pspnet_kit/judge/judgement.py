@@ -118,7 +118,7 @@ def agreement(
     confusion = Confusion(len(dataset.classes))
     pixels = differing = 0
     masks = daemon.masks(predictor.path, dataset, pairs)
-    for pair, theirs in zip(progress(pairs), masks):
+    for pair, theirs in zip(progress(pairs), masks, strict=True):
         image, label = dataset.read(pair)
         ours, _ = predictor.predict(image)
         if ours.shape != theirs.shape:

@@ -96,7 +96,7 @@ def against_latency(
     low, high = min(heights) - 2, max(heights) + 2
     axes.set_ylim(low, high)
     places = spread([entry.mean_iou for entry in published], (high - low) / 26)
-    for entry, place in zip(published, places):
+    for entry, place in zip(published, places, strict=True):
         axes.axhline(entry.mean_iou, color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
         axes.annotate(
             f"{entry.name} {form.format(entry.mean_iou)}", (1.0, entry.mean_iou), (1.03, place),

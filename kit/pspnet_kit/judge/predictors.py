@@ -141,7 +141,8 @@ def check_classes(predictor: Predictor, classes: Sequence[ClassInfo], root: Path
         raise KitError(
             f"{predictor.path}: has {predictor.classes} classes, {root} has {len(names)} ({', '.join(names)})"
         )
-    for index, (own, other) in enumerate(zip(predictor.class_names, names)):
+    # A model without a manifest names no classes.
+    for index, (own, other) in enumerate(zip(predictor.class_names, names, strict=False)):
         if own != other:
             raise KitError(f"{predictor.path}: class {index} is {own!r}, in {root} it is {other!r}")
 

@@ -27,9 +27,9 @@ def as_dict(judgement: Judgement) -> dict[str, Any]:
         "pixel_accuracy": _plain(confusion.pixel_accuracy()),
         "mean_accuracy": _plain(confusion.mean_accuracy()),
         "frequency_weighted_iou": _plain(confusion.frequency_weighted_iou()),
-        "iou": dict(zip(names, map(_plain, confusion.iou()))),
+        "iou": dict(zip(names, map(_plain, confusion.iou()), strict=True)),
         "boundary_f": _plain(judgement.boundary.mean()),
-        "boundary_f_by_class": dict(zip(names, map(_plain, judgement.boundary.scores()))),
+        "boundary_f_by_class": dict(zip(names, map(_plain, judgement.boundary.scores()), strict=True)),
         "calibration_error": _plain(judgement.calibration.expected_error()),
         "brier": _plain(judgement.calibration.brier()),
         "reliability": [
@@ -93,7 +93,7 @@ def align(rows: Sequence[Sequence[str]]) -> str:
     lines = (
         "  ".join(
             cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths))
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows
     )
@@ -144,7 +144,7 @@ def _groups(judgement: Judgement) -> tuple[dict[str, float], float] | None:
     if len(set(groups)) == len(groups):
         return None
     names, merged = judgement.confusion.grouped(groups)
-    return dict(zip(names, map(float, merged.iou()))), merged.mean_iou()
+    return dict(zip(names, map(float, merged.iou()), strict=True)), merged.mean_iou()
 
 
 def _percent(value: float | np.floating[Any]) -> str:

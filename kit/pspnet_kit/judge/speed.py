@@ -108,7 +108,7 @@ def side_by_side(
     ratios = times[:, reference, None] / times
     return [
         Speed(name, engine, tuple(times[:, index].tolist()), tuple(ratios[:, index].tolist()))
-        for index, (name, engine) in enumerate(zip(names, engines))
+        for index, (name, engine) in enumerate(zip(names, engines, strict=True))
     ]
 
 

@@ -21,8 +21,8 @@ class SamePad(nn.Module):
 class ConvBN(nn.Module):
     """Convolution without bias, BatchNorm, and ReLU6 unless `activation` is None.
 
-    Input `[n, inputs, h, w]`, output `[n, outputs, ceil(h / stride), ceil(w / stride)]` for even h and w. `same`: strided
-    convolutions are padded as TensorFlow does, else by half a kernel on all sides, as PyTorch's ResNets are.
+    Input `[n, inputs, h, w]`, output `[n, outputs, ceil(h / stride), ceil(w / stride)]` for even h and w. `same`:
+    strided convolutions are padded as TensorFlow does, else by half a kernel on all sides, as PyTorch's ResNets are.
     """
 
     def __init__(

@@ -47,7 +47,10 @@ def round_width(channels: int, width: float) -> int:
 
 
 class InvertedResidual(nn.Module):
-    """MBConv (Sandler et al. 2018): expand 1x1, depthwise kxk, project 1x1 without activation; residual where shapes allow."""
+    """MBConv (Sandler et al. 2018): expand 1x1, depthwise kxk, project 1x1 without activation.
+
+    Residual where shapes allow.
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int, dilation: int) -> None:
         super().__init__()

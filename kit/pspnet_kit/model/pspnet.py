@@ -27,7 +27,10 @@ class PyramidPooling(nn.Module):
         self.outputs = inputs + channels * len(bins)
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = [resize(branch(F.adaptive_avg_pool2d(x, cells)), x) for cells, branch in zip(self.bins, self.branches)]
+        pooled = [
+            resize(branch(F.adaptive_avg_pool2d(x, cells)), x)
+            for cells, branch in zip(self.bins, self.branches, strict=True)
+        ]
         return torch.cat([x, *pooled], 1)
 
 

@@ -50,7 +50,7 @@ class ResNet(nn.Module):
         channels, reached, dilation = 128, 4, 1
         stages: list[nn.Module] = []
         self.channels: dict[int, int] = {}
-        for index, (depth, width) in enumerate(zip(DEPTHS[variant], WIDTHS)):
+        for index, (depth, width) in enumerate(zip(DEPTHS[variant], WIDTHS, strict=True)):
             blocks: list[nn.Module] = []
             for block in range(depth):
                 step = 2 if index > 0 and block == 0 and reached * 2 <= stride else 1

@@ -189,7 +189,7 @@ class Translation:
         height, width, _ = self.nodes[tensor].shape
         if pads == NO_PADS:
             return Window(tensor, "VALID" if kernel != (1, 1) else "SAME", pads)
-        sides = [same_pads(*sizes) for sizes in zip((height, width), kernel, stride, dilation)]
+        sides = [same_pads(*sizes) for sizes in zip((height, width), kernel, stride, dilation, strict=True)]
         if pads == (*sides[0], *sides[1]):
             return Window(tensor, "SAME", pads)
         padded = self.pad(f"{name_of(n)}/pad", tensor, pads)

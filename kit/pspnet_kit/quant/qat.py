@@ -116,7 +116,9 @@ class QatNetwork(nn.Module):
 
     def rounded(self, graph: OpGraph, x: Tensor) -> Tensor:
         low, high = self.ends()
-        by_group = {name: affine(*ends) for name, ends in zip(self.names, torch.stack([low, high], 1).tolist())}
+        by_group = {
+            name: affine(*ends) for name, ends in zip(self.names, torch.stack([low, high], 1).tolist(), strict=True)
+        }
         groups = graph.range_groups()
         by_group[groups[graph.input.name]] = PICTURE
         index = {name: i for i, name in enumerate(self.names)}
@@ -241,7 +243,7 @@ class Rounded(torch.autograd.Function):
 
 def whole_sum(node: Add, inputs: list[Tensor], sources: list[Affine], steps: Affine) -> Tensor:
     with torch.no_grad():
-        a, b = (source.quantise(x).int() for source, x in zip(sources, inputs))
+        a, b = (source.quantise(x).int() for source, x in zip(sources, inputs, strict=True))
         return add(a, b, sources[0], sources[1], steps, node.activation)
 
 

@@ -82,8 +82,8 @@ def compute_mean(x: Tensor, kernel: tuple[int, int]) -> Tensor:
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Weights of 11 bits along each axis, one rounding at the end, halves up."""
-    rows = axis_weights(x.shape[2], size[0])
-    columns = axis_weights(x.shape[3], size[1])
+    rows = AxisWeights(x.shape[2], size[0])
+    columns = AxisWeights(x.shape[3], size[1])
     left, right = x[..., columns.low], x[..., columns.high]
     across = (left << RESIZE_BITS) + (right - left) * columns.weight.to(x.device)
     top, bottom = across[:, :, rows.low], across[:, :, rows.high]
@@ -91,7 +91,7 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return (sums + (1 << (2 * RESIZE_BITS - 1))) >> (2 * RESIZE_BITS)
 
 
-class axis_weights:  # noqa: N801
+class AxisWeights:
     """For each output place of one axis: the two input places and the weight of the second, align_corners=True."""
 
     def __init__(self, source: int, target: int) -> None:

@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", help="the data set's folder (data.root)")
     parser.add_argument("--resume", action="store_true", help="go on with the run that is in --out")
     parser.add_argument("--set", action="append", default=[], metavar="TABLE.KEY=VALUE", help="override the recipe")
-    parser.add_argument("--processes", type=int, default=1, help="on this machine; torchrun starts those of many (default: 1)")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="on this machine; torchrun starts those of many (default: 1)"
+    )
     parser.add_argument("--plain", action="store_true", help="without the fast CPU kernels")
     before_after.add_arguments(parser)
 
@@ -32,7 +34,9 @@ def add_start(parser: argparse.ArgumentParser) -> None:
     """What the network starts from, where the recipe's `weights` should not say it."""
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--from", dest="start", metavar="CHECKPOINT", help="start from all weights of a checkpoint")
-    start.add_argument("--backbone", metavar="CHECKPOINT", help="start from the backbone of a checkpoint (the recipe has [model])")
+    start.add_argument(
+        "--backbone", metavar="CHECKPOINT", help="start from the backbone of a checkpoint (the recipe has [model])"
+    )
 
 
 def start_overrides(args: argparse.Namespace) -> list[str]:
@@ -74,7 +78,10 @@ def train(args: argparse.Namespace, overrides: list[str], before: str | None) ->
 
 
 def _start_processes(count: int) -> None:
-    """This same command again, `count` times, told of each other as torchrun does. If one fails, the others are ended."""
+    """This same command again, `count` times, told of each other as torchrun does.
+
+    If one fails, the others are ended.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

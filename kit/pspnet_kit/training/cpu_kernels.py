@@ -62,7 +62,9 @@ class _Depthwise(torch.autograd.Function):
 
 class _BatchNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, kernels: Any, norm: nn.BatchNorm2d, relu6: bool) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, kernels: Any, norm: nn.BatchNorm2d, relu6: bool
+    ) -> Tensor:
         mean, variance = kernels.statistics(x)
         with torch.no_grad():
             count = x.numel() // x.shape[1]

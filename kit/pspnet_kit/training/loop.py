@@ -44,7 +44,10 @@ CALIBRATION = 32
 
 
 class Trainer:
-    """One run: prepared by the constructor, which checks all that can be wrong before time is spent, and run by `run`."""
+    """One run.
+
+    The constructor prepares it and checks all that can be wrong before time is spent; `run` runs it.
+    """
 
     def __init__(self, recipe: Recipe, out: Path, ranks: Ranks, resume: bool, fast: bool = True) -> None:
         self.recipe, self.out, self.ranks = recipe, out, ranks
@@ -53,7 +56,8 @@ class Trainer:
         self.dataset = open_dataset(Path(recipe.data.root), recipe.data.layout)
         if strange := [c for c in recipe.augment.paste_classes if not 0 <= c < len(self.dataset.classes)]:
             raise KitError(
-                f"augment.paste_classes: {strange[0]} is no class; {recipe.data.root} has 0 to {len(self.dataset.classes) - 1}"
+                f"augment.paste_classes: {strange[0]} is no class; "
+                f"{recipe.data.root} has 0 to {len(self.dataset.classes) - 1}"
             )
         self.past: list[Any] = []
         """What made the checkpoint that the run starts from; that file may be gone when this one is written."""
@@ -101,14 +105,16 @@ class Trainer:
             loss, seconds = self._epoch(epoch)
             self.done = epoch + 1
             last = self.done == self.epochs
-            entry: dict[str, Any] = {"epoch": self.done, "loss": loss, "rate": self._rate(), "seconds": round(seconds, 2)}
+            taken = round(seconds, 2)
+            entry: dict[str, Any] = {"epoch": self.done, "loss": loss, "rate": self._rate(), "seconds": taken}
             if self.judged and (last or self.done % self.recipe.train.judge_every == 0):
                 entry["miou"] = self._judge()
             self._record(entry)
             left = (time.monotonic() - started) / (self.done - first) * (self.epochs - self.done)
             if self.ranks.first:
                 score = f"  mIoU {entry['miou']:.2f}" if "miou" in entry else ""
-                log.info("epoch %d/%d  loss %.4f%s  %.1f s, %.0f min left", self.done, self.epochs, loss, score, seconds, left / 60)
+                told = (self.done, self.epochs, loss, score, seconds, left / 60)
+                log.info("epoch %d/%d  loss %.4f%s  %.1f s, %.0f min left", *told)
         if self.ranks.first:
             checkpoint.save(self.out / "final.pt", self._finished())
 
@@ -116,7 +122,9 @@ class Trainer:
         if not self.recipe.data.root:
             raise KitError("no data set is named: name its folder with --data, or as data.root in the recipe")
         if (self.out / "last.pt").exists() and not resume:
-            raise KitError(f"{self.out}: holds a run already: go on with it by --resume, or name another folder with --out")
+            raise KitError(
+                f"{self.out}: holds a run already: go on with it by --resume, or name another folder with --out"
+            )
         if self.ranks.first:
             check_folder(self.out)
 
@@ -232,7 +240,10 @@ class Trainer:
             self.average.update(self.network)
             total += float(loss.detach())
         if not np.isfinite(total):
-            raise KitError(f"the loss is {total} in epoch {epoch + 1}: take a smaller train.rate; {self.out}/last.pt is the state before")
+            raise KitError(
+                f"the loss is {total} in epoch {epoch + 1}: take a smaller train.rate; "
+                f"{self.out}/last.pt is the state before"
+            )
         return total / len(self.batches), time.monotonic() - started
 
     def _progress(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -241,7 +252,8 @@ class Trainer:
             return batches
         from tqdm import tqdm
 
-        return iter(tqdm(batches, f"epoch {epoch + 1}/{self.epochs}", len(self.batches), leave=False, mininterval=1, disable=None))
+        name = f"epoch {epoch + 1}/{self.epochs}"
+        return iter(tqdm(batches, name, len(self.batches), leave=False, mininterval=1, disable=None))
 
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
         t, d = self.recipe.train, self.recipe.distil
@@ -269,8 +281,8 @@ class Trainer:
         height = self.recipe.distil.teacher_size[0]
         if not height or height == self.recipe.train.size[0]:
             return images
-        factors = [t / s for t, s in zip(self.recipe.distil.teacher_size, self.recipe.train.size)]
-        size = [round(side * factor / 16) * 16 for side, factor in zip(images.shape[-2:], factors)]
+        factors = [t / s for t, s in zip(self.recipe.distil.teacher_size, self.recipe.train.size, strict=True)]
+        size = [round(side * factor / 16) * 16 for side, factor in zip(images.shape[-2:], factors, strict=True)]
         return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
     def _set_rate(self, step: int) -> None:
@@ -311,7 +323,9 @@ class Trainer:
     def _restore(self, path: Path) -> None:
         state = checkpoint.read(path)
         if state.get("version") != VERSION or state.get("run") != self._identity():
-            raise KitError(f"{path}: belongs to another recipe or another number of processes; name another folder with --out")
+            raise KitError(
+                f"{path}: belongs to another recipe or another number of processes; name another folder with --out"
+            )
         self.network.load_state_dict(state["network"])
         self.average.model.load_state_dict(state["average"])
         self.average.updates = state["updates"]

@@ -43,7 +43,7 @@ def soft_targets(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
 
 
 def channel_wise(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T² KL of each class's spatial distribution (Shu et al. 2021, Channel-wise Knowledge Distillation), mean of channels."""
+    """T² KL of each class's spatial distribution, mean of channels (Shu et al. 2021, Channel-wise Distillation)."""
     t = F.log_softmax(teacher.flatten(2) / temperature, 2)
     s = F.log_softmax(student.flatten(2) / temperature, 2)
     return F.kl_div(s, t, reduction="none", log_target=True).sum(2).mean() * temperature**2
