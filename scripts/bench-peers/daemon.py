@@ -6,6 +6,7 @@ Standard library only, so that it runs outside the virtual environment.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import os
@@ -43,6 +44,8 @@ def lookup(figures: Any, path: tuple[str, ...]) -> float:
         if not isinstance(figures, dict) or key not in figures:
             raise Missing(f"no field {'.'.join(path)}")
         figures = figures[key]
+    if figures is None:
+        raise Missing(f"{'.'.join(path)} was not measured")
     return float(figures)
 
 
@@ -52,9 +55,9 @@ class Sample:
 
     frames: int
     infer_cpu_s: float | None
-    other_cpu_s: float
+    # All threads, those that have ended as well.
+    process_cpu_s: float
     peak_rss_mb: float
-    threads: frozenset[str]
 
 
 @dataclass
@@ -65,7 +68,7 @@ class Run:
     frames: int
     # From the first line to the last, so that start-up doesn't count.
     frames_per_s: float
-    # From the first sample to the last, without start-up; None where there is no thread of the expected name.
+    # From the first sample to the last, without start-up; None where the thread that runs the model was not seen twice.
     cpu_ms_per_frame_outside_infer: float | None
     # The whole process from start to exit.
     cpu_ms_per_frame: float
@@ -76,28 +79,45 @@ class Run:
         return {name: value for name, value in self.__dict__.items() if name != "lines"}
 
 
-def sample(pid: int, frames: int, names: dict[str, str]) -> Sample | None:
-    """CPU time per thread and peak memory; None once the process is gone. `names` remembers the threads' names."""
-    infer, other = None, 0.0
-    threads: set[str] = set()
+def cpu_clock(pid: int) -> int:
+    """The clock that counts a process's CPU time, in nanoseconds and with that of threads that have ended."""
+    clock = ctypes.c_int()
+    if error := ctypes.CDLL(None).clock_getcpuclockid(pid, ctypes.byref(clock)):
+        raise OSError(error, os.strerror(error))
+    return clock.value
+
+
+def sample(pid: int, clock: int, frames: int, names: dict[str, str]) -> Sample | None:
+    """CPU time and peak memory; None once the process is gone. `names` remembers the threads' names."""
+    infer = None
     try:
+        process = time.clock_gettime(clock)
         for task in os.listdir(f"/proc/{pid}/task"):
             base = f"/proc/{pid}/task/{task}"
             if task not in names:
                 names[task] = Path(f"{base}/comm").read_text().strip()
-            cpu = int(Path(f"{base}/schedstat").read_text().split()[0]) / 1e9
-            threads.add(task)
             if names[task] == INFER_THREAD:
-                infer = (infer or 0.0) + cpu
-            else:
-                other += cpu
+                infer = (infer or 0.0) + int(Path(f"{base}/schedstat").read_text().split()[0]) / 1e9
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 # Not wait4's maxrss: that can still be this Python's own size from before exec.
-                return Sample(frames, infer, other, int(line.split()[1]) / 1024, frozenset(threads))
+                return Sample(frames, infer, process, int(line.split()[1]) / 1024)
     except (FileNotFoundError, ProcessLookupError):
         pass
     return None
+
+
+def outside_infer_ms(samples: list[Sample]) -> float | None:
+    """CPU time per frame of all threads but the one that runs the model, while that one was there.
+
+    Other threads may start and end in between: the program writes its first line before it has started all of them, and the
+    capture thread ends before the last frame is published.
+    """
+    seen = [s for s in samples if s.infer_cpu_s is not None]
+    if not seen or seen[0].frames == seen[-1].frames:
+        return None
+    outside = [s.process_cpu_s - (s.infer_cpu_s or 0.0) for s in (seen[0], seen[-1])]
+    return (outside[1] - outside[0]) / (seen[-1].frames - seen[0].frames) * 1e3
 
 
 def bench(binary: Path, model: Path, camera: str) -> dict[str, Any]:
@@ -130,37 +150,33 @@ def run(binary: Path, model: Path, camera: str, settings: list[str], seconds: fl
         start = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
         assert process.stdout is not None
+        clock = cpu_clock(process.pid)
         sampled, stopped = 0.0, False
         for text in process.stdout:
             now = time.perf_counter()
             times.append(now)
             texts.append(text)
             if now - sampled >= SAMPLE_EVERY_S:
-                taken = sample(process.pid, len(times), names)
+                taken = sample(process.pid, clock, len(times), names)
                 samples += [taken] if taken else []
                 sampled = now
             if seconds and not stopped and now - times[0] > seconds:
                 process.send_signal(signal.SIGTERM)
                 stopped = True
+        process.stdout.close()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode or len(times) < 2:
             log.seek(0)
             tail = log.read().decode(errors="replace").strip()[-500:]
             raise Missing(f"{' '.join(command)}: exit {process.returncode}, {len(times)} lines: {tail}")
-    outside = None
-    if len(samples) > 2 and samples[0].infer_cpu_s is not None:
-        # A thread that has ended takes its CPU time along, and the capture thread ends before the last frame is out.
-        first = samples[0]
-        last = [s for s in samples if s.threads == first.threads][-1]
-        if last.frames == first.frames:
-            raise Missing("the run is too short to tell its CPU time")
-        outside = (last.other_cpu_s - first.other_cpu_s) / (last.frames - first.frames) * 1e3
+    if not samples:
+        raise Missing(f"{' '.join(command)}: ended before a sample could be taken")
     return Run(
         start_to_first_mask_ms=(times[0] - start) * 1e3,
         frames=len(times),
         frames_per_s=(len(times) - 1) / (times[-1] - times[0]),
-        cpu_ms_per_frame_outside_infer=outside,
+        cpu_ms_per_frame_outside_infer=outside_infer_ms(samples),
         cpu_ms_per_frame=(usage.ru_utime + usage.ru_stime) / len(times) * 1e3,
         peak_rss_mb=max(s.peak_rss_mb for s in samples),
         lines=[json.loads(text) for text in texts],
