@@ -191,7 +191,7 @@ def _build(kind: Any, values: Any, where: str) -> Any:
     for name, value in values.items():
         default = fields[name].default
         if default is dataclasses.MISSING and fields[name].default_factory is not dataclasses.MISSING:
-            default = fields[name].default_factory()  # type: ignore[misc, operator]
+            default = fields[name].default_factory()  # type: ignore[operator]
         built[name] = _value(value, default, f"{where}{name}")
     return kind(**built)
 

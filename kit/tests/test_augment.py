@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pspnet_kit.data.augment import VOID, Augmentation, colour, geometry, paste_rare, resize_input, to_input
+from pspnet_kit.data.augment import Augmentation, colour, geometry, paste_rare, resize_input, to_input
+from pspnet_kit.data.labels import VOID
 from pspnet_kit.errors import KitError
 
 NOTHING = Augmentation(scale=(1.0, 1.0), aspect=0.0, flip=0.0, colour=0.0, low_light=0.0, blur=0.0, paste=0.0)
@@ -149,7 +150,7 @@ def test_pasting_copies_the_rare_classes_where_they_are() -> None:
     new, changed = paste_rare(image, label, donor, (7,))
     assert changed.tolist() == [[7, 0], [1, 7]] and new[..., 0].tolist() == [[99, 10], [10, 99]]
     assert label.tolist() == [[0, 0], [1, 255]] and int(image.max()) == 10
-    assert (new.dtype, changed.dtype) == (np.uint8, np.uint8)
+    assert new.dtype == np.uint8 and changed.dtype == np.uint8
     for other in ((donor[0], np.zeros((2, 2), np.uint8)), (donor[0][:1], donor[1][:1])):
         assert paste_rare(image, label, other, (7,))[0] is image
 
@@ -157,8 +158,13 @@ def test_pasting_copies_the_rare_classes_where_they_are() -> None:
 def test_colour_changes_the_picture_and_stays_in_range() -> None:
     x = to_input(quarters()[0])
     torch.testing.assert_close(colour(x, NOTHING, np.random.default_rng(0)), x)
-    for name in ("colour", "low_light", "blur"):
-        changed = colour(x, dataclasses.replace(NOTHING, **{name: 1.0}), np.random.default_rng(0))
+    certain = (
+        dataclasses.replace(NOTHING, colour=1.0),
+        dataclasses.replace(NOTHING, low_light=1.0),
+        dataclasses.replace(NOTHING, blur=1.0),
+    )
+    for how in certain:
+        changed = colour(x, how, np.random.default_rng(0))
         assert changed.dtype == torch.float32 and changed.shape == x.shape
         assert not torch.allclose(changed, x, atol=0.02)
         assert float(changed.min()) >= -127 / 128 - 1e-5 and float(changed.max()) <= 1 + 1e-5

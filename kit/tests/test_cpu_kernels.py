@@ -99,7 +99,7 @@ BLOCKS = {
 
 
 def factorised(block: ConvBN, reduce: int, core: bool, expand: int) -> ConvBN:
-    block.conv = split(block.conv, reduce, core, expand)  # type: ignore[assignment]
+    block.conv = split(block.conv, reduce, core, expand)
     return block
 
 

@@ -168,7 +168,15 @@ def test_the_daemon_gives_the_same_masks(runs: Path, data: Path) -> None:
     output = kit("judge", runs / "model.tflite", "--data", data, "--split", "val", "--pspnetd", BINARY)
     assert re.search(r": 0 of \d+ pixels differ", output), output
     masks = runs / "masks"
-    command = [BINARY, "predict", "--model", runs / "model.tflite", data / "images/p00.png", "-o", masks]
+    command: list[str | Path] = [
+        BINARY,
+        "predict",
+        "--model",
+        runs / "model.tflite",
+        data / "images/p00.png",
+        "-o",
+        masks,
+    ]
     subprocess.run(command, check=True)
     assert np.asarray(Image.open(masks / "p00_mask.png")).shape == (96, 128)
 

@@ -18,10 +18,12 @@ from pspnet_kit.errors import KitError
 from pspnet_kit.export.edgetpu import check
 from pspnet_kit.export.runner import TfliteRunner
 from pspnet_kit.export.tflite import export_tflite, to_bytes
-from pspnet_kit.model import Architecture, build
+from pspnet_kit.model import Architecture, PSPNet, build
 from pspnet_kit.quant.graph import trace
+from pspnet_kit.quant.ops import OpGraph
 from pspnet_kit.quant.ptq import Settings, quantise
 from pspnet_kit.quant.qat import prepare_qat
+from pspnet_kit.quant.quantised import QuantisedGraph
 from pspnet_kit.quant.refine import Refinement
 
 FAST = Settings("minmax", refinement=Refinement(False, False))
@@ -29,16 +31,16 @@ OPERATORS = {value: name for name, value in vars(schema.BuiltinOperator).items()
 
 
 @pytest.fixture(scope="module")
-def graph():
+def graph() -> OpGraph:
     return trace(settled(PLAIN), inputs(1))
 
 
 @pytest.fixture(scope="module")
-def ir(graph):
+def ir(graph: OpGraph) -> QuantisedGraph:
     return quantise(graph, pictures(2), FAST)
 
 
-def opened(data: bytes):
+def opened(data: bytes) -> schema.ModelT:
     return schema.ModelT.InitFromPackedBuf(data, 0)
 
 
@@ -46,7 +48,7 @@ def versions(data: bytes) -> dict[str, int]:
     return {OPERATORS[code.builtinCode]: code.version for code in opened(data).operatorCodes}
 
 
-def test_versions_that_old_compilers_take(ir):
+def test_versions_that_old_compilers_take(ir: QuantisedGraph) -> None:
     expected = {
         "CONV_2D": 3,
         "DEPTHWISE_CONV_2D": 3,
@@ -60,11 +62,11 @@ def test_versions_that_old_compilers_take(ir):
     assert versions(to_bytes(ir, "test", "uint8")) == {**expected, "QUANTIZE": 1}
 
 
-def test_a_float_file_has_the_first_versions(graph):
+def test_a_float_file_has_the_first_versions(graph: OpGraph) -> None:
     assert set(versions(to_bytes(graph, "test")).values()) == {1}
 
 
-def test_resizes_put_corners_on_corners_and_pools_step_by_their_kernel(ir):
+def test_resizes_put_corners_on_corners_and_pools_step_by_their_kernel(ir: QuantisedGraph) -> None:
     seen = set()
     for operator in opened(to_bytes(ir, "test")).subgraphs[0].operators:
         options = operator.builtinOptions
@@ -76,7 +78,7 @@ def test_resizes_put_corners_on_corners_and_pools_step_by_their_kernel(ir):
     assert seen == {(6, 8), (3, 4)}
 
 
-def test_scales_of_the_file(ir):
+def test_scales_of_the_file(ir: QuantisedGraph) -> None:
     tensors = {tensor.name.decode(): tensor for tensor in opened(to_bytes(ir, "test")).subgraphs[0].tensors}
     image, inner = tensors["image"].quantization, tensors["image_int8"].quantization
     assert (image.scale[0], image.zeroPoint[0]) == (1 / 128, 127)
@@ -92,7 +94,7 @@ def test_scales_of_the_file(ir):
     np.testing.assert_allclose(bias.quantization.scale, np.array(dense.quantization.scale) / 128, rtol=1e-6)
 
 
-def test_a_float_file_computes_what_pytorch_does(tmp_path):
+def test_a_float_file_computes_what_pytorch_does(tmp_path: Path) -> None:
     model = settled(PLAIN)
     export_tflite(trace(model, inputs(1)), tmp_path / "model.tflite", "test")
     with torch.no_grad():
@@ -101,18 +103,18 @@ def test_a_float_file_computes_what_pytorch_does(tmp_path):
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
 
 
-def test_both_inputs_give_the_same_logits(ir, tmp_path):
+def test_both_inputs_give_the_same_logits(ir: QuantisedGraph, tmp_path: Path) -> None:
     results = []
     for kind in ("uint8", "int8"):
         export_tflite(ir, tmp_path / f"{kind}.tflite", "test", kind)
         runner = TfliteRunner(tmp_path / f"{kind}.tflite")
         assert runner.input["dtype"] == np.dtype(kind)
         results.append(runner(np.stack(pictures(2))))
-    assert np.array_equal(*results)
+    assert np.array_equal(results[0], results[1])
     assert results[0].shape == (2, 6, 8, 4) and results[0].dtype == np.float32
 
 
-def test_the_runner_says_what_is_wrong(ir, tmp_path):
+def test_the_runner_says_what_is_wrong(ir: QuantisedGraph, tmp_path: Path) -> None:
     with pytest.raises(KitError, match="no such file"):
         TfliteRunner(tmp_path / "none.tflite")
     (tmp_path / "broken.tflite").write_bytes(b"TFL3" * 9)
@@ -123,7 +125,7 @@ def test_the_runner_says_what_is_wrong(ir, tmp_path):
         TfliteRunner(tmp_path / "model.tflite")(np.zeros((1, 48, 65, 3), np.uint8))
 
 
-def saved(path, **more):
+def saved(path: Path, **more: object) -> PSPNet:
     model = settled(PLAIN)
     content = {
         "architecture": PLAIN.as_dict(),
@@ -136,20 +138,20 @@ def saved(path, **more):
     return model
 
 
-def run(*arguments) -> None:
+def run(*arguments: object) -> None:
     parser = argparse.ArgumentParser()
     command.configure(parser)
     command.run(parser.parse_args([str(argument) for argument in arguments]))
 
 
-def pictures_in(folder, count):
+def pictures_in(folder: Path, count: int) -> Path:
     folder.mkdir()
     for index, picture in enumerate(pictures(count)):
         Image.fromarray(picture).save(folder / f"{index}.png")
     return folder
 
 
-def test_the_command_quantises_a_checkpoint(tmp_path, capsys):
+def test_the_command_quantises_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     saved(tmp_path / "best.pt")
     folder = pictures_in(tmp_path / "pictures", 3)
     run(
@@ -168,7 +170,7 @@ def test_the_command_quantises_a_checkpoint(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "model.tflite", "pictures"]
 
 
-def test_the_command_takes_the_ranges_that_were_trained(tmp_path):
+def test_the_command_takes_the_ranges_that_were_trained(tmp_path: Path) -> None:
     module = prepare_qat(settled(PLAIN), inputs(2)).eval()
     saved(tmp_path / "best.pt", ranges=module.ranges())
     run(tmp_path / "best.pt", "--out", tmp_path / "model.tflite")
@@ -179,7 +181,7 @@ def test_the_command_takes_the_ranges_that_were_trained(tmp_path):
 
 
 @pytest.mark.parametrize(("count", "message"), [(None, "needs pictures"), (0, "no data set"), (1, "one picture")])
-def test_the_command_refuses_too_few_pictures(tmp_path, count, message):
+def test_the_command_refuses_too_few_pictures(tmp_path: Path, count: int | None, message: str) -> None:
     saved(tmp_path / "best.pt")
     more = [] if count is None else ["--calibration", pictures_in(tmp_path / "pictures", count)]
     with pytest.raises(KitError, match=message):
@@ -187,7 +189,7 @@ def test_the_command_refuses_too_few_pictures(tmp_path, count, message):
     assert not (tmp_path / "model.tflite").exists()
 
 
-def test_the_command_refuses_a_size_that_the_bins_do_not_divide(tmp_path):
+def test_the_command_refuses_a_size_that_the_bins_do_not_divide(tmp_path: Path) -> None:
     saved(tmp_path / "best.pt")
     with pytest.raises(KitError, match="input width 72"):
         run(tmp_path / "best.pt", "--calibration", tmp_path, "--out", tmp_path / "m.tflite", "--size", 48, 72)
@@ -203,7 +205,7 @@ def test_the_edge_tpu_takes_every_operator(tmp_path: Path) -> None:
     assert verdict.passes and verdict.fits
 
 
-def data_set(root):
+def data_set(root: Path) -> Path:
     """Two pairs, and beside dataset.toml a stray picture of another kind."""
     for folder in ("images", "labels"):
         (root / folder).mkdir(parents=True)
@@ -218,7 +220,7 @@ def data_set(root):
     return root
 
 
-def test_a_data_set_is_calibrated_on_its_split_alone(tmp_path, capsys):
+def test_a_data_set_is_calibrated_on_its_split_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, plain = data_set(tmp_path / "data"), pictures_in(tmp_path / "plain", 4)
     (plain / "p.png").mkdir()
     (plain / ".hidden.png").write_text("no picture")
@@ -238,14 +240,16 @@ def test_a_data_set_is_calibrated_on_its_split_alone(tmp_path, capsys):
         (("--out", "/dev/null/m.tflite"), r"m\.tflite: can't be written"),
     ],
 )
-def test_the_command_tells_mistakes_before_it_reads_anything(tmp_path, monkeypatch, options, message):
+def test_the_command_tells_mistakes_before_it_reads_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[object, ...], message: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(KitError, match=message):
         run("none.pt", *options)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_leaves_the_former_file(ir, tmp_path):
+def test_a_full_disk_leaves_the_former_file(ir: QuantisedGraph, tmp_path: Path) -> None:
     path = tmp_path / "m.tflite"
     path.write_bytes(b"former")
     (tmp_path / "m.tflite.part").symlink_to("/dev/full")

@@ -44,7 +44,10 @@ def test_errors_show_what_was_predicted_instead() -> None:
 def test_pictures_are_chosen_by_rank_from_worst_to_best() -> None:
     pairs = [pair(stem) for stem in "abcdef"]
     accuracy = {"a": 0.9, "b": 0.1, "c": 0.5, "d": 0.7, "e": 0.3}  # f is void all over
-    chosen = lambda count: [p.image.stem for p in gallery.choose(pairs, accuracy, count)]  # noqa: E731
+
+    def chosen(count: int) -> list[str]:
+        return [p.image.stem for p in gallery.choose(pairs, accuracy, count)]
+
     assert chosen(3) == ["b", "c", "a"]
     assert chosen(1) == ["b"]
     assert chosen(9) == ["b", "e", "c", "d", "a"]

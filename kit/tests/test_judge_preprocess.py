@@ -96,7 +96,7 @@ def test_the_daemon_gives_the_same_masks(tmp_path: Path, height: int, width: int
     model = identity(tmp_path / "model.tflite", height, width, kind)
     picture = np.random.default_rng(height).integers(0, 256, (47, 61, 3), dtype=np.uint8)
     Image.fromarray(picture).save(tmp_path / "picture.png")
-    command = [binary, "predict", "--model", model, "--output", tmp_path, tmp_path / "picture.png"]
+    command: list[str | Path] = [binary, "predict", "--model", model, "--output", tmp_path, tmp_path / "picture.png"]
     subprocess.run(command, check=True, capture_output=True)
     theirs = np.asarray(Image.open(tmp_path / "picture_mask.png"))
     tensor = PixelMap.new(kind == "int8", 1 / 128, 0).apply(resize(picture, height, width))

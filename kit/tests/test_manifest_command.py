@@ -90,7 +90,16 @@ def test_the_daemon_takes_it(made: tuple[Path, Path], tmp_path: Path) -> None:
     model, source = made
     assert main(["manifest", str(model), "--checkpoint", str(source), "--name", "garden"]) == 0
     Image.new("RGB", (8, 8), (0, 255, 0)).save(tmp_path / "green.png")
-    command = [pspnetd(), "predict", "--model", model, "-o", tmp_path / "out", tmp_path / "green.png", "--json"]
+    command: list[str | Path] = [
+        pspnetd(),
+        "predict",
+        "--model",
+        model,
+        "-o",
+        tmp_path / "out",
+        tmp_path / "green.png",
+        "--json",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert '"path"' in done.stdout and '"ground"' in done.stdout

@@ -46,7 +46,7 @@ def block(inputs: int, outputs: int) -> list[nn.Module]:
 
 def chain() -> nn.Sequential:
     """3 > 16 > 16 > 2, 1x1, so that a unit's MACs per pixel are the channels around it."""
-    return settle(nn.Sequential(*block(3, 16), nn.ReLU(), *block(16, 16), nn.ReLU(), nn.Conv2d(16, 2, 1)))  # type: ignore[return-value]
+    return settle(nn.Sequential(*block(3, 16), nn.ReLU(), *block(16, 16), nn.ReLU(), nn.Conv2d(16, 2, 1)))
 
 
 def fixed(*scores: Tensor | None, cost_power: float = 0.0) -> Importance:
@@ -126,7 +126,7 @@ def test_uniform_cuts_every_layer_alike() -> None:
 
 
 def left_share(thin: nn.Module) -> float:
-    return thin.get_submodule("backbone.blocks.6.expand.conv").out_channels / 480  # type: ignore[operator]
+    return thin.get_submodule("backbone.blocks.6.expand.conv").out_channels / 480
 
 
 def test_floors_and_targets() -> None:

@@ -8,6 +8,7 @@ from quant_networks import PLAIN, SIZE, SKIP, inputs, settle, settled
 from torch import Tensor, nn
 
 from pspnet_kit.errors import KitError
+from pspnet_kit.model import Architecture
 from pspnet_kit.model.blocks import ConvBN, SamePad
 from pspnet_kit.model.resnet import Bottleneck
 from pspnet_kit.quant.graph import fold, same_pads, trace
@@ -31,7 +32,7 @@ def assert_same(model: nn.Module, x: Tensor) -> OpGraph:
 
 
 @pytest.mark.parametrize("architecture", [PLAIN, SKIP], ids=["plain", "skip"])
-def test_a_pspnet_computes_the_same_as_its_trace(architecture):
+def test_a_pspnet_computes_the_same_as_its_trace(architecture: Architecture) -> None:
     graph = assert_same(settled(architecture), inputs(2))
     kinds = {type(node) for node in graph}
     assert {Conv, Add, AveragePool, Resize, Concat} <= kinds
@@ -39,14 +40,14 @@ def test_a_pspnet_computes_the_same_as_its_trace(architecture):
     assert not [name for name in graph.nodes if "auxiliary" in name or "dropout" in name]
 
 
-def test_a_training_network_keeps_the_mode_of_each_module():
+def test_a_training_network_keeps_the_mode_of_each_module() -> None:
     model = settled(PLAIN).train()
     model.backbone.stem.bn.eval()
     trace(model, inputs(1))
     assert model.training and model.head.training and not model.backbone.stem.bn.training
 
 
-def test_strided_convolutions_are_padded_as_tensorflow_does():
+def test_strided_convolutions_are_padded_as_tensorflow_does() -> None:
     graph = trace(settled(PLAIN), inputs(1))
     stem = graph.nodes["backbone.stem.conv"]
     assert isinstance(stem, Conv)
@@ -69,11 +70,11 @@ def test_strided_convolutions_are_padded_as_tensorflow_does():
         (6, 1, 2, 1, (0, 0)),
     ],
 )
-def test_same_pads(size, kernel, stride, dilation, pads):
+def test_same_pads(size: int, kernel: int, stride: int, dilation: int, pads: tuple[int, int]) -> None:
     assert same_pads(size, kernel, stride, dilation) == pads
 
 
-def test_what_is_concatenated_shares_its_range_back_to_the_convolutions():
+def test_what_is_concatenated_shares_its_range_back_to_the_convolutions() -> None:
     graph = trace(settled(PLAIN), inputs(1))
     groups = graph.range_groups()
     pyramid = [name for name, group in groups.items() if group == groups["cat"]]
@@ -86,7 +87,7 @@ def test_what_is_concatenated_shares_its_range_back_to_the_convolutions():
     assert all(groups[name] == name for name in others)
 
 
-def test_batch_norm_folds_by_hand():
+def test_batch_norm_folds_by_hand() -> None:
     norm = nn.BatchNorm2d(1, eps=1.0)
     norm.running_mean.fill_(1.0)
     norm.running_var.fill_(3.0)
@@ -97,7 +98,7 @@ def test_batch_norm_folds_by_hand():
     assert weight.item() == 6.0 and bias.item() == 7.0
 
 
-def test_a_convolution_split_into_three_is_a_chain_of_convolutions():
+def test_a_convolution_split_into_three_is_a_chain_of_convolutions() -> None:
     model = settled(PLAIN)
     channels = model.head.conv.in_channels
     model.head.conv = nn.Sequential(
@@ -109,27 +110,27 @@ def test_a_convolution_split_into_three_is_a_chain_of_convolutions():
     assert [node.norm for node in chain] == [None, None, "head.bn"]
 
 
-def test_padding_moves_past_the_first_factor_of_a_strided_convolution():
+def test_padding_moves_past_the_first_factor_of_a_strided_convolution() -> None:
     model = nn.Sequential(SamePad(3, 2), nn.Conv2d(3, 2, 1, bias=False), nn.Conv2d(2, 4, 3, 2))
     graph = assert_same(model, inputs(2))
     assert [type(node).__name__ for node in graph] == ["Input", "Conv", "Conv"]
     assert [(node.padding, node.shape) for node in graph.convolutions] == [("SAME", (48, 64, 2)), ("SAME", (24, 32, 4))]
 
 
-def test_padding_stays_before_a_factor_with_bias():
+def test_padding_stays_before_a_factor_with_bias() -> None:
     model = nn.Sequential(SamePad(3, 2), nn.Conv2d(3, 2, 1), nn.Conv2d(2, 4, 3, 2))
     graph = assert_same(model, inputs(2))
     assert [type(node).__name__ for node in graph] == ["Input", "Pad", "Conv", "Conv"]
 
 
-def test_kernels_of_two_widths():
+def test_kernels_of_two_widths() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, (3, 1), padding=(1, 0)), nn.Conv2d(4, 4, (1, 3), padding=(0, 1), groups=4))
     graph = assert_same(model, inputs(1))
     assert [node.padding for node in graph.convolutions] == ["SAME", "SAME"]
     assert [node.depthwise for node in graph.convolutions] == [False, True]
 
 
-def test_a_dilated_bottleneck_and_the_stem_s_max_pool():
+def test_a_dilated_bottleneck_and_the_stem_s_max_pool() -> None:
     stem = nn.Sequential(ConvBN(3, 16, activation=nn.ReLU), nn.MaxPool2d(3, 2, 1))
     model = nn.Sequential(stem, Bottleneck(16, 4, 1, 2))
     settle(model)
@@ -148,13 +149,13 @@ class Twice(nn.Module):
         self.conv = nn.Conv2d(3, 3, 1)
         self.act = nn.ReLU6()
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         y = self.conv(x)
         return self.act(y) + y
 
 
 class Branches(nn.Module):
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return x if x.sum() > 0 else -x
 
 
@@ -173,6 +174,6 @@ class Branches(nn.Module):
         (Branches(), "Branches cannot be traced"),
     ],
 )
-def test_what_tflite_cannot_say_is_refused_by_name(model, message):
+def test_what_tflite_cannot_say_is_refused_by_name(model: nn.Module, message: str) -> None:
     with pytest.raises(KitError, match=message):
         trace(model, torch.zeros(1, 3, *SIZE))

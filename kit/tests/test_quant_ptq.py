@@ -19,13 +19,13 @@ from pspnet_kit.quant.rounding import compensated, covariance
 from pspnet_kit.quant.simulate import simulate
 
 
-def test_pictures_are_spread_over_the_set():
+def test_pictures_are_spread_over_the_set() -> None:
     assert choose_pictures(10, 2) == [2, 7]
     assert choose_pictures(9, 3) == [1, 4, 7]
     assert choose_pictures(3, 100) == [0, 1, 2]
 
 
-def test_one_picture_is_refused_unless_forced():
+def test_one_picture_is_refused_unless_forced() -> None:
     with pytest.raises(KitError, match="one picture"):
         choose_pictures(1, 100)
     with pytest.raises(KitError, match="one picture"):
@@ -34,12 +34,12 @@ def test_one_picture_is_refused_unless_forced():
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_an_empty_set_is_refused(force):
+def test_an_empty_set_is_refused(force: bool) -> None:
     with pytest.raises(KitError, match="no pictures"):
         choose_pictures(0, 100, force)
 
 
-def test_pictures_of_another_size_are_refused():
+def test_pictures_of_another_size_are_refused() -> None:
     graph = trace(nn.Sequential(nn.Conv2d(3, 2, 1)), torch.zeros(1, 3, 8, 8))
     with pytest.raises(KitError, match=r"calibration picture 1 is uint8 \(8, 9, 3\)"):
         quantise(graph, [np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8)])
@@ -47,7 +47,7 @@ def test_pictures_of_another_size_are_refused():
         quantise(graph, [np.zeros((8, 8, 3), np.uint8)])
 
 
-def test_int8_is_close_to_float():
+def test_int8_is_close_to_float() -> None:
     model = settled(PLAIN)
     graph = trace(model, inputs(1))
     ir = quantise(graph, pictures(4))
@@ -59,24 +59,24 @@ def test_int8_is_close_to_float():
     assert noise < 0.02
 
 
-def test_rounding_makes_up_for_what_it_did_to_correlated_inputs():
+def test_rounding_makes_up_for_what_it_did_to_correlated_inputs() -> None:
     # Both inputs are always equal: only the sum of the weights matters. 1.4 + 1.4 is 3 with one up, 2 with both down.
     spread = torch.tensor([[1.0, 1.0], [1.0, 1.0]]).double()
     rounded = compensated(torch.tensor([[1.4, 1.4]])[:, :, None, None], torch.ones(1), spread)
     assert sorted(rounded.flatten().tolist()) == [1.0, 2.0]
 
 
-def test_rounding_of_independent_inputs_is_to_nearest():
+def test_rounding_of_independent_inputs_is_to_nearest() -> None:
     weight = torch.tensor([[1.4, -2.6, 0.2]])[:, :, None, None]
     assert compensated(weight, torch.ones(1), torch.eye(3).double()).flatten().tolist() == [1.0, -3.0, 0.0]
 
 
-def test_rounding_stays_in_int8():
+def test_rounding_stays_in_int8() -> None:
     weight = torch.full((1, 4, 1, 1), 127.4)
     assert compensated(weight, torch.ones(1), torch.ones(4, 4).double()).max() == 127
 
 
-def test_covariance_of_a_pointwise_convolution():
+def test_covariance_of_a_pointwise_convolution() -> None:
     conv = nn.Sequential(nn.Conv2d(2, 1, 1))
     x = torch.tensor([[[[1.0, 3.0]], [[2.0, -2.0]]]])
     node = trace(conv, x).convolutions[0]
@@ -84,12 +84,12 @@ def test_covariance_of_a_pointwise_convolution():
     assert covariance(node, x).tolist() == [[1.0, -2.0], [-2.0, 4.0]]
 
 
-def test_a_depthwise_convolution_has_one_covariance_per_channel():
+def test_a_depthwise_convolution_has_one_covariance_per_channel() -> None:
     node = trace(nn.Sequential(nn.Conv2d(3, 3, 3, padding=1, groups=3)), torch.zeros(1, 3, 4, 4)).convolutions[0]
     assert covariance(node, torch.randn(2, 3, 4, 4)).shape == (3, 9, 9)
 
 
-def test_compensated_rounding_changes_outputs_less_than_nearest():
+def test_compensated_rounding_changes_outputs_less_than_nearest() -> None:
     torch.manual_seed(0)
     conv = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False))
     x = inputs(2)
@@ -104,7 +104,7 @@ def test_compensated_rounding_changes_outputs_less_than_nearest():
     assert errors[1] < 0.7 * errors[0]
 
 
-def test_corrected_biases_give_the_float_network_s_means():
+def test_corrected_biases_give_the_float_network_s_means() -> None:
     graph = trace(settled(PLAIN), inputs(1))
     x = inputs(3)
     base = quantise(graph, pictures(3), Settings(refinement=Refinement(False, False)))
@@ -120,7 +120,7 @@ def test_corrected_biases_give_the_float_network_s_means():
     assert (means[1] - exact).abs().sum() < (means[0] - exact).abs().sum()
 
 
-def test_groups_of_one_range_have_one_scale():
+def test_groups_of_one_range_have_one_scale() -> None:
     graph = trace(settled(PLAIN), inputs(1))
     ir = quantise(graph, pictures(2), Settings("minmax", refinement=Refinement(False, False)))
     concat = graph.nodes["cat"]
@@ -128,7 +128,7 @@ def test_groups_of_one_range_have_one_scale():
     assert ir.affines["backbone.stem.conv"].zero_point == -128
 
 
-def test_the_average_of_a_group_is_that_of_all_its_tensors_together():
+def test_the_average_of_a_group_is_that_of_all_its_tensors_together() -> None:
     graph = trace(settled(PLAIN), inputs(1))
     group = graph.range_groups()["cat"]
     ends = []
@@ -141,7 +141,7 @@ def test_the_average_of_a_group_is_that_of_all_its_tensors_together():
     assert ranges[group] == pytest.approx([0.9 * first + 0.1 * second for first, second in zip(*ends, strict=True)])
 
 
-def test_quantised_weights_are_those_of_the_graph():
+def test_quantised_weights_are_those_of_the_graph() -> None:
     graph = trace(settled(PLAIN), inputs(1))
     ir = quantise_graph(graph, dict.fromkeys(set(graph.range_groups().values()) - {graph.input.name}, (-1.0, 1.0)))
     for node in graph:

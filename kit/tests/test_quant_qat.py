@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from quant_networks import PLAIN, SKIP, inputs, pictures, settled
-from torch import nn
+from torch import Tensor, nn
 
 from pspnet_kit.errors import KitError
 from pspnet_kit.export.runner import TfliteRunner
 from pspnet_kit.export.tflite import export_tflite
+from pspnet_kit.model import Architecture
 from pspnet_kit.quant.qat import QatNetwork, Rounded, convert, prepare_qat, to_steps
 from pspnet_kit.quant.ranges import Affine
 
 
 @pytest.mark.parametrize("architecture", [PLAIN, SKIP], ids=["plain", "skip"])
-def test_the_forward_pass_gives_the_file_s_logits(architecture, tmp_path):
+def test_the_forward_pass_gives_the_file_s_logits(architecture: Architecture, tmp_path: Path) -> None:
     module = prepare_qat(settled(architecture), inputs(2)).eval()
     export_tflite(convert(module), tmp_path / "model.tflite", "test")
     runner = TfliteRunner(tmp_path / "model.tflite")
@@ -29,27 +32,27 @@ def test_the_forward_pass_gives_the_file_s_logits(architecture, tmp_path):
     assert (steps > 0.01).mean() <= 0.001
 
 
-def test_inputs_are_rounded_to_pixels():
+def test_inputs_are_rounded_to_pixels() -> None:
     module = prepare_qat(settled(PLAIN), inputs(2)).eval()
     x = inputs(1)
     with torch.no_grad():
         assert torch.equal(module(x), module(x + 0.4 / 128))
 
 
-def rounded(values: list[float], zero_point: int = 0, limits: tuple[int, int] = (-128, 127)):
+def rounded(values: list[float], zero_point: int = 0, limits: tuple[int, int] = (-128, 127)) -> tuple[Tensor, ...]:
     units = torch.tensor(values, requires_grad=True)
     low, high = torch.tensor(-64.0, requires_grad=True), torch.tensor(63.5, requires_grad=True)
     return units, low, high, Rounded.apply(units, None, low, high, Affine(0.5, zero_point), limits)
 
 
-def test_rounding_lets_gradients_through_inside_the_range():
+def test_rounding_lets_gradients_through_inside_the_range() -> None:
     units, _, _, y = rounded([0.3, 200.0, -200.0, 100.6])
     assert y.tolist() == [0.0, 63.5, -64.0, 50.5]
     y.sum().backward()
     assert units.grad.tolist() == [0.5, 0.0, 0.0, 0.5]
 
 
-def test_ends_of_the_range_learn_from_what_they_cut_and_from_rounding():
+def test_ends_of_the_range_learn_from_what_they_cut_and_from_rounding() -> None:
     _, low, high, y = rounded([0.3, 200.0, 300.0, -200.0])
     (y * torch.tensor([1.0, 2.0, 3.0, 5.0])).sum().backward()
     size = (4 * 127) ** -0.5
@@ -58,14 +61,14 @@ def test_ends_of_the_range_learn_from_what_they_cut_and_from_rounding():
     assert float(low.grad) == pytest.approx((5 - rounding) * size, rel=1e-5)
 
 
-def test_an_activation_s_limit_teaches_the_range_nothing():
+def test_an_activation_s_limit_teaches_the_range_nothing() -> None:
     _, low, high, y = rounded([50.0, -7.0], limits=(0, 12))
     assert y.tolist() == [6.0, 0.0]
     y.sum().backward()
     assert float(high.grad) == 0.0 and float(low.grad) == 0.0
 
 
-def test_steps_have_the_gradient_of_the_division():
+def test_steps_have_the_gradient_of_the_division() -> None:
     x = torch.tensor([0.6, -1.2], requires_grad=True)
     steps = to_steps(x, 0.5)
     assert steps.tolist() == [1.0, -2.0]
@@ -73,7 +76,7 @@ def test_steps_have_the_gradient_of_the_division():
     assert x.grad.tolist() == [2.0, 2.0]
 
 
-def test_gradients_follow_the_float_network_s():
+def test_gradients_follow_the_float_network_s() -> None:
     model = settled(PLAIN)
     x = inputs(2)
     module = prepare_qat(model, x).train()
@@ -86,7 +89,7 @@ def test_gradients_follow_the_float_network_s():
     assert F.cosine_similarity(quantised, gradient, 0) > 0.9
 
 
-def test_training_lowers_the_loss_and_moves_the_ranges():
+def test_training_lowers_the_loss_and_moves_the_ranges() -> None:
     torch.manual_seed(0)
     module = prepare_qat(settled(PLAIN), inputs(2)).train()
     before, statistics = module.ranges(), module.model.backbone.stem.bn.running_mean.clone()
@@ -106,7 +109,7 @@ def test_training_lowers_the_loss_and_moves_the_ranges():
     assert all(parameter.grad is not None for parameter in trained)
 
 
-def test_ranges_stay_within_what_the_activations_allow():
+def test_ranges_stay_within_what_the_activations_allow() -> None:
     module = prepare_qat(settled(PLAIN), inputs(2))
     with torch.no_grad():
         module.low.fill_(-9.0)
@@ -116,14 +119,14 @@ def test_ranges_stay_within_what_the_activations_allow():
     assert ranges["backbone.blocks.0.project.conv"] == (-9.0, 9.0)
 
 
-def test_the_auxiliary_classifier_rests():
+def test_the_auxiliary_classifier_rests() -> None:
     model = settled(PLAIN)
     prepare_qat(model, inputs(2))
     asking = {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert asking == {"backbone", "pyramid", "head", "classifier"}
 
 
-def test_ranges_can_be_kept_and_put_back():
+def test_ranges_can_be_kept_and_put_back() -> None:
     module = prepare_qat(settled(PLAIN), inputs(3))
     again = prepare_qat(settled(PLAIN), torch.zeros(1, 3, 48, 64), module.ranges())
     x = inputs(1)
@@ -131,12 +134,12 @@ def test_ranges_can_be_kept_and_put_back():
         assert torch.equal(module(x), again(x))
 
 
-def test_ranges_of_another_network_are_refused():
+def test_ranges_of_another_network_are_refused() -> None:
     with pytest.raises(KitError, match="of another network"):
         prepare_qat(settled(PLAIN), inputs(1), {"stem": (0.0, 1.0)})
 
 
-def test_moving_ranges_follow_the_largest_values():
+def test_moving_ranges_follow_the_largest_values() -> None:
     conv = nn.Conv2d(3, 1, 1, bias=False)
     nn.init.constant_(conv.weight, 1.0)
     module = prepare_qat(nn.Sequential(conv), torch.zeros(1, 3, 2, 2), {"0": (-1.0, 2.0)}, mode="ema")
@@ -150,7 +153,7 @@ def test_moving_ranges_follow_the_largest_values():
     assert (low, high) == pytest.approx((-0.99, 1.995))
 
 
-def test_another_input_size_uses_the_same_ranges(tmp_path):
+def test_another_input_size_uses_the_same_ranges(tmp_path: Path) -> None:
     module = prepare_qat(settled(PLAIN), inputs(2)).eval()
     big = (64, 96)
     with torch.no_grad():
@@ -161,7 +164,7 @@ def test_another_input_size_uses_the_same_ranges(tmp_path):
     np.testing.assert_allclose(runner(np.stack(pictures(1, big))), logits, atol=1.01 * runner.output["quantization"][0])
 
 
-def test_the_state_dict_resumes_a_run():
+def test_the_state_dict_resumes_a_run() -> None:
     module, other = prepare_qat(settled(PLAIN), inputs(2)), prepare_qat(settled(PLAIN), inputs(1))
     assert isinstance(other, QatNetwork)
     with torch.no_grad():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -23,22 +26,22 @@ def whole(*values: int) -> Tensor:
     return torch.tensor(values, dtype=torch.int32)[None, None, None]
 
 
-def test_average_pool_rounds_halves_away_from_zero():
+def test_average_pool_rounds_halves_away_from_zero() -> None:
     x = whole(1, 2, -1, -2, 3, 3, -128, -127)
     assert average_pool(x, (1, 2)).flatten().tolist() == [2, -2, 3, -128]
 
 
-def test_resize_rounds_halves_up():
+def test_resize_rounds_halves_up() -> None:
     assert resize(whole(0, 1), (1, 3)).flatten().tolist() == [0, 1, 1]
     assert resize(whole(-1, 0), (1, 3)).flatten().tolist() == [-1, 0, 0]
 
 
-def test_resize_keeps_the_corners_and_spreads_a_single_cell():
+def test_resize_keeps_the_corners_and_spreads_a_single_cell() -> None:
     assert resize(whole(-100, 100), (1, 5)).flatten().tolist() == [-100, -50, 0, 50, 100]
     assert resize(whole(7), (2, 3)).flatten().tolist() == [7] * 6
 
 
-def test_add_rescales_both_sides():
+def test_add_rescales_both_sides() -> None:
     one, two = Affine(1.0, 0), Affine(2.0, 1)
     # (3 + 4) / 2 = 3.5 becomes 4, plus the zero point.
     assert add(whole(3), whole(4), one, one, two, "none").item() == 5
@@ -48,7 +51,7 @@ def test_add_rescales_both_sides():
     assert add(whole(100), whole(100), one, one, one, "none").item() == 127
 
 
-def test_convolution_in_whole_numbers():
+def test_convolution_in_whole_numbers() -> None:
     node = Conv(
         "c",
         ("x",),
@@ -71,7 +74,7 @@ def test_convolution_in_whole_numbers():
     assert out.flatten().tolist() == [9, -58]
 
 
-def test_limits_of_fused_activations():
+def test_limits_of_fused_activations() -> None:
     a = Affine(0.1, -28)
     assert limits(a, "none") == (-128, 127)
     assert limits(a, "relu") == (-28, 127)
@@ -101,7 +104,7 @@ def factorised() -> nn.Module:
     [lambda: settled(PLAIN), lambda: settled(SKIP), resnet_like, factorised],
     ids=["plain", "skip", "resnet", "factorised"],
 )
-def test_the_interpreter_computes_the_same(make, tmp_path):
+def test_the_interpreter_computes_the_same(make: Callable[[], nn.Module], tmp_path: Path) -> None:
     ir = quantise(trace(make(), inputs(1)), pictures(3))
     unseen = np.stack([*pictures(5)[3:], np.random.default_rng(3).integers(0, 256, (*SIZE, 3), np.uint8)])
     simulated = simulate(ir, torch.from_numpy(unseen))[ir.graph.output].permute(0, 2, 3, 1).numpy()

@@ -59,7 +59,7 @@ def test_an_unchanged_network_stays() -> None:
 
 
 def other(**changes: object) -> PSPNet:
-    return build(Architecture(**{**SMALL.as_dict(), **changes}))  # type: ignore[arg-type]
+    return build(Architecture(**{**SMALL.as_dict(), **changes}))
 
 
 @pytest.mark.parametrize(

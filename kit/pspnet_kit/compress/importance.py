@@ -119,7 +119,7 @@ def _gradients(model: nn.Module, batches: Batches, loss: Loss) -> Iterable[None]
             value = loss(model(images.to(device)), labels.to(device))
             if not torch.isfinite(value):
                 raise KitError(f"Taylor importance: the loss is {value.item()}, expected a finite number")
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             yield
     finally:
         model.zero_grad(set_to_none=True)

@@ -159,7 +159,7 @@ def decompose(conv: nn.Conv2d, reduce: int, expand: int) -> tuple[nn.Module, flo
         built = torch.einsum("oihw,ci,do->dchw", core, left, right)
     with torch.no_grad():
         for name, value in parts.items():
-            chain.get_submodule(name).weight.copy_(value)  # type: ignore[operator]
+            chain.get_submodule(name).weight.copy_(value)
         if conv.bias is not None:
             last = chain[-1]
             assert isinstance(last, nn.Conv2d) and last.bias is not None

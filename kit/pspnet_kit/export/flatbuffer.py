@@ -61,6 +61,8 @@ class AlignedBuilder(flatbuffers.Builder):
     """Puts every array on a 16-byte boundary, as the schema's `force_align: 16` asks; the Python packer alone does not,
     and ARM kernels read the weights in place."""
 
+    head: int
+
     def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 (the base class names it)
         self.StartVector(x.itemsize, x.size, 16)
         self.head = self.head - x.nbytes

@@ -54,7 +54,8 @@ def f_scores(label: np.ndarray, prediction: np.ndarray, classes: int, tolerance:
         `[classes]`, 0 to 1; NaN for a class without an outline in labels and prediction.
     """
     valid = label != VOID
-    radius = tolerance * float(np.hypot(*label.shape))
+    height, width = label.shape
+    radius = tolerance * float(np.hypot(height, width))
     scores = np.full(classes, np.nan)
     for index in range(classes):
         truth = outline((label == index) & valid, valid)

@@ -130,7 +130,7 @@ def against_latency(
 def _name(figure: Figure, axes: Axes, points: Sequence[Point], form: str) -> None:
     """Writes each name beside its point, on the first side where it meets no other name, no point and no edge."""
     figure.draw_without_rendering()
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    renderer = figure.canvas.get_renderer()
     inside = axes.get_window_extent(renderer)
     dots = [axes.transData.transform((point.milliseconds, point.mean_iou)) for point in points]
     taken: list[tuple[float, ...]] = [(x - 10, y - 10, x + 10, y + 10) for x, y in dots]

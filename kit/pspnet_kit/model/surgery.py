@@ -29,15 +29,15 @@ def split(conv: nn.Conv2d, reduce: int | None, core: bool, expand: int | None) -
     biased = conv.bias is not None
     if reduce is not None:
         strided = {} if core else {"stride": conv.stride, "padding": conv.padding}
-        parts[REDUCE] = nn.Conv2d(conv.in_channels, reduce, 1, bias=False, **strided)  # type: ignore[arg-type]
+        parts[REDUCE] = nn.Conv2d(conv.in_channels, reduce, 1, bias=False, **strided)
     if core:
         parts[CORE] = nn.Conv2d(
             reduce or conv.in_channels,
             expand or conv.out_channels,
-            conv.kernel_size,  # type: ignore[arg-type]
-            conv.stride,  # type: ignore[arg-type]
-            conv.padding,  # type: ignore[arg-type]
-            conv.dilation,  # type: ignore[arg-type]
+            conv.kernel_size,
+            conv.stride,
+            conv.padding,
+            conv.dilation,
             bias=biased and expand is None,
         )
     if expand is not None:

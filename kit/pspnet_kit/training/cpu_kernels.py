@@ -123,5 +123,6 @@ def accelerate(model: nn.Module) -> bool:
         return False
     for block in model.modules():
         if isinstance(block, ConvBN):
-            block.forward = types.MethodType(lambda self, x: _forward(self, kernels, x), block)
+            forward = types.MethodType(lambda self, x: _forward(self, kernels, x), block)
+            block.forward = forward  # type: ignore[method-assign]  # of this block alone
     return True

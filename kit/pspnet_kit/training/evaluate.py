@@ -27,7 +27,8 @@ def mean_iou(model: nn.Module, samples: Sequence[Sample], size: tuple[int, int],
         x = resize_input(image, *size)[None].to(ranks.device, memory_format=torch.channels_last)
         with autocast(ranks.device, False):
             logits = model(x)
-        confusion.add(label, upsample(logits.float(), label.shape).argmax(1)[0].cpu().numpy())
+        height, width = label.shape
+        confusion.add(label, upsample(logits.float(), (height, width)).argmax(1)[0].cpu().numpy())
     if ranks.ranks > 1:
         counts = torch.from_numpy(confusion.counts).to(ranks.device)
         dist.all_reduce(counts)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data.augment import VOID
+from ..data.labels import VOID
 
 
 def class_weights(frequencies: Tensor, power: float) -> Tensor:
