@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use pspnetd::publish::latency_log::lines::{event, start, Writing};
-use pspnetd::publish::latency_log::{EventRecord, IntervalRecord, RunInfo, What};
+use pspnetd::publish::latency_log::RunInfo;
 use pspnetd::telemetry::sensors::{Board, Causes, Process, Rail, Temperature, Throttle};
 use pspnetd::telemetry::state::CameraState;
 use pspnetd::telemetry::{Counts, EngineReport, Histograms, Stage, Timings};
+use pspnetd::telemetry::{EventRecord, IntervalRecord, What};
 
 /// Medians in microseconds, and how far values stray from them.
 const STAGES: [(Stage, f64, f64); 6] = [

@@ -14,6 +14,7 @@ pub mod http;
 mod needs;
 pub mod one_picture;
 pub mod pipeline;
+pub mod plugs;
 pub mod publish;
 pub mod report;
 pub mod runners;

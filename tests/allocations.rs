@@ -17,8 +17,9 @@ use camera::{Rate, Source};
 use infer::{EngineKind, Threads};
 use pixels::frame::Size;
 use pspnetd::config::{Config, Http, ModelPath};
-use pspnetd::daemon::parts;
+use pspnetd::daemon::assemble;
 use pspnetd::pipeline::{Parts, Pipeline};
+use pspnetd::plugs::PLUGS;
 use pspnetd::publish::view::{self, Layer, Opacity};
 
 use counting::ALLOCATIONS;
@@ -55,9 +56,14 @@ fn endless(clip: &str) -> Source {
     format!("command:sh -c \"{script}\"").parse().unwrap()
 }
 
+/// What a run of `config` is made of.
+fn parts(config: &Config) -> Parts {
+    assemble(config, PLUGS, &Shutdown::default()).unwrap().pipeline
+}
+
 /// Allocations while the pipeline publishes [`COUNTED`] frames.
 fn allocations(config: &Config) -> u64 {
-    allocations_of(parts(config).unwrap(), || ()).0
+    allocations_of(parts(config), || ()).0
 }
 
 /// The same of `parts`, and what `count` counts at the beginning and at the end.
@@ -71,19 +77,19 @@ fn allocations_of<T>(mut parts: Parts, count: impl Fn() -> T) -> (u64, T, T) {
     let pipeline = Pipeline::start(parts, &shutdown).unwrap();
     let wait_for = |frames: u64| {
         let start = Instant::now();
-        while pipeline.shared().counters.read().published < frames {
-            assert!(start.elapsed() < LIMIT, "{:?}", pipeline.shared());
+        while pipeline.vitals().counters.read().published < frames {
+            assert!(start.elapsed() < LIMIT, "{:?}", pipeline.vitals());
             std::thread::sleep(Duration::from_millis(1));
         }
     };
     // A worker that comes up allocates.
     let start = Instant::now();
-    while pipeline.shared().engines.report().up < workers {
-        assert!(start.elapsed() < LIMIT, "{:?}", pipeline.shared());
+    while pipeline.vitals().engines.report().up < workers {
+        assert!(start.elapsed() < LIMIT, "{:?}", pipeline.vitals());
         std::thread::sleep(Duration::from_millis(1));
     }
-    wait_for(pipeline.shared().counters.read().published + WARM_UP);
-    let start = pipeline.shared().counters.read().published;
+    wait_for(pipeline.vitals().counters.read().published + WARM_UP);
+    let start = pipeline.vitals().counters.read().published;
     let (before, first) = (ALLOCATIONS.load(Ordering::Relaxed), count());
     wait_for(start + COUNTED);
     let (after, last) = (ALLOCATIONS.load(Ordering::Relaxed), count());
@@ -95,7 +101,7 @@ fn allocations_of<T>(mut parts: Parts, count: impl Fn() -> T) -> (u64, T, T) {
 
 /// Allocations while `layers` are watched, and pictures that were encoded meanwhile.
 fn watched(config: &Config, layers: &[Layer]) -> (u64, u64) {
-    let mut parts = parts(config).unwrap();
+    let mut parts = parts(config);
     let http = Http { stream_fps: "60".parse().unwrap(), ..Http::default() };
     let (sink, gate, gallery) = view::open(&http, Arc::clone(&parts.clock)).unwrap();
     parts.sinks.push(sink);

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use pspnetd::publish::latency_log::LatencyLog;
+use pspnetd::publish::Journal as _;
 use pspnetd::report::{Range, Report};
 use pspnetd::telemetry::EngineReport;
 
@@ -77,7 +78,7 @@ fn on_a_small_disk() {
     let lines = || std::fs::read_to_string(&path).unwrap().lines().count();
     let before = lines();
     write_until(&mut log, &|_| lines() > before + 4);
-    let lost = log.close(LIMIT);
+    let lost = Box::new(log).close(LIMIT);
     let said = SAID.lock().unwrap().join("\n");
     assert_eq!(said.matches("No space left on device").count(), 1, "{said}");
     assert_eq!(said.matches("writing again").count(), 1, "{said}");

@@ -17,8 +17,9 @@ use camera::{Camera, CameraError, Poll, Rate, Source};
 use infer::Threads;
 use pixels::frame::{Frame, PictureFormat, Size};
 use pspnetd::config::{Config, ModelPath};
-use pspnetd::daemon::parts;
+use pspnetd::daemon::assemble;
 use pspnetd::pipeline::Pipeline;
+use pspnetd::plugs::PLUGS;
 
 use support::{colours, records, LIMIT};
 
@@ -72,7 +73,7 @@ impl Run {
         config.model.path = Auto::Set(ModelPath(colours()));
         config.model.threads = Auto::Set(Threads(1));
         config.publish.jsonl.path = lines.to_str().unwrap().to_owned();
-        let mut parts = parts(&config).unwrap();
+        let mut parts = assemble(&config, PLUGS, &Shutdown::default()).unwrap().pipeline;
         let seen = Arc::new(Seen::default());
         let (theirs, open) = (Arc::clone(&seen), Arc::clone(&parts.open_camera));
         parts.open_camera = Arc::new(move || {
@@ -91,7 +92,7 @@ impl Run {
     }
 
     fn published(&self) -> u64 {
-        self.pipeline.shared().counters.read().published
+        self.pipeline.vitals().counters.read().published
     }
 
     fn open(&self) -> usize {
@@ -102,7 +103,7 @@ impl Run {
     fn wait_for(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !is_so(self) {
-            assert!(start.elapsed() < LIMIT, "waited in vain for {what}: {}", self.pipeline.shared().status());
+            assert!(start.elapsed() < LIMIT, "waited in vain for {what}: {}", self.pipeline.vitals().status());
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -115,7 +116,7 @@ impl Run {
 
     #[track_caller]
     fn wait_for_status(&self, words: &str) {
-        self.wait_for(words, |run| run.pipeline.shared().status().contains(words));
+        self.wait_for(words, |run| run.pipeline.vitals().status().contains(words));
     }
 
     fn stop(self) {
@@ -137,23 +138,23 @@ fn a_paused_camera_is_closed_and_the_stages_live_on_until_it_goes_on() {
     assert_eq!(run.open(), 0, "released");
     // What was on its way gets through; then nothing comes.
     run.wait_for("the last frames", |run| {
-        let counts = run.pipeline.shared().counters.read();
+        let counts = run.pipeline.vitals().counters.read();
         counts.frames_in == counts.published + counts.replaced + counts.failed
     });
     let paused = run.published();
     std::thread::sleep(Duration::from_secs(2));
     // Far less than the pause so far, and than half the watchdog's time, 15 s in the unit.
-    let silence = |run: &Run| run.pipeline.shared().beats.slowest(SystemClock.now()).1;
+    let silence = |run: &Run| run.pipeline.vitals().beats.slowest(SystemClock.now()).1;
     run.wait_for("signs of life", |run| silence(run) < Duration::from_millis(500));
     assert_eq!(run.published(), paused);
-    assert!(run.pipeline.shared().has_published(), "READY stays");
+    assert!(run.pipeline.vitals().has_published(), "READY stays");
     assert_eq!((run.open(), run.seen.opened.load(Ordering::SeqCst)), (0, 1), "nobody opened it meanwhile");
-    assert!(run.pipeline.shared().status().contains("camera: paused"));
+    assert!(run.pipeline.vitals().status().contains("camera: paused"));
 
     assert!(!run.pause.toggle());
     run.wait_for_more_frames();
     assert_eq!((run.open(), run.seen.opened.load(Ordering::SeqCst)), (1, 2));
-    assert!(!run.pipeline.shared().status().contains("paused"), "{}", run.pipeline.shared().status());
+    assert!(!run.pipeline.vitals().status().contains("paused"), "{}", run.pipeline.vitals().status());
     let seen = Arc::clone(&run.seen);
     run.stop();
     assert_eq!(seen.open.load(Ordering::SeqCst), 0);

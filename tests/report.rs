@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use base::values::Bytes;
 use pspnetd::publish::latency_log::LatencyLog;
-use pspnetd::publish::latency_log::What;
+use pspnetd::publish::Journal as _;
 use pspnetd::telemetry::EngineReport;
+use pspnetd::telemetry::What;
 use serde_json::Value;
 
 use latency::{about, begin, board, config, frames, minute, Log};
@@ -75,7 +76,7 @@ fn rotated_files_are_taken_along_and_merge_exactly() {
             let time = begin().checked_add(jiff::SignedDuration::from_mins(n as i64)).unwrap();
             log.interval(&minute(time, &frames((1..=200).map(|ms| ms * n)), &board, &engine));
         }
-        assert_eq!(log.close(Duration::from_secs(20)), 0);
+        assert_eq!(Box::new(log).close(Duration::from_secs(20)), 0);
         path
     };
     let (whole, parts) = (write("whole", 0), write("parts", 4096));
@@ -286,7 +287,7 @@ fn a_log_that_is_being_written_and_standard_input_can_be_read() {
         assert!(so_far >= seen);
         seen = so_far;
     }
-    assert_eq!(log.close(Duration::from_secs(20)), 0);
+    assert_eq!(Box::new(log).close(Duration::from_secs(20)), 0);
     assert_eq!(json(&path)["intervals"], 50);
     let mut command = pspnetd(["report", "-", "--json"]);
     let input = std::fs::File::open(&path).unwrap();

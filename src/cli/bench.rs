@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use base::clock::{Clock, SystemClock};
 use base::failure::{Failure, Kind};
 use base::shutdown::Shutdown;
+use base::values::Auto;
 use camera::{pattern, Camera, CameraError, Poll, Rate, Source};
 use infer::EngineKind;
 use pixels::frame::Size;
@@ -14,10 +15,11 @@ use serde_json::{json, Map, Value};
 
 use super::print_line;
 use super::settings::Settings;
-use crate::config::Config;
-use crate::daemon::{camera_maker, parts};
+use crate::config::{Config, Gpio, Http, Jsonl, LatencyLog, Listen, Publish, SocketPath};
+use crate::daemon::{assemble, camera_maker};
 use crate::one_picture::PictureRunner;
 use crate::pipeline::Pipeline;
+use crate::plugs::PLUGS;
 
 /// The picture where no camera is configured.
 const PICTURE: Size = Size::new(640, 480);
@@ -94,8 +96,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
     config.camera.rate = Rate::Max;
     config.camera.repeat = true;
-    config.publish.jsonl.path = String::new();
-    config.publish.snapshot.dir = String::new();
+    // Nobody listens.
+    config.publish = Publish { jsonl: Jsonl { path: String::new(), ..Jsonl::default() }, ..Publish::default() };
+    config.http = Http { listen: Listen::Off, socket: Auto::Set(SocketPath::Off), ..Http::default() };
+    (config.gpio, config.telemetry.latency_log) = (Gpio::default(), LatencyLog::default());
     config.telemetry.interval.0 = Duration::ZERO;
     // Both parts measure the same engine, and only that: no mixture with the CPU, which fills in until a device is up.
     match config.engine.kind {
@@ -172,9 +176,9 @@ fn open(config: &Config, runner: &PictureRunner) -> Result<Box<dyn Camera>, Came
 /// Frames per second of the three threads together, without sinks.
 fn pipeline_rate(config: &Config, time: Duration) -> Result<f64, Failure> {
     let shutdown = Shutdown::default();
-    let pipeline = Pipeline::start(parts(config)?, &shutdown)
-        .map_err(|error| Failure::new(Kind::Software, format!("threads can't be started: {error}")))?;
-    let published = || pipeline.shared().counters.read().published;
+    let pipeline =
+        Pipeline::start(assemble(config, PLUGS, &shutdown)?.pipeline, &shutdown).map_err(Failure::no_thread)?;
+    let published = || pipeline.vitals().counters.read().published;
     // The first frames pay for buffers and caches.
     let begun = Instant::now();
     while published() < WARM_UP as u64 && begun.elapsed() < Duration::from_secs(60) {
@@ -183,7 +187,7 @@ fn pipeline_rate(config: &Config, time: Duration) -> Result<f64, Failure> {
     let (start, before) = (Instant::now(), published());
     pipeline.wait(time);
     let rate = (published() - before) as f64 / start.elapsed().as_secs_f64();
-    let engine = pipeline.shared().engines.report();
+    let engine = pipeline.vitals().engines.report();
     if !engine.is_cpu_alone() {
         log::info!("{engine}");
     }

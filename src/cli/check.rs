@@ -7,15 +7,14 @@ use base::clock::{Clock, SystemClock};
 use base::failure::{Failure, Kind};
 use base::shutdown::TICK;
 use camera::{Camera, Poll, Source};
-use model::Manifest;
+use model::{Edition, Manifest};
 use pixels::frame::Size;
 
 use super::print_line;
 use super::settings::Settings;
 use crate::config::Config;
-use crate::daemon::{camera_maker, check_sinks, scene};
-use crate::http::Server;
-use crate::publish::gpio;
+use crate::daemon::{camera_maker, scene};
+use crate::plugs::PLUGS;
 use crate::runners::Runners;
 
 /// The longest look for a first frame of a file.
@@ -60,13 +59,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         print_line(&comment(what, said))?;
     }
     report("camera", camera(config, &mut failures))?;
-    let sinks = check_sinks(config).map_err(|error| failures.push(error.into()));
-    report("sinks", sinks.is_ok().then(|| "can be written".to_owned()))?;
-    if let Some(text) = http(config, &mut failures) {
-        print_line(&comment("http", &text))?;
-    }
-    if config.gpio.is_used() {
-        print_line(&comment("gpio", &gpio(config, model.as_ref(), &mut failures)))?;
+    plugs(config, model.as_ref().map(|model| model.edition.as_ref()), &mut failures)?;
+    if !config.rules.0.is_empty() {
+        let known = model.as_ref().map(|model| scene(config, &model.edition));
+        let rules = known.transpose().map_err(|error| failures.push(error.into()));
+        report("rules", rules.is_ok().then(|| format!("{} of them", config.rules.0.len())))?;
     }
     for failure in &failures {
         print_line(&format!("# problem: {failure}"))?;
@@ -132,27 +129,26 @@ fn devices(model: &mut Runners, failures: &mut Vec<Failure>) -> Result<(), Failu
     Ok(())
 }
 
-/// The alarm's class must be one of the model's. Pins that can't be had are told, and no problem: `run` goes on without.
-fn gpio(config: &Config, model: Option<&Runners>, failures: &mut Vec<Failure>) -> String {
-    if let Some(Err(error)) = model.map(|model| scene(config, &model.edition)) {
-        failures.push(error.into());
-        return "not usable, see below".to_owned();
-    }
-    match gpio::probe(&config.gpio) {
-        Ok(()) => "good: the pins can be used".to_owned(),
-        Err(reason) => format!("without lights and buttons: {reason}"),
-    }
-}
-
-/// Where the page would be; None where it is turned off.
-fn http(config: &Config, failures: &mut Vec<Failure>) -> Option<String> {
-    match Server::open(&config.http) {
-        Ok(server) => server.map(|server| format!("good: {}", server.describe())),
-        Err(error) => {
-            failures.push(error.into());
-            Some("not usable, see below".to_owned())
+/// Each plug, in the table's order; those with the same name in one line. The sinks have theirs also where nothing is said.
+fn plugs(config: &Config, edition: Option<&Edition>, failures: &mut Vec<Failure>) -> Result<(), Failure> {
+    let mut lines: Vec<(&str, Result<Option<String>, ()>)> = Vec::new();
+    for plug in PLUGS {
+        let outcome = plug.check(config, edition).map_err(|failure| failures.push(failure));
+        match lines.iter_mut().find(|(name, _)| *name == plug.name()) {
+            Some((_, said)) if outcome.is_err() || said.as_ref().is_ok_and(Option::is_none) => *said = outcome,
+            Some(_) => {}
+            None => lines.push((plug.name(), outcome)),
         }
     }
+    for (name, said) in lines {
+        match said {
+            Ok(None) if name == "sinks" => report(name, Some("can be written".to_owned()))?,
+            Ok(None) => {}
+            Ok(Some(text)) => print_line(&comment(name, &text))?,
+            Err(()) => report(name, None)?,
+        }
+    }
+    Ok(())
 }
 
 /// What the model's user is bound to, as far as its manifest says.

@@ -1,38 +1,48 @@
-//! From the configuration to the parts of a pipeline.
+//! From the configuration to everything that a run is made of.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::clock::{Clock, SystemClock};
-use base::failure::{Failure, SettingError};
+use base::failure::{Failure, Kind, SettingError};
 use base::mailbox::Delivery;
-use base::pause::Pause;
+use base::shutdown::Shutdown;
 use camera::command::{self, CommandOptions, LogLimit};
 use camera::v4l2::{self, Selector, V4l2Options};
 use camera::{pattern, replay, CameraErrorKind, Rate, Source};
 use model::{CurrentEdition, Edition};
 use pixels::frame::Size;
 
+use super::live::Live;
 use crate::config::{self, Config};
-use crate::pipeline::{CameraMaker, Parts, Settings};
-use crate::publish::gpio::{self, Controls, Panel};
-use crate::publish::jsonl::JsonlSink;
-use crate::publish::snapshot::SnapshotSink;
-use crate::publish::{PictureGate, Sink};
+use crate::pipeline::{CameraMaker, EngineStatus, Parts, Settings, Vitals};
+use crate::publish::plug::{Context, Plug, Requests, Start};
+use crate::publish::{gpio, Journal};
 use crate::runners::Runners;
 use crate::scene::Scene;
+use crate::telemetry::state::Observe;
+use crate::telemetry::HistogramError;
 
-/// Puts the parts together: loads the model, opens the sinks, tries the camera.
+/// What a run is made of, built and not started.
+pub struct Assembly {
+    /// The pipeline's parts, with the sinks and gates of every plug.
+    pub pipeline: Parts,
+    /// What takes the records of each interval.
+    pub journals: Vec<Box<dyn Journal>>,
+    /// What starts the threads of the plugs.
+    pub starts: Vec<Start>,
+    pub(super) live: Arc<Live>,
+}
+
+/// Builds a run with `plugs`: loads the model, tries the camera, builds each plug in its order.
 ///
 /// # Errors
 /// What only another configuration can mend. A camera that isn't there now is no error: the pipeline waits for it.
-pub fn parts(config: &Config) -> Result<Parts, Failure> {
+pub fn assemble(config: &Config, plugs: &[&dyn Plug], shutdown: &Shutdown) -> Result<Assembly, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut runners = Runners::load(config)?;
     let crew = runners.crew()?;
     let Runners { edition, cpu, .. } = runners;
-    let scene = scene(config, &edition)?;
     let open_camera = camera_maker(&config.camera, edition.io.input.size, &clock);
     let camera = match open_camera() {
         Ok(camera) => Some(camera),
@@ -40,43 +50,48 @@ pub fn parts(config: &Config) -> Result<Parts, Failure> {
         // The pipeline tries again at once, and tells.
         Err(_) => None,
     };
-    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
-    if let Some(sink) = JsonlSink::open(&config.publish.jsonl)? {
-        sinks.push(Box::new(sink));
-    }
-    let mut gates: Vec<Arc<dyn PictureGate>> = Vec::new();
-    let mut snapshot = None;
-    if let Some((sink, gate)) = SnapshotSink::open(&config.publish.snapshot, Arc::clone(&clock))? {
-        sinks.push(Box::new(sink));
-        gates.push(Arc::clone(&gate) as Arc<dyn PictureGate>);
-        snapshot = Some(gate);
-    }
-    let settings = settings(config);
-    let pause = Pause::default();
-    Ok(Parts {
+    let engine = crew.as_ref().map_or("cpu", |crew| crew.kind);
+    let workers = crew.as_ref().map_or(0, |crew| crew.jobs.len());
+    let no_memory = |error: HistogramError| Failure::new(Kind::Software, error.to_string());
+    let vitals = Vitals::new(clock.now(), EngineStatus::new(engine, workers, cpu.is_some())).map_err(no_memory)?;
+    let vitals = Arc::new(vitals);
+    let editions = CurrentEdition::new(Arc::clone(&edition));
+    let frame_time = frame_time(config.camera.rate);
+    let live = Live::new(Arc::clone(&vitals), Arc::clone(&clock), editions.clone(), frame_time).map_err(no_memory)?;
+    let live = Arc::new(live);
+    let context = Context {
+        config,
+        clock: Arc::clone(&clock),
+        shutdown: shutdown.clone(),
+        editions: editions.clone(),
+        engine,
+        observe: Arc::clone(&live) as Arc<dyn Observe>,
+        requests: Requests::default(),
+    };
+    let mut pipeline = Parts {
         camera,
         open_camera,
-        editions: CurrentEdition::new(edition),
+        editions,
         cpu,
         crew,
-        scene,
-        sinks,
-        pause,
-        gates,
-        snapshot,
-        settings,
+        scene: scene(config, &edition)?,
+        // The state comes first: a sink that asks for it while it takes a result finds that result there.
+        sinks: vec![Box::new(live.sink())],
+        pause: context.requests.pause.clone(),
+        gates: Vec::new(),
+        vitals,
+        settings: settings(config),
         clock,
-    })
-}
-
-/// Takes the pins that `config` names, and adds their sink to `parts`. None where there is nothing to look after.
-///
-/// Pins that can't be had are no error: a warning says so.
-pub(super) fn panel(config: &Config, parts: &mut Parts) -> Option<Panel> {
-    let controls = Controls { pause: parts.pause.clone(), gate: parts.snapshot.clone() };
-    let Some((panel, sink)) = gpio::open(&config.gpio, controls, &parts.clock) else { return None };
-    parts.sinks.extend(sink.map(|sink| Box::new(sink) as Box<dyn Sink>));
-    Some(panel)
+    };
+    let (mut journals, mut starts) = (Vec::new(), Vec::new());
+    for plug in plugs {
+        let plugged = plug.build(&context)?;
+        pipeline.sinks.extend(plugged.sinks);
+        pipeline.gates.extend(plugged.gate);
+        journals.extend(plugged.journal);
+        starts.extend(plugged.start);
+    }
+    Ok(Assembly { pipeline, journals, starts, live })
 }
 
 /// The scene of `config`, for `edition`.
@@ -153,49 +168,11 @@ fn patience(configured: Duration) -> Duration {
     configured
 }
 
-/// Says whether the files that are written could be opened, without making or changing one.
-///
-/// # Errors
-/// The first that couldn't.
-pub fn check_sinks(config: &Config) -> Result<(), SettingError> {
-    let publish = &config.publish;
-    check_file("publish.jsonl.path", &publish.jsonl.path)?;
-    check_file("telemetry.latency_log.path", &config.telemetry.latency_log.path)?;
-    let dir = &publish.snapshot.dir;
-    if !dir.is_empty() {
-        // A folder that isn't there is made at start, so the nearest one that is there counts.
-        let nearest = Path::new(dir).ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
-        takes_files(nearest).map_err(|error| SettingError {
-            key: "publish.snapshot.dir".into(),
-            value: dir.clone(),
-            reason: error.to_string(),
-        })?;
-    }
-    Ok(())
-}
-
-/// Whether the file at `text` could be appended to; true of one that is turned off, and of standard output.
-fn check_file(key: &'static str, text: &str) -> Result<(), SettingError> {
-    if ["", "-"].contains(&text) {
-        return Ok(());
-    }
-    let path = Path::new(text);
-    let outcome = match path.metadata() {
-        Ok(meta) if meta.is_dir() => Err(std::io::ErrorKind::IsADirectory.into()),
-        Ok(_) => writable(path),
-        Err(_) => takes_files(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))),
-    };
-    outcome.map_err(|error| SettingError::new(key, text, error.to_string()))
-}
-
-fn writable(path: &Path) -> std::io::Result<()> {
-    Ok(rustix::fs::access(path, rustix::fs::Access::WRITE_OK)?)
-}
-
-fn takes_files(folder: &Path) -> std::io::Result<()> {
-    match folder.metadata()?.is_dir() {
-        true => writable(folder),
-        false => Err(std::io::ErrorKind::NotADirectory.into()),
+/// The longest time between two frames that is no reason for worry by itself.
+fn frame_time(rate: Rate) -> Duration {
+    match rate {
+        Rate::Fps(rate) => Duration::from_secs_f64(1.0 / rate),
+        Rate::Native | Rate::Max => Duration::ZERO,
     }
 }
 
@@ -207,5 +184,12 @@ mod tests {
     fn a_camera_may_be_silent_for_ever_where_the_limit_is_zero() {
         assert_eq!(patience(Duration::ZERO), Duration::MAX);
         assert_eq!(patience(Duration::from_secs(5)), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn frames_that_are_asked_for_rarely_are_that_far_apart() {
+        assert_eq!(frame_time(Rate::Fps(0.05)), Duration::from_secs(20));
+        assert_eq!(frame_time(Rate::Fps(25.0)), Duration::from_millis(40));
+        assert_eq!([Rate::Native, Rate::Max].map(frame_time), [Duration::ZERO; 2]);
     }
 }

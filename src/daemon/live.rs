@@ -14,8 +14,7 @@ use model::{CurrentEdition, Edition};
 use pixels::frame::Size;
 use pixels::segment::Summary;
 
-use crate::pipeline::Shared;
-use crate::publish::latency_log::LatencyLog;
+use crate::pipeline::Vitals;
 use crate::publish::Sink;
 use crate::scene::{Areas, Outcome};
 use crate::telemetry::sensors::Board;
@@ -32,7 +31,7 @@ const HANGS: Duration = Duration::from_secs(30);
 
 /// What the threads leave for those who look.
 pub(super) struct Live {
-    pub(super) shared: Arc<Shared>,
+    pub(super) vitals: Arc<Vitals>,
     pub(super) latency: Mutex<Latency>,
     clock: Arc<dyn Clock>,
     started: (Timestamp, Instant),
@@ -51,8 +50,8 @@ struct Present {
     fps: Option<f64>,
     figures: Vec<StageFigures>,
     joules_per_frame: Option<f64>,
-    /// Records that the latency log has lost; None without one.
-    log_lost: Option<u64>,
+    /// Records that each journal has lost.
+    lost: Vec<SinkState>,
     points: VecDeque<Point>,
 }
 
@@ -71,23 +70,27 @@ struct Point {
 
 impl Live {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        vitals: Arc<Vitals>,
         clock: Arc<dyn Clock>,
         editions: CurrentEdition,
-        seen: Arc<Seen>,
         frame_time: Duration,
     ) -> Result<Self, HistogramError> {
         Ok(Self {
             started: (clock.wall(), clock.now()),
             latency: Mutex::new(Latency::new()?),
-            shared,
+            vitals,
             clock,
             editions,
-            seen,
+            seen: Arc::default(),
             board: Mutex::default(),
             present: Mutex::default(),
             stale: STALE.max(frame_time * 3),
         })
+    }
+
+    /// The sink that notes every result for the state.
+    pub(super) fn sink(&self) -> SeenSink {
+        SeenSink::new(Arc::clone(&self.seen), Arc::clone(&self.clock))
     }
 
     pub(super) fn started(&self) -> (Timestamp, Instant) {
@@ -114,8 +117,13 @@ impl Live {
         lock(&self.present).joules_per_frame = joules;
     }
 
-    pub(super) fn set_log_lost(&self, lost: u64) {
-        lock(&self.present).log_lost = Some(lost);
+    /// Notes how many records the journal called `name` has lost so far.
+    pub(super) fn set_lost(&self, name: &'static str, dropped: u64) {
+        let mut present = lock(&self.present);
+        match present.lost.iter_mut().find(|journal| journal.name == name) {
+            Some(journal) => journal.dropped = dropped,
+            None => present.lost.push(SinkState { name: name.to_owned(), dropped }),
+        }
     }
 
     /// Notes what the last window brought, `fps` results per second with these times, as the newest point of the history.
@@ -164,7 +172,7 @@ impl Live {
 
     /// Why no results come, as far as that is known; empty where they do.
     fn reasons(&self, now: Instant) -> Vec<String> {
-        let camera = self.shared.camera();
+        let camera = self.vitals.camera();
         let last = lock(&self.seen.0).as_ref().map(|seen| now.since(seen.published));
         let mut reasons = Vec::new();
         match camera.state {
@@ -178,20 +186,20 @@ impl Live {
             Some(age) if age > self.stale => reasons.push(format!("no result for {:.0} s", age.as_secs_f64())),
             Some(_) => return reasons,
         }
-        let engine = self.shared.engines.report();
+        let engine = self.vitals.engines.report();
         if engine.up < engine.workers {
-            reasons.extend(self.shared.engines.status());
+            reasons.extend(self.vitals.engines.status());
         }
         reasons
     }
 
-    /// Where results go, and the latency log, whose records of frames are a sink and those of intervals are none.
-    fn sinks(&self, log_lost: Option<u64>) -> Vec<SinkState> {
-        let mut sinks = self.shared.sinks();
-        if let Some(lost) = log_lost {
-            match sinks.iter_mut().find(|sink| sink.name == LatencyLog::NAME) {
-                Some(frames) => frames.dropped += lost,
-                None => sinks.push(SinkState { name: LatencyLog::NAME.to_owned(), dropped: lost }),
+    /// Where results go, and journals, which may be sinks as well.
+    fn sinks(&self, journals: Vec<SinkState>) -> Vec<SinkState> {
+        let mut sinks = self.vitals.sinks();
+        for journal in journals {
+            match sinks.iter_mut().find(|sink| sink.name == journal.name) {
+                Some(sink) => sink.dropped += journal.dropped,
+                None => sinks.push(journal),
             }
         }
         sinks
@@ -219,7 +227,7 @@ impl Observe for Live {
         let present = lock(&self.present);
         let figures =
             if present.figures.is_empty() { lock(&self.latency).window.figures() } else { present.figures.clone() };
-        let (fps, joules_per_frame, log_lost) = (present.fps, present.joules_per_frame, present.log_lost);
+        let (fps, joules_per_frame, journals) = (present.fps, present.joules_per_frame, present.lost.clone());
         drop(present);
         State {
             program: Program {
@@ -232,15 +240,15 @@ impl Observe for Live {
             ready: reasons.is_empty(),
             reasons,
             model: Model { name: self.editions.now().name.clone(), classes: self.classes() },
-            camera: self.shared.camera(),
-            engine: engine(&self.shared.engines.report()),
+            camera: self.vitals.camera(),
+            engine: engine(&self.vitals.engines.report()),
             fps,
-            frames: self.shared.counters.read(),
+            frames: self.vitals.counters.read(),
             latency: figures,
             result: self.last_result(now),
             board: self.board(),
             joules_per_frame,
-            sinks: self.sinks(log_lost),
+            sinks: self.sinks(journals),
             events: logging::last_lines(),
         }
     }
@@ -265,12 +273,12 @@ impl Observe for Live {
 
     fn buckets(&self, bounds: &[f64]) -> Vec<StageBuckets> {
         let mut latency = lock(&self.latency);
-        latency.catch_up(&self.shared.latency);
+        latency.catch_up(&self.vitals.latency);
         latency.buckets(bounds)
     }
 
     fn liveness(&self) -> Result<(), String> {
-        let (stage, silence) = self.shared.beats.slowest(self.clock.now());
+        let (stage, silence) = self.vitals.beats.slowest(self.clock.now());
         if silence > HANGS {
             return Err(format!("the {stage} stage has not answered for {:.0} s", silence.as_secs_f64()));
         }

@@ -5,7 +5,6 @@
 mod assemble;
 mod live;
 mod monitor;
-mod onlookers;
 mod systemd;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,15 +15,17 @@ use std::time::{Duration, Instant};
 use base::child;
 use base::failure::{Failure, Kind};
 use base::shutdown::{Shutdown, TICK};
+use infer::edgetpu::root;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::config::Config;
 use crate::pipeline::{Ending, Pipeline};
-use assemble::panel;
-pub use assemble::{camera_maker, check_sinks, parts, scene};
-use onlookers::{no_thread, Onlookers};
+use crate::plugs::PLUGS;
+use crate::publish::plug::Guard;
+pub use assemble::{assemble, camera_maker, scene, Assembly};
+use monitor::Monitor;
 use systemd::Supervisor;
 
 /// Time between the order to stop and leaving, whatever the stages still do. With the rest it stays under 1 s.
@@ -44,35 +45,35 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let shutdown = Shutdown::default();
     let started = Arc::new(AtomicBool::new(false));
     watch_signals(&shutdown, Arc::clone(&started))?;
-    let mut parts = parts(config)?;
-    let panel = panel(config, &mut parts);
-    let onlookers = Onlookers::prepare(config, &mut parts)?;
+    let Assembly { pipeline: parts, journals, starts, live } = assemble(config, PLUGS, &shutdown)?;
     let clock = Arc::clone(&parts.clock);
     // Before the first thread of the pipeline, which may have results before the next line.
     started.store(true, Ordering::SeqCst);
-    let pipeline = Pipeline::start(parts, &shutdown).map_err(no_thread)?;
-    let watching = onlookers.start(config, pipeline.shared(), &shutdown)?;
-    // Held to the end of this function: however that comes, lights and relays go off.
-    let _attended = panel.map(|panel| panel.start(&shutdown)).transpose().map_err(no_thread)?;
+    let pipeline = Pipeline::start(parts, &shutdown).map_err(Failure::no_thread)?;
+    let monitor = Monitor::start(&live, journals, &config.telemetry, &root(), &clock, &shutdown);
+    let monitor = monitor.map_err(Failure::no_thread)?;
+    // Held to the end of this function: however that comes, lights and relays go off, and the server's socket goes.
+    let guards = starts.into_iter().map(|start| start()).collect::<Result<Vec<Guard>, _>>();
+    let _guards = guards.map_err(Failure::no_thread)?;
     let mut supervisor = Supervisor::from_environment();
     while !pipeline.wait(TICK) {
-        supervisor.tell(pipeline.shared(), clock.now());
+        supervisor.tell(pipeline.vitals(), clock.now());
         if shutdown.is_pulled() {
             break;
         }
     }
     Supervisor::stopping();
     if pipeline.wait(STOP_LIMIT) {
-        let shared = Arc::clone(pipeline.shared());
+        let vitals = Arc::clone(pipeline.vitals());
         pipeline.join();
-        watching.finish();
-        return verdict(shared.ending(), shared.has_published());
+        monitor.finish();
+        return verdict(vitals.ending(), vitals.has_published());
     }
-    let (stage, silence) = pipeline.shared().beats.slowest(clock.now());
+    let (stage, silence) = pipeline.vitals().beats.slowest(clock.now());
     log::warn!("the {stage} stage has not answered for {:.1} s; leaving without it", silence.as_secs_f64());
     child::kill_all();
-    watching.finish();
-    verdict(pipeline.shared().ending(), pipeline.shared().has_published())
+    monitor.finish();
+    verdict(pipeline.vitals().ending(), pipeline.vitals().has_published())
 }
 
 /// Ends the process without waiting for its threads, and its children with it.

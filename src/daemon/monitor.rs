@@ -18,14 +18,14 @@ use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
 
 use super::live::Live;
 use crate::config::Telemetry;
-use crate::publish::latency_log::{EventRecord, IntervalRecord, LatencyLog, What};
+use crate::publish::Journal;
 use crate::telemetry::sensors::{self, Board, Sensors, Throttle};
 use crate::telemetry::state::{CameraState, History};
-use crate::telemetry::{table, Counts, EngineReport, Reporter, Stage};
+use crate::telemetry::{table, Counts, EngineReport, EventRecord, IntervalRecord, Reporter, Stage, What};
 
 /// Time between two points of the history, and two updates of the speed in `STATUS=`.
 const WINDOW: Duration = Duration::from_secs(History::SECONDS);
-/// Time that the latency log gets for its last records. SIGTERM to exit takes less than 1 s.
+/// Time that each journal gets for its last records. SIGTERM to exit takes less than 1 s.
 const STOP_LIMIT: Duration = Duration::from_millis(150);
 /// Time that the monitor gets for all of its last words. It may wait for a standard error that nobody reads.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -43,7 +43,7 @@ impl Monitor {
     /// Starts the monitor, and the thread that looks at the board.
     pub(super) fn start(
         live: &Arc<Live>,
-        log: Option<LatencyLog>,
+        journals: Vec<Box<dyn Journal>>,
         config: &Telemetry,
         root: &Path,
         clock: &Arc<dyn Clock>,
@@ -51,7 +51,7 @@ impl Monitor {
     ) -> io::Result<Self> {
         watch_board(live, config, root, clock, shutdown)?;
         let (finish, finished) = bounded(1);
-        let monitoring = Monitoring::new(live, log, config, clock);
+        let monitoring = Monitoring::new(live, journals, config, clock);
         let (end, ended) = bounded(1);
         let loss = "the log, the latency log and the state get no more figures; the pipeline goes on";
         spawn("monitor", loss, move || {
@@ -130,9 +130,9 @@ struct Told {
     is_board_lost: bool,
 }
 
-/// The latency log, and where its running interval began.
+/// The journals, and where their running interval began.
 struct Diary {
-    log: LatencyLog,
+    journals: Vec<Box<dyn Journal>>,
     every: Duration,
     since: Instant,
     counts: Counts,
@@ -143,7 +143,7 @@ struct Diary {
 }
 
 impl Monitoring {
-    fn new(live: &Arc<Live>, log: Option<LatencyLog>, config: &Telemetry, clock: &Arc<dyn Clock>) -> Self {
+    fn new(live: &Arc<Live>, journals: Vec<Box<dyn Journal>>, config: &Telemetry, clock: &Arc<dyn Clock>) -> Self {
         let now = clock.now();
         let every = config.latency_log.interval.0;
         Self {
@@ -153,7 +153,7 @@ impl Monitoring {
             board_then: Board::default(),
             window: (now, 0),
             told: Told { has_engine: true, ..Told::default() },
-            diary: log.map(|log| Diary::new(log, every, now)),
+            diary: (!journals.is_empty()).then(|| Diary::new(journals, every, now)),
         }
     }
 
@@ -181,7 +181,7 @@ impl Monitoring {
     }
 
     fn counts(&self) -> Counts {
-        self.live.shared.counters.read()
+        self.live.vitals.counters.read()
     }
 
     /// At once, since it explains what happens to the frames.
@@ -207,12 +207,12 @@ impl Monitoring {
             self.note(What::Throttle, &causes, &line);
             self.told.throttle = throttle;
         }
-        let state = self.live.shared.camera_state();
+        let state = self.live.vitals.camera_state();
         if state != self.told.camera {
-            self.note(What::Camera, state.name(), &self.live.shared.camera().text);
+            self.note(What::Camera, state.name(), &self.live.vitals.camera().text);
             self.told.camera = state;
         }
-        let engine = self.live.shared.engines.report();
+        let engine = self.live.vitals.engines.report();
         let has_engine = engine.is_cpu_alone() || engine.up > 0;
         // While it is being started nobody knows yet.
         if has_engine != self.told.has_engine && (has_engine || engine.reason.is_some()) {
@@ -222,10 +222,11 @@ impl Monitoring {
         }
     }
 
-    /// An event for the latency log.
+    /// An event for the journals.
     fn note(&mut self, what: What, state: &str, text: &str) {
         if let Some(diary) = &mut self.diary {
-            diary.log.event(&EventRecord { time: self.clock.wall(), what, state, text });
+            let event = EventRecord { time: self.clock.wall(), what, state, text };
+            diary.journals.iter_mut().for_each(|journal| journal.event(&event));
         }
     }
 
@@ -235,16 +236,16 @@ impl Monitoring {
         let fps = (published - before) as f64 / now.since(began).as_secs_f64();
         let figures = {
             let mut latency = lock(&self.live.latency);
-            latency.catch_up(&self.live.shared.latency);
+            latency.catch_up(&self.live.vitals.latency);
             let figures = latency.window.figures();
             latency.window.clear();
             figures
         };
         let median = figures.get(Stage::EndToEnd as usize).and_then(|stage| stage.p50_ms).unwrap_or_default();
-        self.live.shared.set_speed(fps, Duration::from_secs_f64(median / 1e3));
+        self.live.vitals.set_speed(fps, Duration::from_secs_f64(median / 1e3));
         self.live.close_window(fps, figures);
         if let Some(diary) = &self.diary {
-            self.live.set_log_lost(diary.log.lost());
+            diary.journals.iter().for_each(|journal| self.live.set_lost(journal.name(), journal.lost()));
         }
         self.window = (now, published);
     }
@@ -254,7 +255,7 @@ impl Monitoring {
         let counts = self.counts();
         let told = {
             let mut latency = lock(&self.live.latency);
-            latency.catch_up(&self.live.shared.latency);
+            latency.catch_up(&self.live.vitals.latency);
             let told = self.reporter.lines(now, &counts, &latency.interval);
             latency.interval.clear();
             told
@@ -277,21 +278,21 @@ impl Monitoring {
 
     /// None where the CPU alone runs the model: then there is nothing to tell.
     fn engine_line(&self) -> Option<String> {
-        let report = self.live.shared.engines.report();
+        let report = self.live.vitals.engines.report();
         (!report.is_cpu_alone()).then(|| report.to_string())
     }
 
     /// The record of the latency log's interval; the next one begins.
     fn write_interval(&mut self, now: Instant) {
         let Some(diary) = &mut self.diary else { return };
-        let shared = &self.live.shared;
-        let (counts, board) = (shared.counters.read(), self.live.board());
-        let dropped: u64 = shared.sinks().iter().map(|sink| sink.dropped).sum();
-        let engine: EngineReport = shared.engines.report();
+        let vitals = &self.live.vitals;
+        let (counts, board) = (vitals.counters.read(), self.live.board());
+        let dropped: u64 = vitals.sinks().iter().map(|sink| sink.dropped).sum();
+        let engine: EngineReport = vitals.engines.report();
         let joules = board.as_ref().and_then(|board| sensors::joules(board, &diary.board));
         let mut latency = lock(&self.live.latency);
-        latency.catch_up(&shared.latency);
-        diary.log.interval(&IntervalRecord {
+        latency.catch_up(&vitals.latency);
+        let record = IntervalRecord {
             time: self.clock.wall(),
             seconds: now.since(diary.since).as_secs_f64(),
             counts: counts.since(&diary.counts),
@@ -300,9 +301,10 @@ impl Monitoring {
             board: board.as_ref(),
             joules,
             throttled_seconds: board.as_ref().and_then(|board| board.throttle).map(|_| diary.throttled.as_secs_f64()),
-            camera: shared.camera_state(),
+            camera: vitals.camera_state(),
             engine: &engine,
-        });
+        };
+        diary.journals.iter_mut().for_each(|journal| journal.interval(&record));
         latency.logged.clear();
         drop(latency);
         (diary.since, diary.counts, diary.dropped) = (now, counts, dropped);
@@ -315,9 +317,12 @@ impl Monitoring {
         self.write_interval(self.clock.now());
         self.note(What::Stop, "stopped", "");
         let Some(diary) = self.diary.take() else { return };
-        let lost = diary.log.close(STOP_LIMIT);
-        if lost > 0 {
-            log::warn!("latency_log: {lost} records were lost in this run");
+        for journal in diary.journals {
+            let name = journal.name();
+            let lost = journal.close(STOP_LIMIT);
+            if lost > 0 {
+                log::warn!("{name}: {lost} records were lost in this run");
+            }
         }
     }
 
@@ -325,7 +330,7 @@ impl Monitoring {
     fn run_lines(&self) -> Vec<String> {
         let elapsed = self.clock.now().since(self.live.started().1);
         let mut latency = lock(&self.live.latency);
-        latency.catch_up(&self.live.shared.latency);
+        latency.catch_up(&self.live.vitals.latency);
         let mut rows = table(&latency.total, &self.counts(), elapsed);
         rows.extend(self.engine_line());
         rows
@@ -339,9 +344,9 @@ fn tell(figures: &[String]) {
 }
 
 impl Diary {
-    fn new(log: LatencyLog, every: Duration, now: Instant) -> Self {
+    fn new(journals: Vec<Box<dyn Journal>>, every: Duration, now: Instant) -> Self {
         let (counts, throttled) = (Counts::default(), Duration::ZERO);
-        Self { log, every, since: now, counts, dropped: 0, board: Board::default(), throttled, looked: now }
+        Self { journals, every, since: now, counts, dropped: 0, board: Board::default(), throttled, looked: now }
     }
 
     /// The time since the last look counts by what is seen now.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base::clock::Instant;
 use sd_notify::NotifyState;
 
-use crate::pipeline::Shared;
+use crate::pipeline::Vitals;
 
 /// Time between two STATUS lines.
 const STATUS_EVERY: Duration = Duration::from_secs(2);
@@ -41,8 +41,8 @@ impl Supervisor {
     }
 
     /// Sends what is due.
-    pub(super) fn tell(&mut self, shared: &Shared, now: Instant) {
-        self.say(shared, now, |word| match word {
+    pub(super) fn tell(&mut self, vitals: &Vitals, now: Instant) {
+        self.say(vitals, now, |word| match word {
             Word::Ready => notify(&NotifyState::Ready),
             Word::Watchdog => notify(&NotifyState::Watchdog),
             Word::Status(status) => notify(&NotifyState::Status(&status)),
@@ -50,14 +50,14 @@ impl Supervisor {
         });
     }
 
-    fn say(&mut self, shared: &Shared, now: Instant, mut say: impl FnMut(Word)) {
-        if !self.ready && shared.has_published() {
+    fn say(&mut self, vitals: &Vitals, now: Instant, mut say: impl FnMut(Word)) {
+        if !self.ready && vitals.has_published() {
             self.ready = true;
             say(Word::Ready);
         }
         let due = |last: Option<Instant>, every| last.is_none_or(|last| now.since(last) >= every);
         if let Some(limit) = self.watchdog {
-            let (stage, silence) = shared.beats.slowest(now);
+            let (stage, silence) = vitals.beats.slowest(now);
             // Half the limit, so that the restart comes at most one and a half limits after a stage hung.
             if silence >= limit / 2 {
                 if !self.said_hung {
@@ -72,7 +72,7 @@ impl Supervisor {
         }
         if due(self.last_status, STATUS_EVERY) {
             self.last_status = Some(now);
-            say(Word::Status(shared.status()));
+            say(Word::Status(vitals.status()));
         }
     }
 
@@ -103,7 +103,7 @@ mod tests {
     /// Time that passes a tick after the other, as in the main thread, and what is said meanwhile.
     struct Watched {
         supervisor: Supervisor,
-        shared: std::sync::Arc<Shared>,
+        vitals: std::sync::Arc<Vitals>,
         now: Instant,
         silent: Option<usize>,
         said: Vec<(Instant, Word)>,
@@ -111,9 +111,9 @@ mod tests {
 
     impl Watched {
         fn new(watchdog: Option<Duration>) -> Self {
-            let shared = testing::shared(testing::engines("cpu", 0, true), LANES, &[]);
+            let vitals = testing::vitals(testing::engines("edgetpu", LANES - 1, true), &[]);
             let (supervisor, now) = (Supervisor::new(watchdog), Instant::default());
-            Self { supervisor, shared, now, silent: None, said: Vec::new() }
+            Self { supervisor, vitals, now, silent: None, said: Vec::new() }
         }
 
         /// What is said in `time`, with what is said at its beginning.
@@ -121,9 +121,9 @@ mod tests {
             let end = self.now.after(time);
             let before = self.said.len();
             while self.now < end {
-                self.shared.beat_all_but(self.silent, LANES, self.now);
+                self.vitals.beat_all_but(self.silent, LANES, self.now);
                 let (said, now) = (&mut self.said, self.now);
-                self.supervisor.say(&self.shared, now, |word| said.push((now, word)));
+                self.supervisor.say(&self.vitals, now, |word| said.push((now, word)));
                 self.now = now.after(TICK);
             }
             self.said[before..].to_vec()
@@ -187,7 +187,7 @@ mod tests {
     fn ready_is_said_once_after_the_first_result() {
         let mut watched = Watched::new(Some(LIMIT));
         assert_eq!(times(&watched.pass(LIMIT), &Word::Ready), []);
-        watched.shared.publish_first();
+        watched.vitals.publish_first();
         let now = watched.now;
         assert_eq!(times(&watched.pass(LIMIT), &Word::Ready), [now]);
     }
@@ -195,8 +195,9 @@ mod tests {
     #[test]
     fn the_status_is_said_every_two_seconds_and_is_that_of_the_moment() {
         let mut watched = Watched::new(None);
+        watched.vitals = testing::vitals(testing::engines("cpu", 0, true), &[]);
         watched.pass(Duration::from_secs(10));
-        watched.shared.turn_camera(CameraState::Waiting, "gone");
+        watched.vitals.turn_camera(CameraState::Waiting, "gone");
         watched.pass(Duration::from_secs(10));
         let status = |text: &str| Word::Status(text.to_owned());
         let said: Vec<_> = watched.said.iter().map(|(_, word)| word.clone()).collect();

@@ -14,6 +14,7 @@ mod metrics;
 mod origin;
 mod page;
 mod pictures;
+mod plug;
 mod predict;
 mod predictor;
 mod route;
@@ -25,5 +26,6 @@ mod token;
 mod watched;
 
 pub use body::{whole, Body, Problem};
-pub use predictor::Predictor;
+pub use plug::HttpPlug;
+use predictor::Predictor;
 pub use server::{Server, Services, Serving};

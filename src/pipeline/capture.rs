@@ -124,7 +124,7 @@ impl CaptureStage {
             self.source.camera = Some(camera);
         }
         while !self.stage.shutdown.is_pulled() {
-            self.stage.shared.beats.capture(self.stage.now());
+            self.stage.vitals.beats.capture(self.stage.now());
             if self.source.pause.is_on() {
                 self.rest();
                 continue;
@@ -135,7 +135,7 @@ impl CaptureStage {
                 Ok(Step::Ended) => break,
                 Err(error) if self.stage.settings.finite => {
                     log::error!("camera: {error}");
-                    self.stage.shared.end(Ending::SourceFailed(error.to_string()));
+                    self.stage.vitals.end(Ending::SourceFailed(error.to_string()));
                     break;
                 }
                 // Who stops us may have told a camera program as well; that it ended then is no failure.
@@ -163,7 +163,7 @@ impl CaptureStage {
         if !self.resting {
             self.resting = true;
             self.source.camera = None;
-            self.stage.shared.set_camera(CameraState::Paused, "");
+            self.stage.vitals.set_camera(CameraState::Paused, "");
             log::info!("camera: paused: it is closed until the pause ends");
         }
         self.stage.shutdown.sleep(TICK);
@@ -176,7 +176,7 @@ impl CaptureStage {
             self.waits.forget();
             self.fruitless.clear();
             self.back_off.reset();
-            self.stage.shared.set_camera(CameraState::Opening, "opening");
+            self.stage.vitals.set_camera(CameraState::Opening, "opening");
             log::info!("camera: the pause has ended");
         }
     }
@@ -188,10 +188,10 @@ impl CaptureStage {
         log::log!(if is_news { log::Level::Info } else { log::Level::Debug }, "camera: {words}");
         self.opened_at = self.stage.now();
         self.unsaid = !is_news && !camera.proven_after().is_zero();
-        self.stage.shared.set_camera(CameraState::Running, &words);
+        self.stage.vitals.set_camera(CameraState::Running, &words);
         self.fruitless = words;
         self.numbers.reopened();
-        Counters::count(&self.stage.shared.counters.camera_opens);
+        Counters::count(&self.stage.vitals.counters.camera_opens);
     }
 
     /// Frames come: the next failure is news again.
@@ -210,7 +210,7 @@ impl CaptureStage {
         } else {
             log::debug!("camera: still waiting: {text}");
         }
-        self.stage.shared.set_camera(CameraState::Waiting, &text);
+        self.stage.vitals.set_camera(CameraState::Waiting, &text);
         self.stage.shutdown.sleep(self.back_off.pause());
     }
 
@@ -219,7 +219,7 @@ impl CaptureStage {
         let Some(mut slot) = self.slot.take().or_else(|| self.tensors.take(TICK)) else {
             return Ok(Step::GoOn);
         };
-        let counters = &self.stage.shared.counters;
+        let counters = &self.stage.vitals.counters;
         let (converter, clock) = (&mut self.converter, &self.stage.clock);
         let (outlet, untaken) = (&self.outlet, &mut self.untaken);
         let mut outcome = Ok(());
@@ -270,7 +270,7 @@ impl CaptureStage {
 
     /// Says it at most once a second, so that a bad cable doesn't fill the log; the counter has them all.
     fn corrupt(&mut self, reason: &str) {
-        Counters::count(&self.stage.shared.counters.corrupt);
+        Counters::count(&self.stage.vitals.counters.corrupt);
         let now = self.stage.now();
         if self.corrupt_said.is_none_or(|last| now.since(last) >= Duration::from_secs(1)) {
             self.corrupt_said = Some(now);
@@ -279,7 +279,7 @@ impl CaptureStage {
     }
 
     fn send(&mut self, slot: TensorSlot) -> Step {
-        let counters = &self.stage.shared.counters;
+        let counters = &self.stage.vitals.counters;
         Counters::count(&counters.frames_in);
         match self.outlet.put(slot, &self.stage.shutdown) {
             Put::Stored => {}

@@ -1,17 +1,17 @@
 //! The stage threads and their life: capture, infer, publish, joined by mailboxes that replace.
 //!
 //! Tensors and results live in small pools and circulate, so nothing is allocated per frame once every buffer exists.
-//! The main thread watches the [`Shared`] state; what it does about it (signals, systemd) is left to `daemon`.
+//! The main thread watches the [`Vitals`] state; what it does about it (signals, systemd) is left to `daemon`.
 
 mod capture;
-mod engines;
+mod engine_status;
 mod lanes;
 mod publish;
-mod shared;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod vitals;
 mod waits;
 
 use std::io;
@@ -31,12 +31,11 @@ use pixels::frame::{FrameMeta, Size};
 use pixels::preprocess::Fit;
 use pixels::segment::{MaskSize, Region};
 
-use crate::publish::snapshot::SnapshotGate;
 use crate::publish::{PictureGate, Sink};
 use crate::scene::Scene;
 
-pub use engines::Engines;
-pub use shared::{Beats, Ending, Shared};
+pub use engine_status::EngineStatus;
+pub use vitals::{Beats, Ending, Vitals};
 
 /// Opens the camera, again and again.
 pub type CameraMaker = Arc<dyn Fn() -> Result<Box<dyn Camera>, CameraError> + Send + Sync>;
@@ -61,8 +60,8 @@ pub struct Parts {
     pub pause: Pause,
     /// They say when a frame's picture is wanted; each frame carries its own when any of them wants it.
     pub gates: Vec<Arc<dyn PictureGate>>,
-    /// The one of snapshots, for who asks for one out of turn. It is among `gates`.
-    pub snapshot: Option<Arc<SnapshotGate>>,
+    /// What the threads tell of themselves.
+    pub vitals: Arc<Vitals>,
     /// The rest.
     pub settings: Settings,
     /// The time.
@@ -125,7 +124,7 @@ struct About {
 
 /// A running pipeline.
 pub struct Pipeline {
-    shared: Arc<Shared>,
+    vitals: Arc<Vitals>,
     threads: Vec<JoinHandle<()>>,
     done: Receiver<()>,
 }
@@ -136,7 +135,9 @@ impl Pipeline {
     /// # Errors
     /// When the system refuses a thread, or memory that worker processes can share.
     pub fn start(parts: Parts, shutdown: &Shutdown) -> io::Result<Self> {
-        let Parts { camera, open_camera, editions, cpu, crew, scene, sinks, gates, pause, settings, clock, .. } = parts;
+        let Parts {
+            camera, open_camera, editions, cpu, crew, scene, vitals, sinks, gates, pause, settings, clock, ..
+        } = parts;
         let edition = editions.now();
         let io = &edition.io;
         let workers = crew.as_ref().map_or(0, |crew| crew.jobs.len());
@@ -151,13 +152,9 @@ impl Pipeline {
         let (to_infer, from_capture) = mailbox(settings.delivery, 1);
         let (to_publish, from_infer) = mailbox(settings.delivery, workers);
         let (done_sender, done) = bounded::<()>(0);
-        let kind = crew.as_ref().map_or("cpu", |crew| crew.kind);
-        let engines = Engines::new(kind, workers, cpu.is_some());
-        let names = sinks.iter().map(|sink| (!sink.is_onlooker()).then(|| sink.name()));
-        let shared = Shared::new(clock.now(), counts.lanes, engines, names).map_err(io::Error::other)?;
-        let shared = Arc::new(shared);
+        vitals.set_sinks(sinks.iter().map(|sink| (!sink.is_onlooker()).then(|| sink.name())));
 
-        let stage = Stage { shared: Arc::clone(&shared), shutdown: shutdown.clone(), clock, settings };
+        let stage = Stage { vitals: Arc::clone(&vitals), shutdown: shutdown.clone(), clock, settings };
         let capture = capture::CaptureStage::new(
             stage.clone(),
             capture::Source { camera, open: open_camera, pause },
@@ -170,12 +167,12 @@ impl Pipeline {
         let mut threads = lanes::start(&stage, ends, cpu, crew, &inputs, &edition)?;
         threads.push(stage.spawn("capture", capture, capture::CaptureStage::run)?);
         threads.push(stage.spawn("publish", (publish, done_sender), |(publish, _)| publish.run())?);
-        Ok(Self { shared, threads, done })
+        Ok(Self { vitals, threads, done })
     }
 
     /// What the threads tell of themselves.
-    pub const fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub const fn vitals(&self) -> &Arc<Vitals> {
+        &self.vitals
     }
 
     /// Waits at most `limit` for the last result to be published. True when it was.
@@ -186,7 +183,7 @@ impl Pipeline {
     /// Waits for the threads, which is short once [`Pipeline::wait`] said true.
     pub fn join(self) {
         for thread in self.threads {
-            // A panic was noted by the thread itself, in `Shared`.
+            // A panic was noted by the thread itself, in `Vitals`.
             let _ = thread.join();
         }
     }
@@ -194,8 +191,6 @@ impl Pipeline {
 
 /// How many buffers circulate.
 struct SlotCounts {
-    /// Threads that run the model.
-    lanes: usize,
     tensors: usize,
     results: usize,
 }
@@ -207,14 +202,14 @@ impl SlotCounts {
         let tensors = lanes + 1 + 1;
         let results = lanes + workers.max(1) + 1;
         // With several lanes one more each, for results that wait for their turn.
-        Self { lanes, tensors, results: if lanes > 1 { results + lanes } else { results } }
+        Self { tensors, results: if lanes > 1 { results + lanes } else { results } }
     }
 }
 
 /// What every stage has.
 #[derive(Clone)]
 struct Stage {
-    shared: Arc<Shared>,
+    vitals: Arc<Vitals>,
     shutdown: Shutdown,
     clock: Arc<dyn Clock>,
     settings: Settings,
@@ -229,7 +224,7 @@ impl Stage {
         stage: T,
         run: impl FnOnce(&mut T) + Send + 'static,
     ) -> io::Result<JoinHandle<()>> {
-        let alarm = PanicAlarm { name, shared: Arc::clone(&self.shared), shutdown: self.shutdown.clone() };
+        let alarm = PanicAlarm { name, vitals: Arc::clone(&self.vitals), shutdown: self.shutdown.clone() };
         thread::Builder::new().name(name.to_owned()).spawn(move || {
             let mut stage = stage;
             // Declared after the stage, so dropped before it.
@@ -247,7 +242,7 @@ impl Stage {
 /// starts the program again.
 struct PanicAlarm {
     name: &'static str,
-    shared: Arc<Shared>,
+    vitals: Arc<Vitals>,
     shutdown: Shutdown,
 }
 
@@ -255,7 +250,7 @@ impl Drop for PanicAlarm {
     fn drop(&mut self) {
         if thread::panicking() {
             log::error!("the {} thread failed; stopping", self.name);
-            self.shared.end(Ending::Panicked);
+            self.vitals.end(Ending::Panicked);
             self.shutdown.pull();
         }
     }

@@ -8,7 +8,7 @@ use base::outbox::Closing;
 use base::shutdown::TICK;
 use pixels::segment::{DecodeError, Masker};
 
-use super::{Ending, Pool, ResultSlot, Shared, Stage};
+use super::{Ending, Pool, ResultSlot, Stage, Vitals};
 use crate::publish::Sink;
 use crate::scene::{Outcome, Scene};
 use crate::telemetry::{Counters, Stage as Step};
@@ -40,12 +40,12 @@ impl PublishStage {
     /// Ends when the infer thread has ended and its last result is published.
     pub(super) fn run(&mut self) {
         loop {
-            self.stage.shared.beats.publish(self.stage.now());
+            self.stage.vitals.beats.publish(self.stage.now());
             match self.inlet.take(TICK, &self.stage.shutdown) {
                 Take::Item(mut slot) => {
                     if let Err(error) = self.publish(&mut slot) {
                         log::error!("decode: {error}");
-                        Counters::count(&self.stage.shared.counters.failed);
+                        Counters::count(&self.stage.vitals.counters.failed);
                     }
                     self.results.give_back(slot);
                 }
@@ -54,7 +54,7 @@ impl PublishStage {
             }
             if self.is_deserted() {
                 log::error!("nobody can receive results any more; stopping");
-                self.stage.shared.end(Ending::SinksGone);
+                self.stage.vitals.end(Ending::SinksGone);
                 self.stage.shutdown.pull();
             }
         }
@@ -63,7 +63,7 @@ impl PublishStage {
 
     fn publish(&mut self, slot: &mut ResultSlot) -> Result<(), DecodeError> {
         let about = &mut slot.about;
-        let (clock, shared) = (&self.stage.clock, &self.stage.shared);
+        let (clock, vitals) = (&self.stage.clock, &self.stage.vitals);
         // Whatever converted the frame has set it.
         let Some(edition) = &about.edition else { return Ok(()) };
         let decode_started = clock.now();
@@ -92,10 +92,10 @@ impl PublishStage {
         timings.set(Step::Decode, decoded.since(decode_started));
         timings.set(Step::Publish, Duration::ZERO);
         timings.set(Step::EndToEnd, decoded.since(about.meta.captured));
-        journey.counts = shared.counters.read();
-        journey.engine = shared.engines.report();
+        journey.counts = vitals.counters.read();
+        journey.engine = vitals.engines.report();
         journey.worker = slot.engine;
-        journey.dropped = note_dropped(&self.sinks, shared);
+        journey.dropped = note_dropped(&self.sinks, vitals);
         outcome.has_picture = about.has_picture;
         // Lent for the time of publishing.
         std::mem::swap(&mut outcome.picture, &mut about.picture);
@@ -107,9 +107,9 @@ impl PublishStage {
         let timings = &mut outcome.journey.timings;
         timings.set(Step::Publish, published.since(decoded));
         timings.set(Step::EndToEnd, published.since(about.meta.captured));
-        shared.latency.record(timings);
-        Counters::count(&shared.counters.published);
-        shared.note_published();
+        vitals.latency.record(timings);
+        Counters::count(&vitals.counters.published);
+        vitals.note_published();
         Ok(())
     }
 
@@ -126,24 +126,24 @@ impl PublishStage {
         for (place, sink) in std::mem::take(&mut self.sinks).into_iter().enumerate() {
             let name = sink.name();
             let health = sink.close(closing);
-            self.stage.shared.set_dropped(place, health.dropped);
+            self.stage.vitals.set_dropped(place, health.dropped);
             if health.dropped > 0 {
                 log::warn!("{name}: {} results were dropped in this run", health.dropped);
             }
             lost += health.dropped;
         }
         if !told {
-            self.stage.shared.end(Ending::SourceEnded { lost });
+            self.stage.vitals.end(Ending::SourceEnded { lost });
         }
     }
 }
 
 /// What the sinks have lost so far, which is noted for each.
-fn note_dropped(sinks: &[Box<dyn Sink>], shared: &Shared) -> u64 {
+fn note_dropped(sinks: &[Box<dyn Sink>], vitals: &Vitals) -> u64 {
     let each = sinks.iter().enumerate();
     each.map(|(place, sink)| {
         let dropped = sink.health().dropped;
-        shared.set_dropped(place, dropped);
+        vitals.set_dropped(place, dropped);
         dropped
     })
     .sum()

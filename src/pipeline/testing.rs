@@ -18,7 +18,7 @@ use pixels::frame::{Colorimetry, Frame, FrameMeta, Layout, Picture, PictureForma
 use pixels::preprocess::Fit;
 use pixels::segment::{LabelType, MaskSize, OutputKind, OutputSpec, Summary};
 
-use super::{About, Engines, Pool, ResultSlot, Settings, Shared, Stage, TensorSlot};
+use super::{About, EngineStatus, Pool, ResultSlot, Settings, Stage, TensorSlot, Vitals};
 use crate::publish::Sink;
 use crate::scene::rules::Rules;
 use crate::scene::{Outcome, Scene};
@@ -32,13 +32,15 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 pub(super) const SIDE: Size = Size::new(4, 4);
 
 /// The state of a pipeline with these sinks, on the CPU, with one lane, from the clock's start on.
-pub(crate) fn shared(engines: Engines, lanes: usize, sinks: &[Option<&'static str>]) -> Arc<Shared> {
-    Arc::new(Shared::new(Instant::default(), lanes, engines, sinks.iter().copied()).unwrap())
+pub(crate) fn vitals(engines: EngineStatus, sinks: &[Option<&'static str>]) -> Arc<Vitals> {
+    let vitals = Vitals::new(Instant::default(), engines).unwrap();
+    vitals.set_sinks(sinks.iter().copied());
+    Arc::new(vitals)
 }
 
-/// Engines as a pipeline has them at its start.
-pub(crate) fn engines(kind: &'static str, workers: usize, has_cpu: bool) -> Engines {
-    Engines::new(kind, workers, has_cpu)
+/// EngineStatus as a pipeline has them at its start.
+pub(crate) fn engines(kind: &'static str, workers: usize, has_cpu: bool) -> EngineStatus {
+    EngineStatus::new(kind, workers, has_cpu)
 }
 
 /// What only the pipeline's threads may do to its state, for tests that stand in for them.
@@ -59,7 +61,7 @@ pub(crate) trait ByHand {
     fn beat_all_but(&self, silent: Option<usize>, lanes: usize, now: Instant);
 }
 
-impl ByHand for Shared {
+impl ByHand for Vitals {
     fn publish_first(&self) {
         self.note_published();
     }
@@ -182,8 +184,8 @@ pub(super) const SETTINGS: Settings =
 
 /// What a stage has, with `clock` and one sink `kept`.
 pub(super) fn stage(clock: Arc<dyn Clock>, settings: Settings) -> Stage {
-    let shared = shared(Engines::new("cpu", 0, true), 1, &[Some("kept")]);
-    Stage { shared, shutdown: Shutdown::default(), clock, settings }
+    let vitals = vitals(EngineStatus::new("cpu", 0, true), &[Some("kept")]);
+    Stage { vitals, shutdown: Shutdown::default(), clock, settings }
 }
 
 /// What a camera does at a poll.

@@ -23,7 +23,7 @@ struct Run {
     camera: Teller<Act>,
     engine: Gate<u8>,
     sink: Gate<Kept>,
-    /// Engines that were made after the first.
+    /// EngineStatus that were made after the first.
     made: Arc<AtomicUsize>,
 }
 
@@ -43,6 +43,8 @@ impl Run {
             Ok(Box::new(another.again()))
         });
         let edition = edition();
+        let (kind, workers) = crew.as_ref().map_or(("cpu", 0), |crew| (crew.kind, crew.jobs.len()));
+        let status = EngineStatus::new(kind, workers, true);
         let parts = Parts {
             camera: Some(Box::new(camera)),
             open_camera: Arc::new(|| Err(CameraError::retry("test", "there is no other", ""))),
@@ -53,7 +55,7 @@ impl Run {
             sinks: vec![Box::new(onlooker), Box::new(told_sink)],
             pause: Pause::default(),
             gates: Vec::new(),
-            snapshot: None,
+            vitals: Arc::new(Vitals::new(clock.now(), status).unwrap()),
             settings,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
         };
@@ -67,7 +69,7 @@ impl Run {
     }
 
     fn counts(&self) -> Counts {
-        self.pipeline.shared().counters.read()
+        self.pipeline.vitals().counters.read()
     }
 
     #[track_caller]
@@ -91,7 +93,7 @@ impl Run {
     #[track_caller]
     fn wait_for_slowest(&self, stage: &str, silence: Duration) {
         self.wait_for(&format!("the {stage} stage to be the slowest"), |run| {
-            let slowest = run.pipeline.shared().beats.slowest(run.clock.now());
+            let slowest = run.pipeline.vitals().beats.slowest(run.clock.now());
             slowest.0 == stage && slowest.1 >= silence
         });
     }
@@ -101,7 +103,7 @@ impl Run {
     fn wait_for_a_round_of_each(&self) {
         self.clock.advance(Duration::from_secs(3600));
         self.wait_for("a sign of life of each", |run| {
-            run.pipeline.shared().beats.slowest(run.clock.now()).1 == Duration::ZERO
+            run.pipeline.vitals().beats.slowest(run.clock.now()).1 == Duration::ZERO
         });
     }
 
@@ -111,9 +113,9 @@ impl Run {
         let Self { pipeline, camera, engine, sink, .. } = self;
         drop((camera, engine, sink));
         assert!(pipeline.wait(LIMIT));
-        let shared = Arc::clone(pipeline.shared());
+        let vitals = Arc::clone(pipeline.vitals());
         pipeline.join();
-        shared.ending()
+        vitals.ending()
     }
 }
 
@@ -139,7 +141,7 @@ fn a_model_that_is_slower_than_the_camera_runs_on_the_newest_frame_and_the_other
     // The first waited for the model; the second is as old as the camera's pace makes it, however slow the model is.
     assert_eq!(kept.each_ref().map(|kept| kept.timings.of(Step::EndToEnd)), [ms(500), Duration::ZERO]);
     run.wait_for("two results", |run| run.counts().published == 2);
-    assert_eq!(run.pipeline.shared().sinks(), [SinkState { name: "kept".to_owned(), dropped: 0 }]);
+    assert_eq!(run.pipeline.vitals().sinks(), [SinkState { name: "kept".to_owned(), dropped: 0 }]);
     let counts = Counts { frames_in: 6, replaced: 4, inferred: 2, published: 2, ..Counts::default() };
     assert_eq!(run.counts(), counts);
     assert_eq!(run.end(), Some(Ending::SourceEnded { lost: 0 }));
@@ -241,7 +243,7 @@ fn steady() -> Crew {
 fn while_nothing_happens_every_stage_and_every_lane_shows_signs_of_life() {
     for (crew, up) in [(None, 0), (Some(hopeless()), 0), (Some(steady()), 2)] {
         let run = Run::start(SETTINGS, crew);
-        run.wait_for("the workers", |run| run.pipeline.shared().engines.report().up == up);
+        run.wait_for("the workers", |run| run.pipeline.vitals().engines.report().up == up);
         for _ in 0..2 {
             run.wait_for_a_round_of_each();
         }
@@ -259,16 +261,16 @@ fn while_no_worker_is_up_the_cpu_runs_the_model_and_its_frames_are_counted() {
         let kept = run.sink.frame();
         assert_eq!((kept.sequence, kept.worker, kept.engine.kind), (number.into(), None, "delegate"));
     }
-    let report = run.pipeline.shared().engines.report();
+    let report = run.pipeline.vitals().engines.report();
     assert_eq!((report.workers, report.up, report.starts, report.fallback_frames), (2, 0, 0, 3));
-    run.wait_for("both to fail", |run| run.pipeline.shared().engines.report().faults >= 2);
+    run.wait_for("both to fail", |run| run.pipeline.vitals().engines.report().faults >= 2);
     assert_eq!(run.end(), Some(Ending::SourceEnded { lost: 0 }));
 }
 
 #[test]
 fn while_a_worker_is_up_the_cpu_rests_and_frames_leave_in_order() {
     let run = Run::start(SETTINGS, Some(steady()));
-    run.wait_for("the workers", |run| run.pipeline.shared().engines.report().up == 2);
+    run.wait_for("the workers", |run| run.pipeline.vitals().engines.report().up == 2);
     // The CPU's lane may have looked for a frame before they were up.
     run.wait_for_a_round_of_each();
     for number in 1..=6 {
@@ -278,7 +280,7 @@ fn while_a_worker_is_up_the_cpu_rests_and_frames_leave_in_order() {
         assert_eq!((kept.sequence, kept.mask), (number.into(), vec![0; SIDE.pixels()]));
         assert!(kept.worker.is_some());
     }
-    let report = run.pipeline.shared().engines.report();
+    let report = run.pipeline.vitals().engines.report();
     assert_eq!((report.starts, report.faults, report.fallback_frames), (2, 0, 0));
     assert!(run.engine.entered.try_recv().is_err());
     assert_eq!(run.end(), Some(Ending::SourceEnded { lost: 0 }));
@@ -295,7 +297,7 @@ fn a_stage_that_hangs_is_found_while_the_others_go_round() {
         run.clock.advance(hour);
         run.wait_for_slowest("capture", hour);
         drop(end);
-        run.wait_for("the camera", |run| run.pipeline.shared().beats.slowest(run.clock.now()).1 < hour);
+        run.wait_for("the camera", |run| run.pipeline.vitals().beats.slowest(run.clock.now()).1 < hour);
 
         run.take(0);
         run.engine.frame();
@@ -307,7 +309,7 @@ fn a_stage_that_hangs_is_found_while_the_others_go_round() {
         run.clock.advance(hour);
         run.wait_for_slowest("publish", hour);
         run.sink.pass();
-        run.wait_for("the sink", |run| run.pipeline.shared().beats.slowest(run.clock.now()).1 < hour);
+        run.wait_for("the sink", |run| run.pipeline.vitals().beats.slowest(run.clock.now()).1 < hour);
         run.end();
     }
 }
@@ -329,14 +331,14 @@ fn a_stage_that_panics_ends_the_run_whatever_the_others_do() {
             run.engine.pass();
         }
         run.wait_for("the stop", |run| run.shutdown.is_pulled());
-        assert_eq!(run.pipeline.shared().ending(), Some(Ending::Panicked), "culprit {culprit}");
+        assert_eq!(run.pipeline.vitals().ending(), Some(Ending::Panicked), "culprit {culprit}");
         // The first reason stays, also where the others then come to their end.
         assert_eq!(run.end(), Some(Ending::Panicked), "culprit {culprit}");
     }
 }
 
 /// A stage's mailbox: what its end tells to the others comes with this.
-struct Mailbox(Arc<Shared>, Teller<Option<Ending>>);
+struct Mailbox(Arc<Vitals>, Teller<Option<Ending>>);
 
 impl Drop for Mailbox {
     fn drop(&mut self) {
@@ -348,7 +350,7 @@ impl Drop for Mailbox {
 fn a_stage_that_panics_gives_the_alarm_before_its_mailboxes_go_with_it() {
     let stage = testing::stage(Arc::new(ManualClock::default()), SETTINGS);
     let (tell, told) = channel();
-    let mailbox = Mailbox(Arc::clone(&stage.shared), tell);
+    let mailbox = Mailbox(Arc::clone(&stage.vitals), tell);
     let thread = stage.spawn("test", mailbox, |_| panic!("on purpose")).unwrap();
     assert_eq!(told.recv_timeout(LIMIT), Ok(Some(Ending::Panicked)));
     assert!(thread.join().is_err() && stage.shutdown.is_pulled());
@@ -358,7 +360,7 @@ fn a_stage_that_panics_gives_the_alarm_before_its_mailboxes_go_with_it() {
 fn a_stage_that_ends_by_itself_gives_no_alarm() {
     let stage = testing::stage(Arc::new(ManualClock::default()), SETTINGS);
     stage.spawn("test", (), |()| ()).unwrap().join().unwrap();
-    assert_eq!((stage.shared.ending(), stage.shutdown.is_pulled()), (None, false));
+    assert_eq!((stage.vitals.ending(), stage.shutdown.is_pulled()), (None, false));
 }
 
 #[test]

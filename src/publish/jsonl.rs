@@ -3,17 +3,19 @@
 //! One line per frame, handed to the thread that writes them ([`base::line_file`]). The line's format is described in
 //! `docs/json-lines.md`.
 
-use base::failure::SettingError;
-use base::line_file::{Inlet, Place, SyncPolicy, Writer};
+use base::failure::{Failure, SettingError};
+use base::line_file::{check, Inlet, Place, SyncPolicy, Writer};
 use base::outbox::{Closing, OutboxHealth};
 use base::rounding::rounded;
 use base::values::Seconds;
+use model::Edition;
 use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
 
 use super::json::{Micros, StageMilliseconds};
+use super::plug::{Context, Plug, Plugged};
 use super::Sink;
-use crate::config::Jsonl;
+use crate::config::{Config, Jsonl};
 use crate::scene::rules::{Judgement, Verdict};
 use crate::scene::Outcome;
 use crate::telemetry::Journey;
@@ -30,16 +32,41 @@ impl JsonlSink {
         if config.path.is_empty() {
             return Ok(None);
         }
-        let place = Place {
-            name: "jsonl",
-            key: "publish.jsonl.path",
-            path: config.path.clone(),
-            max_bytes: config.max_bytes,
-            max_age: Seconds::new(0),
-            keep: config.keep,
-            sync: SyncPolicy::AtEnd,
-        };
-        Ok(Writer::start(&place, &[usize::from(config.queue)])?.pop().map(Self))
+        Ok(Writer::start(&place(config), &[usize::from(config.queue)])?.pop().map(Self))
+    }
+}
+
+fn place(config: &Jsonl) -> Place {
+    Place {
+        name: "jsonl",
+        key: "publish.jsonl.path",
+        path: config.path.clone(),
+        max_bytes: config.max_bytes,
+        max_age: Seconds::new(0),
+        keep: config.keep,
+        sync: SyncPolicy::AtEnd,
+    }
+}
+
+/// JSON Lines as a plug.
+#[derive(Debug)]
+pub struct JsonlPlug;
+
+impl Plug for JsonlPlug {
+    fn name(&self) -> &'static str {
+        "sinks"
+    }
+
+    fn check(&self, config: &Config, _edition: Option<&Edition>) -> Result<Option<String>, Failure> {
+        let config = &config.publish.jsonl;
+        if !config.path.is_empty() {
+            check(&place(config))?;
+        }
+        Ok(None)
+    }
+
+    fn build(&self, context: &Context<'_>) -> Result<Plugged, Failure> {
+        Ok(JsonlSink::open(&context.config.publish.jsonl)?.map(Plugged::sink).unwrap_or_default())
     }
 }
 

@@ -8,13 +8,17 @@ pub mod images;
 mod json;
 pub mod jsonl;
 pub mod latency_log;
+pub mod plug;
 pub mod snapshot;
 pub mod view;
+
+use std::time::Duration;
 
 use base::clock::Instant;
 use base::outbox::{Closing, OutboxHealth};
 
 use crate::scene::Outcome;
+use crate::telemetry::{EventRecord, IntervalRecord};
 
 /// Somewhere results go.
 pub trait Sink: Send {
@@ -34,6 +38,24 @@ pub trait Sink: Send {
 
     /// Finishes what was taken, as far as `closing` allows.
     fn close(self: Box<Self>, closing: Closing) -> OutboxHealth;
+}
+
+/// Something that takes the records of intervals, and of what happens. No call waits.
+pub trait Journal: Send {
+    /// A name for the log and among the sinks.
+    fn name(&self) -> &'static str;
+
+    /// Takes the record of an interval, or drops and counts it.
+    fn interval(&mut self, record: &IntervalRecord<'_>);
+
+    /// Takes an event, or drops and counts it.
+    fn event(&mut self, event: &EventRecord<'_>);
+
+    /// Records that were lost so far.
+    fn lost(&self) -> u64;
+
+    /// Waits up to `limit` for what was taken to arrive, and says how many records were lost in all.
+    fn close(self: Box<Self>, limit: Duration) -> u64;
 }
 
 /// Says when frames are to carry their picture to the sinks. The capture thread asks, once for every frame, so both calls
@@ -60,7 +82,7 @@ mod tests {
         let clock = std::sync::Arc::new(base::clock::ManualClock::default());
         let sinks: [Box<dyn Sink>; 2] = [
             Box::new(jsonl::JsonlSink::open(&jsonl).unwrap().unwrap()),
-            Box::new(snapshot::SnapshotSink::open(&snapshot, clock).unwrap().unwrap().0),
+            Box::new(snapshot::SnapshotSink::open(&snapshot, std::sync::Arc::default(), clock).unwrap().unwrap()),
         ];
         assert_eq!(sinks.map(|sink| (sink.name(), sink.is_onlooker())), [("jsonl", false), ("snapshot", false)]);
     }

@@ -10,16 +10,20 @@ use std::thread;
 use std::time::Duration;
 
 use base::clock::{Clock, Instant};
-use base::failure::SettingError;
+use base::failure::{Failure, SettingError};
+use base::line_file::takes_files;
 use base::logging::FIGURES;
 use base::outbox::{Closing, OutboxHealth};
 use crossbeam_channel::{bounded, Receiver, Sender};
 use model::Edition;
 use pixels::frame::Size;
 
+use super::plug::{Context, Plug, Plugged};
 use super::{images, PictureGate, Sink};
-use crate::config::Snapshot;
+use crate::config::{Config, Snapshot};
 use crate::scene::Outcome;
+
+const KEY: &str = "publish.snapshot.dir";
 
 /// Tells the capture thread when the next picture is due.
 #[derive(Debug, Default)]
@@ -70,11 +74,15 @@ impl SnapshotSink {
     ///
     /// # Errors
     /// When the folder can't be made or written.
-    pub fn open(config: &Snapshot, clock: Arc<dyn Clock>) -> Result<Option<(Self, Arc<SnapshotGate>)>, SettingError> {
+    pub fn open(
+        config: &Snapshot,
+        gate: Arc<SnapshotGate>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Option<Self>, SettingError> {
         if config.dir.is_empty() {
             return Ok(None);
         }
-        let failed = |reason: String| SettingError::new("publish.snapshot.dir", config.dir.clone(), reason);
+        let failed = |reason: String| SettingError::new(KEY, config.dir.clone(), reason);
         let folder = PathBuf::from(&config.dir);
         std::fs::create_dir_all(&folder).map_err(|error| failed(error.to_string()))?;
         remove_partial(&folder);
@@ -95,10 +103,34 @@ impl SnapshotSink {
             .name("snapshot".to_owned())
             .spawn(writer)
             .map_err(|error| failed(format!("no thread can be started: {error}")))?;
-        let gate = Arc::new(SnapshotGate::default());
         let interval = config.interval.0;
-        let sink = Self { jobs, finished, gate: Arc::clone(&gate), clock, folder, interval, dropped: 0, lost };
-        Ok(Some((sink, gate)))
+        Ok(Some(Self { jobs, finished, gate, clock, folder, interval, dropped: 0, lost }))
+    }
+}
+
+/// Snapshots as a plug.
+#[derive(Debug)]
+pub struct SnapshotPlug;
+
+impl Plug for SnapshotPlug {
+    fn name(&self) -> &'static str {
+        "sinks"
+    }
+
+    fn check(&self, config: &Config, _edition: Option<&Edition>) -> Result<Option<String>, Failure> {
+        let dir = &config.publish.snapshot.dir;
+        if !dir.is_empty() {
+            // A folder that isn't there is made at start, so the nearest one that is there counts.
+            let nearest = Path::new(dir).ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+            takes_files(nearest).map_err(|error| SettingError::new(KEY, dir.clone(), error.to_string()))?;
+        }
+        Ok(None)
+    }
+
+    fn build(&self, context: &Context<'_>) -> Result<Plugged, Failure> {
+        let gate = Arc::clone(&context.requests.snapshot);
+        let sink = SnapshotSink::open(&context.config.publish.snapshot, Arc::clone(&gate), Arc::clone(&context.clock))?;
+        Ok(sink.map(|sink| Plugged { gate: Some(gate), ..Plugged::sink(sink) }).unwrap_or_default())
     }
 }
 
@@ -217,7 +249,9 @@ mod tests {
             files.iter().for_each(|name| std::fs::write(dir.join(name), "").unwrap());
             let clock = Arc::new(ManualClock::default());
             let config = Snapshot { dir: dir.to_string_lossy().into_owned(), interval: Seconds::new(10), keep };
-            let (sink, gate) = SnapshotSink::open(&config, Arc::clone(&clock) as Arc<dyn Clock>).unwrap().unwrap();
+            let gate = Arc::<SnapshotGate>::default();
+            let sink =
+                SnapshotSink::open(&config, Arc::clone(&gate), Arc::clone(&clock) as Arc<dyn Clock>).unwrap().unwrap();
             Self { folder: Arc::new(folder), dir, clock, sink, gate }
         }
 
@@ -365,7 +399,7 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_made_is_an_error() {
         let config = Snapshot { dir: "/proc/nope".to_owned(), ..Snapshot::default() };
-        let error = SnapshotSink::open(&config, Arc::new(ManualClock::default())).err().unwrap();
+        let error = SnapshotSink::open(&config, Arc::default(), Arc::new(ManualClock::default())).err().unwrap();
         assert!(error.to_string().starts_with("publish.snapshot.dir /proc/nope: "), "{error}");
     }
 }

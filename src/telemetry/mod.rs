@@ -10,6 +10,7 @@ mod histograms;
 mod journey;
 mod lines;
 mod recorder;
+mod records;
 pub mod sensors;
 pub mod state;
 
@@ -23,6 +24,7 @@ pub use histograms::{HistogramError, Histograms};
 pub use journey::Journey;
 pub use lines::{table, Lines, Reporter};
 pub use recorder::{Latency, Recorder};
+pub use records::{EventRecord, IntervalRecord, What};
 
 /// A step on a frame's way, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

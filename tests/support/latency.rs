@@ -7,10 +7,11 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use pspnetd::config::LatencyLog as Config;
 use pspnetd::publish::latency_log::lines::{event, start, Writing};
-use pspnetd::publish::latency_log::{EventRecord, IntervalRecord, RunInfo, What};
+use pspnetd::publish::latency_log::RunInfo;
 use pspnetd::telemetry::sensors::{Board, Rail, Temperature};
 use pspnetd::telemetry::state::CameraState;
 use pspnetd::telemetry::{Counts, EngineReport, Histograms, Stage, Timings};
+use pspnetd::telemetry::{EventRecord, IntervalRecord, What};
 
 /// 2026-10-01T00:00:00Z
 pub fn begin() -> Timestamp {

@@ -33,6 +33,12 @@ impl Failure {
         Self { kind, message: message.into() }
     }
 
+    /// A thread that the system refuses.
+    #[allow(clippy::needless_pass_by_value)] // for `map_err`
+    pub fn no_thread(error: std::io::Error) -> Self {
+        Self::new(Kind::Software, format!("threads can't be started: {error}"))
+    }
+
     /// Its kind.
     pub const fn kind(&self) -> Kind {
         self.kind

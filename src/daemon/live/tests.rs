@@ -4,7 +4,7 @@ use pixels::frame::Size;
 
 use super::*;
 use crate::pipeline::testing::{self, ByHand as _};
-use crate::pipeline::Engines;
+use crate::pipeline::EngineStatus;
 use crate::scene::testing::edition;
 use crate::telemetry::sensors::{Causes, Temperature, Throttle};
 use crate::telemetry::Timings;
@@ -15,30 +15,29 @@ const MS: Duration = Duration::from_millis(1);
 /// A state that the test moves, and the sink that notes its results.
 struct Rig {
     live: Live,
-    shared: Arc<Shared>,
+    vitals: Arc<Vitals>,
     clock: Arc<ManualClock>,
     sink: SeenSink,
     editions: CurrentEdition,
 }
 
 impl Rig {
-    fn new(engines: Engines, sinks: &[Option<&'static str>], labels: LabelMap, frame_time: Duration) -> Self {
+    fn new(engines: EngineStatus, sinks: &[Option<&'static str>], labels: LabelMap, frame_time: Duration) -> Self {
         let clock = Arc::new(ManualClock::default());
         clock.advance(SECOND * 1000);
-        let shared = testing::shared(engines, 1, sinks);
-        let seen = Arc::<Seen>::default();
+        let vitals = testing::vitals(engines, sinks);
         let editions = CurrentEdition::new(edition(labels));
         let clocks = Arc::clone(&clock) as Arc<dyn Clock>;
-        let sink = SeenSink::new(Arc::clone(&seen), Arc::clone(&clocks));
-        let live = Live::new(Arc::clone(&shared), clocks, editions.clone(), seen, frame_time).unwrap();
-        Self { live, shared, clock, sink, editions }
+        let live = Live::new(Arc::clone(&vitals), clocks, editions.clone(), frame_time).unwrap();
+        let sink = live.sink();
+        Self { live, vitals, clock, sink, editions }
     }
 
     /// A camera that runs, with frames so far apart.
     fn running(frame_time: Duration) -> Self {
         let labels = LabelMap::new(Some(3), None).unwrap();
         let rig = Self::new(testing::engines("cpu", 0, true), &[Some("jsonl")], labels, frame_time);
-        rig.shared.turn_camera(CameraState::Running, "told");
+        rig.vitals.turn_camera(CameraState::Running, "told");
         rig
     }
 
@@ -83,21 +82,21 @@ fn it_says_what_it_waits_for() {
     let mut rig =
         Rig::new(testing::engines("edgetpu", 2, false), &[], LabelMap::new(Some(3), None).unwrap(), Duration::ZERO);
     assert_eq!(rig.reasons(), ["the camera is being opened", "no result yet", "engine: waiting for edgetpu"]);
-    rig.shared.turn_camera(CameraState::Waiting, "no such device");
+    rig.vitals.turn_camera(CameraState::Waiting, "no such device");
     assert_eq!(rig.reasons()[0], "camera: waiting: no such device");
-    rig.shared.turn_camera(CameraState::Running, "told");
-    rig.shared.bring_up(0);
-    rig.shared.fail(1, "gone");
+    rig.vitals.turn_camera(CameraState::Running, "told");
+    rig.vitals.bring_up(0);
+    rig.vitals.fail(1, "gone");
     assert_eq!(rig.reasons(), ["no result yet", "engine: 1 of 2 edgetpu (gone)"]);
     rig.publish(0, &[]);
     assert!(rig.reasons().is_empty(), "the other worker does");
     rig.clock.advance(STALE + SECOND);
     assert_eq!(rig.reasons(), ["no result for 11 s", "engine: 1 of 2 edgetpu (gone)"]);
-    rig.shared.bring_up(1);
+    rig.vitals.bring_up(1);
     assert_eq!(rig.reasons(), ["no result for 11 s"]);
     // Also while the last result is new.
     rig.publish(1, &[]);
-    rig.shared.turn_camera(CameraState::Paused, "");
+    rig.vitals.turn_camera(CameraState::Paused, "");
     assert_eq!(rig.reasons(), ["camera: paused"]);
 }
 
@@ -105,10 +104,10 @@ fn it_says_what_it_waits_for() {
 fn it_lives_while_every_stage_goes_round() {
     let rig = Rig::running(Duration::ZERO);
     for (place, stage) in ["capture", "infer", "publish"].into_iter().enumerate() {
-        rig.shared.beat_all_but(None, 1, rig.clock.now());
+        rig.vitals.beat_all_but(None, 1, rig.clock.now());
         assert_eq!(rig.live.liveness(), Ok(()));
         rig.clock.advance(HANGS);
-        rig.shared.beat_all_but(Some(place), 1, rig.clock.now());
+        rig.vitals.beat_all_but(Some(place), 1, rig.clock.now());
         assert_eq!(rig.live.liveness(), Ok(()));
         rig.clock.advance(MS);
         let hangs = Err(format!("the {stage} stage has not answered for 30 s"));
@@ -199,13 +198,14 @@ fn the_latency_log_counts_once_among_the_sinks() {
     let sinks = |names: &[Option<&'static str>]| {
         let labels = LabelMap::new(Some(3), None).unwrap();
         let rig = Rig::new(testing::engines("cpu", 0, true), names, labels, Duration::ZERO);
-        rig.shared.drop_results(0, 2);
-        rig.shared.drop_results(1, 3);
+        rig.vitals.drop_results(0, 2);
+        rig.vitals.drop_results(1, 3);
         let sinks = |live: &Live| -> Vec<(String, u64)> {
             live.state().sinks.into_iter().map(|sink| (sink.name, sink.dropped)).collect()
         };
         let before = sinks(&rig.live);
-        rig.live.set_log_lost(40);
+        rig.live.set_lost("latency_log", 39);
+        rig.live.set_lost("latency_log", 40);
         (before, sinks(&rig.live))
     };
     let named = |lost: &[(&str, u64)]| lost.iter().map(|(name, lost)| ((*name).to_owned(), *lost)).collect::<Vec<_>>();
@@ -221,10 +221,10 @@ fn the_latency_log_counts_once_among_the_sinks() {
 fn the_state_says_what_runs_the_model() {
     let labels = LabelMap::new(Some(3), None).unwrap();
     let rig = Rig::new(testing::engines("edgetpu", 3, true), &[], labels, Duration::ZERO);
-    rig.shared.bring_up(0);
-    rig.shared.bring_up(2);
-    rig.shared.fail(1, "gone");
-    (0..4).for_each(|_| rig.shared.fall_back());
+    rig.vitals.bring_up(0);
+    rig.vitals.bring_up(2);
+    rig.vitals.fail(1, "gone");
+    (0..4).for_each(|_| rig.vitals.fall_back());
     let expected = Engine {
         kind: "edgetpu".to_owned(),
         workers: 3,
@@ -243,7 +243,7 @@ fn buckets_have_every_frame_since_the_start() {
     for round in 1..=2 {
         let mut timings = Timings::default();
         timings.set(crate::telemetry::Stage::Infer, MS * 30);
-        rig.shared.latency.record(&timings);
+        rig.vitals.latency.record(&timings);
         let buckets = rig.live.buckets(&[0.01, 0.1]);
         let infer = buckets.iter().find(|stage| stage.stage == "infer").unwrap();
         assert_eq!((infer.count, infer.counts.as_slice()), (round, &[0, round, 0][..]));

@@ -8,10 +8,9 @@ use serde_json::{json, Value};
 
 use super::*;
 use crate::config::{LatencyLog as LogConfig, Sync};
-use crate::daemon::live::Seen;
 use crate::pipeline::testing::{self, ByHand as _, LIMIT};
-use crate::pipeline::{Engines, Shared};
-use crate::publish::latency_log::RunInfo;
+use crate::pipeline::{EngineStatus, Vitals};
+use crate::publish::latency_log::{LatencyLog, RunInfo};
 use crate::scene::testing::edition;
 use crate::telemetry::sensors::{Causes, Rail, Temperature};
 use crate::telemetry::state::Observe as _;
@@ -23,7 +22,7 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Rig {
     monitoring: Monitoring,
     live: Arc<Live>,
-    shared: Arc<Shared>,
+    vitals: Arc<Vitals>,
     clock: Arc<ManualClock>,
     log: PathBuf,
     _folder: tempfile::TempDir,
@@ -31,11 +30,11 @@ struct Rig {
 
 impl Rig {
     /// Lines in the log, and records in the latency log, every ten seconds.
-    fn new(engines: Engines) -> Self {
+    fn new(engines: EngineStatus) -> Self {
         let clock = Arc::new(ManualClock::default());
         // What counts from the start must not look like what counts from the clock's.
         clock.advance(SECOND * 1000);
-        let shared = testing::shared(engines, 1, &[Some("jsonl"), None, Some("snapshot")]);
+        let vitals = testing::vitals(engines, &[Some("jsonl"), None, Some("snapshot")]);
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("latency.jsonl");
         let path = log.display().to_string();
@@ -49,16 +48,12 @@ impl Rig {
         let latency_log = LatencyLog::open(&config.latency_log, &about).unwrap();
         let clocks = Arc::clone(&clock) as Arc<dyn Clock>;
         let labels = LabelMap::new(Some(2), None).unwrap();
-        let live = Live::new(
-            Arc::clone(&shared),
-            Arc::clone(&clocks),
-            CurrentEdition::new(edition(labels)),
-            Arc::<Seen>::default(),
-            Duration::ZERO,
-        );
+        let live =
+            Live::new(Arc::clone(&vitals), Arc::clone(&clocks), CurrentEdition::new(edition(labels)), Duration::ZERO);
         let live = Arc::new(live.unwrap());
-        let monitoring = Monitoring::new(&live, latency_log, &config, &clocks);
-        Self { monitoring, live, shared, clock, log, _folder: folder }
+        let journals = latency_log.into_iter().map(|log| Box::new(log) as Box<dyn Journal>).collect();
+        let monitoring = Monitoring::new(&live, journals, &config, &clocks);
+        Self { monitoring, live, vitals, clock, log, _folder: folder }
     }
 
     fn cpu() -> Self {
@@ -85,13 +80,13 @@ impl Rig {
         let mut timings = Timings::default();
         timings.set(Stage::Infer, infer);
         timings.set(Stage::EndToEnd, infer * 3);
-        (0..frames).for_each(|_| self.shared.latency.record(&timings));
-        self.shared.counters.published.fetch_add(frames, Ordering::Relaxed);
+        (0..frames).for_each(|_| self.vitals.latency.record(&timings));
+        self.vitals.counters.published.fetch_add(frames, Ordering::Relaxed);
     }
 
     /// Adds to every count another number.
     fn count(&self, [frames_in, skipped, corrupt, replaced, inferred, failed]: [u64; 6]) {
-        let counters = &self.shared.counters;
+        let counters = &self.vitals.counters;
         for (counter, count) in [
             (&counters.frames_in, frames_in),
             (&counters.skipped, skipped),
@@ -135,7 +130,7 @@ fn board(joules: f64, watts: Option<f64>, throttled: bool) -> Board {
 #[test]
 fn every_record_of_the_latency_log_is_about_its_own_interval() {
     let mut rig = Rig::cpu();
-    rig.shared.turn_camera(CameraState::Running, "told");
+    rig.vitals.turn_camera(CameraState::Running, "told");
     // The first two seconds of ten.
     rig.set_board(board(0.0, Some(4.0), true));
     rig.looks(2);
@@ -144,8 +139,8 @@ fn every_record_of_the_latency_log_is_about_its_own_interval() {
     rig.set_board(board(40.0, Some(4.0), false));
     rig.count([101, 102, 103, 104, 105, 106]);
     rig.publish(2, Duration::from_millis(10));
-    rig.shared.drop_results(0, 3);
-    rig.shared.drop_results(2, 2);
+    rig.vitals.drop_results(0, 3);
+    rig.vitals.drop_results(2, 2);
     rig.looks(5);
     // Seven of the second, from its start on.
     rig.set_board(board(90.0, Some(5.0), true));
@@ -153,8 +148,8 @@ fn every_record_of_the_latency_log_is_about_its_own_interval() {
     rig.set_board(board(95.0, Some(5.0), false));
     rig.count([11, 12, 13, 14, 15, 16]);
     rig.publish(1, Duration::from_millis(30));
-    rig.shared.drop_results(0, 7);
-    rig.shared.turn_camera(CameraState::Waiting, "gone");
+    rig.vitals.drop_results(0, 7);
+    rig.vitals.turn_camera(CameraState::Waiting, "gone");
     rig.looks(3);
     // Nothing in the third, of which the power is unknown; the fourth is not over.
     rig.set_board(board(95.0, None, false));
@@ -205,13 +200,13 @@ fn what_changes_is_an_event_of_the_latency_log_once() {
     let mut rig = Rig::new(testing::engines("delegate", 1, true));
     rig.looks(2);
     for (state, words) in [(CameraState::Running, "told"), (CameraState::Waiting, "gone"), (CameraState::Paused, "")] {
-        rig.shared.turn_camera(state, words);
+        rig.vitals.turn_camera(state, words);
         rig.looks(2);
     }
     // While it is being started, nobody knows yet.
-    rig.shared.fail(0, "no library");
+    rig.vitals.fail(0, "no library");
     rig.looks(2);
-    rig.shared.bring_up(0);
+    rig.vitals.bring_up(0);
     rig.looks(2);
     for throttled in [false, true, false] {
         rig.set_board(board(0.0, None, throttled));
@@ -264,7 +259,7 @@ fn every_window_tells_of_its_own_two_seconds() {
         let [figures, end_to_end] = [Stage::Infer, Stage::EndToEnd].map(|stage| &state.latency[stage as usize]);
         assert_eq!((figures.n, end_to_end.n), (published, published));
         assert!(near(figures.p50_ms, infer as f64) && near(end_to_end.p99_ms, 21.0 * infer as f64), "{state:?}");
-        let status = rig.shared.status();
+        let status = rig.vitals.status();
         let words = format!("{:.1} fps, {}.", published as f64 / 2.0, 3 * infer);
         assert!(status.starts_with(&words) && status.contains(" ms end to end"), "{status}");
     }
@@ -334,8 +329,8 @@ fn the_logs_lines_are_of_their_own_interval_and_the_table_is_of_the_whole_run() 
 #[test]
 fn the_engine_has_a_line_where_there_are_workers_and_none_while_nothing_happens() {
     let mut rig = Rig::new(testing::engines("edgetpu", 2, true));
-    rig.shared.bring_up(1);
-    rig.shared.fail(0, "gone");
+    rig.vitals.bring_up(1);
+    rig.vitals.fail(0, "gone");
     let line = "engine kind=edgetpu workers=2 up=1 faults=1 starts=1 fallback_frames=0";
     assert_eq!(rig.looks(10).last().unwrap(), line);
     assert!(rig.looks(10).is_empty());

@@ -63,7 +63,7 @@ impl Rig {
     }
 
     fn counts(&self) -> Counts {
-        self.stage.shared.counters.read()
+        self.stage.vitals.counters.read()
     }
 }
 
@@ -88,11 +88,11 @@ fn every_frame_is_counted_by_what_became_of_it() {
     rig.tell([frame(3, now), Act::Skip(3), Act::End]);
     let Rig { capture, stage, inlet, tensors, .. } = rig;
     run(capture);
-    let counts = stage.shared.counters.read();
+    let counts = stage.vitals.counters.read();
     assert_eq!(counts, Counts { frames_in: 4, replaced: 3, corrupt: 3, skipped: 10, ..Counts::default() });
-    assert_eq!(stage.shared.camera(), state::Camera { state: CameraState::Running, text: "told".to_owned(), opens: 1 });
+    assert_eq!(stage.vitals.camera(), state::Camera { state: CameraState::Running, text: "told".to_owned(), opens: 1 });
     // That the source has ended is told by who publishes its last frame.
-    assert_eq!(stage.shared.ending(), None);
+    assert_eq!(stage.vitals.ending(), None);
     let Take::Item(slot) = inlet.take(Duration::ZERO, &stage.shutdown) else { panic!("no frame") };
     assert_eq!((slot.about.meta.sequence, &slot.tensor[..]), (3, &[3; 48][..]));
     // One lay in the mailbox, one was at hand.
@@ -196,9 +196,9 @@ fn a_picture_that_is_asked_for_travels_with_a_frame_and_counts_as_taken_with_tha
 fn a_camera_that_fails_is_told_waited_for_and_opened_again_and_its_numbers_go_on() {
     let mut rig = Rig::new(SETTINGS);
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let (theirs, shared) = (Arc::clone(&seen), Arc::clone(&rig.stage.shared));
+    let (theirs, vitals) = (Arc::clone(&seen), Arc::clone(&rig.stage.vitals));
     rig.capture.source.open = Arc::new(move || {
-        theirs.lock().unwrap().push(shared.camera());
+        theirs.lock().unwrap().push(vitals.camera());
         let (tell, camera) = ToldCamera::new();
         tell.send(frame(0, Instant::default())).unwrap();
         Ok(Box::new(camera))
@@ -209,10 +209,10 @@ fn a_camera_that_fails_is_told_waited_for_and_opened_again_and_its_numbers_go_on
     run(capture);
     let waiting = state::Camera { state: CameraState::Waiting, text: "test: unplugged".to_owned(), opens: 1 };
     assert_eq!(*seen.lock().unwrap(), [waiting]);
-    assert_eq!(stage.shared.camera(), state::Camera { state: CameraState::Running, text: "told".to_owned(), opens: 2 });
+    assert_eq!(stage.vitals.camera(), state::Camera { state: CameraState::Running, text: "told".to_owned(), opens: 2 });
     let Take::Item(slot) = inlet.take(Duration::ZERO, &stage.shutdown) else { panic!("no frame") };
     assert_eq!(slot.about.meta.sequence, 2);
-    assert_eq!(stage.shared.ending(), None);
+    assert_eq!(stage.vitals.ending(), None);
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn the_failure_of_a_source_that_ends_by_itself_is_the_end_of_the_run() {
     let rig = Rig::new(Settings { finite: true, ..SETTINGS });
     rig.tell([frame(0, rig.clock.now()), Act::Fail]);
     run(rig.capture);
-    assert_eq!(rig.stage.shared.ending(), Some(Ending::SourceFailed("test: unplugged".to_owned())));
+    assert_eq!(rig.stage.vitals.ending(), Some(Ending::SourceFailed("test: unplugged".to_owned())));
 }
 
 #[test]
@@ -233,8 +233,8 @@ fn a_camera_that_ends_because_of_the_stop_has_not_failed() {
     });
     rig.capture.source.camera = None;
     run(rig.capture);
-    assert_eq!(rig.stage.shared.camera_state(), CameraState::Opening);
-    assert_eq!(rig.stage.shared.ending(), None);
+    assert_eq!(rig.stage.vitals.camera_state(), CameraState::Opening);
+    assert_eq!(rig.stage.vitals.ending(), None);
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn a_stop_ends_the_wait_for_who_takes_frames() {
     stage.shutdown.pull();
     thread.join().unwrap();
     drop((camera, inlet));
-    assert_eq!(stage.shared.counters.read().replaced, 0);
+    assert_eq!(stage.vitals.counters.read().replaced, 0);
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl CpuLane {
         }
         loop {
             self.lane.alive();
-            if self.lane.stage().shared.engines.wait_while_up(TICK) {
+            if self.lane.stage().vitals.engines.wait_while_up(TICK) {
                 if self.lane.is_over() {
                     break;
                 }
@@ -83,7 +83,7 @@ impl CpuLane {
             return;
         }
         let now = stage.now();
-        let report = stage.shared.engines.report();
+        let report = stage.vitals.engines.report();
         self.is_told = report.starts + report.faults > 0;
         if !self.is_told && now.since(*self.first.get_or_insert(now)) >= WORTH_A_WORD {
             self.is_told = true;
@@ -113,7 +113,7 @@ impl CpuLane {
 
     fn infer(&mut self, mut taken: Taken) {
         let stage = self.lane.work.stage.clone();
-        let engines = &stage.shared.engines;
+        let engines = &stage.vitals.engines;
         if engines.workers() > 0 {
             engines.fell_back();
             self.tell(&stage);

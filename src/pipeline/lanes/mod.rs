@@ -116,7 +116,7 @@ impl Lane {
     }
 
     fn alive(&self) {
-        self.stage().shared.beats.infer(self.beat, self.stage().now());
+        self.stage().vitals.beats.infer(self.beat, self.stage().now());
     }
 
     /// True when no frame will come any more.
@@ -157,7 +157,7 @@ impl Lane {
         // The picture's buffer travels on; the slot gets the one that came back.
         std::mem::swap(&mut tensor.about, &mut result.about);
         self.work.tensors.give_back(tensor);
-        let counters = &self.work.stage.shared.counters;
+        let counters = &self.work.stage.vitals.counters;
         Counters::count(if is_good { &counters.inferred } else { &counters.failed });
         let result = if is_good {
             Some(result)

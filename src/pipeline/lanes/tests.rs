@@ -7,7 +7,7 @@ use base::shutdown::Shutdown;
 
 use super::*;
 use crate::pipeline::testing::{self, io, pool, result_slot, tensor_slot_in, SETTINGS};
-use crate::pipeline::{Engines, SlotCounts};
+use crate::pipeline::{EngineStatus, SlotCounts};
 
 /// What lanes share, as a pipeline with so many workers, with or without the CPU beside them, has it; and the ends that
 /// belong to the other stages.
@@ -28,8 +28,8 @@ impl Rig {
     pub(super) fn with(workers: usize, has_cpu: bool, clock: Arc<dyn Clock>, inputs: &InputTensors) -> Self {
         let counts = SlotCounts::new(workers, has_cpu);
         let shutdown = Shutdown::default();
-        let shared = testing::shared(Engines::new("edgetpu", workers, has_cpu), counts.lanes, &[]);
-        let stage = Stage { shared, shutdown: shutdown.clone(), clock, settings: SETTINGS };
+        let vitals = testing::vitals(EngineStatus::new("edgetpu", workers, has_cpu), &[]);
+        let stage = Stage { vitals, shutdown: shutdown.clone(), clock, settings: SETTINGS };
         let tensors = pool(counts.tensors, || tensor_slot_in(inputs));
         let results = pool(counts.results, result_slot);
         let (outlet, from_capture) = mailbox(Delivery::Newest, 1);
@@ -57,7 +57,7 @@ impl Rig {
     }
 
     pub(super) fn counts(&self) -> crate::telemetry::Counts {
-        self.work.stage.shared.counters.read()
+        self.work.stage.vitals.counters.read()
     }
 }
 
@@ -75,7 +75,7 @@ pub(super) fn taken(lane: &mut Lane) -> Taken {
 fn while_one_lane_is_slow_the_others_run_as_many_frames_ahead_as_there_are_lanes() {
     for (workers, has_cpu) in [(0, true), (1, false), (1, true), (2, false), (2, true), (3, false)] {
         let rig = Rig::new(workers, has_cpu, Arc::new(SystemClock));
-        let count = SlotCounts::new(workers, has_cpu).lanes;
+        let count = EngineStatus::new("edgetpu", workers, has_cpu).lanes();
         let mut lanes: Vec<Lane> = (0..count).map(|lane| Lane::new(&rig.work, lane)).collect();
         let mut frames = 0..;
         let mut next = |lane: &mut Lane| {

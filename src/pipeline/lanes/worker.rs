@@ -109,7 +109,7 @@ impl WorkerLane {
             return Ok(());
         };
         let DeviceChoice::Free { preferred, taken } = choice else { return Ok(()) };
-        let engines = &self.lane.work.stage.shared.engines;
+        let engines = &self.lane.work.stage.vitals.engines;
         match engines.claim(self.number, self.number, &sight.usable_paths()) {
             Ok((place, others)) => (*preferred, *taken) = (place, others),
             Err(others) => {
@@ -140,7 +140,7 @@ impl WorkerLane {
         let level = if self.was_told { log::Level::Info } else { log::Level::Debug };
         log::log!(level, "{}: {again}{what}test picture in {try_out:.1} ms", self.job.name);
         self.described.clone_from(&ready.describe);
-        self.lane.stage().shared.engines.came_up(self.number, ready.device.clone());
+        self.lane.stage().vitals.engines.came_up(self.number, ready.device.clone());
     }
 
     fn infer(&mut self, mut taken: Taken) -> Result<(), Fault> {
@@ -186,7 +186,7 @@ impl WorkerLane {
         let sight = self.watch.remember(now);
         let is_gone = sight.is_empty();
         let hint = self.job.delegate.as_ref().map(|delegate| advice(fault, sight, delegate)).unwrap_or_default();
-        stage.shared.engines.failed(self.number, &text);
+        stage.vitals.engines.failed(self.number, &text);
         let pause = self.patience.down(now);
         let is_old = matches!(fault, Fault::NoDevice { .. }) && is_gone && self.told_gone;
         // What it means and what to do is said once, also where the same happens at another moment.
@@ -200,7 +200,7 @@ impl WorkerLane {
             _ => log::Level::Warn,
         };
         let next = format!("next attempt in {:.1} s, or when something changes", pause.as_secs_f64());
-        let meanwhile = stage.shared.engines.meanwhile();
+        let meanwhile = stage.vitals.engines.meanwhile();
         log::log!(level, "{}: {text}. {hint} ({meanwhile}; {next})", self.job.name);
         self.leave_alone(&stage, pause);
     }
@@ -342,7 +342,7 @@ mod tests {
     fn a_result_says_which_worker_ran_it_and_how_long_that_took() {
         let mut lone = Lone::new("w steady", SLOW, None);
         lone.lane.bring_up().unwrap();
-        let report = lone.lane.lane.stage().shared.engines.report();
+        let report = lone.lane.lane.stage().vitals.engines.report();
         assert_eq!((report.up, report.starts, report.faults), (1, 1, 0));
         // Five times what the test picture took, which leaves a busy machine the time to answer.
         assert_eq!(lone.lane.deadline.now(), Duration::from_secs(30));
@@ -367,11 +367,11 @@ mod tests {
         assert!(lone.rig.publish().is_none());
         assert_eq!((lone.rig.counts().inferred, lone.rig.counts().failed), (0, 1));
         lone.lane.failed(&fault);
-        let report = lone.lane.lane.stage().shared.engines.report();
+        let report = lone.lane.lane.stage().vitals.engines.report();
         assert_eq!((report.up, report.starts, report.faults), (0, 1, 1));
         assert!(report.reason.unwrap().contains("makes no sense") && lone.lane.worker.is_none());
         // A stop is no failure.
         lone.lane.failed(&Fault::Stopped);
-        assert_eq!(lone.lane.lane.stage().shared.engines.report().faults, 1);
+        assert_eq!(lone.lane.lane.stage().vitals.engines.report().faults, 1);
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{json, Value};
 use super::*;
 use crate::config::Jsonl;
 use crate::pipeline::testing::{self, labels, pool, result_slot, Gate, Kept, ToldSink, Work, SETTINGS, SIDE};
-use crate::pipeline::Engines;
+use crate::pipeline::EngineStatus;
 use crate::publish::jsonl::JsonlSink;
 use crate::telemetry::state::SinkState;
 use crate::telemetry::{Counts, Latency};
@@ -47,13 +47,13 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(engines: Engines, sinks: impl FnOnce(&Arc<ManualClock>) -> Vec<Box<dyn Sink>>) -> Self {
+    fn new(engines: EngineStatus, sinks: impl FnOnce(&Arc<ManualClock>) -> Vec<Box<dyn Sink>>) -> Self {
         let clock = Arc::new(ManualClock::default());
         let sinks = sinks(&clock);
         let names: Vec<_> = sinks.iter().map(|sink| (!sink.is_onlooker()).then(|| sink.name())).collect();
-        let shared = testing::shared(engines, 1, &names);
+        let vitals = testing::vitals(engines, &names);
         let clocks = Arc::new(Stepping(Arc::clone(&clock)));
-        let stage = Stage { shared, shutdown: Shutdown::default(), clock: clocks, settings: SETTINGS };
+        let stage = Stage { vitals, shutdown: Shutdown::default(), clock: clocks, settings: SETTINGS };
         let (outlet, inlet) = mailbox(Delivery::Every, 4);
         let results = pool(4, result_slot);
         let publish = PublishStage::new(stage.clone(), testing::scene(&testing::edition()), sinks, results, inlet);
@@ -61,7 +61,7 @@ impl Rig {
     }
 
     fn cpu(sinks: impl FnOnce(&Arc<ManualClock>) -> Vec<Box<dyn Sink>>) -> Self {
-        Self::new(Engines::new("cpu", 0, true), sinks)
+        Self::new(EngineStatus::new("cpu", 0, true), sinks)
     }
 
     fn put(&self, slot: ResultSlot) {
@@ -72,7 +72,7 @@ impl Rig {
     fn run(mut self) -> (Stage, Counts) {
         drop(self.outlet);
         self.publish.run();
-        let counts = self.stage.shared.counters.read();
+        let counts = self.stage.vitals.counters.read();
         (self.stage, counts)
     }
 }
@@ -133,7 +133,7 @@ fn every_stage_has_its_own_time_in_the_result_in_the_json_and_in_the_histograms(
     assert_eq!(kept.time, taken);
 
     let mut latency = Latency::new().unwrap();
-    latency.catch_up(&rig.stage.shared.latency);
+    latency.catch_up(&rig.stage.vitals.latency);
     let sums = latency.buckets(&[]).iter().map(|stage| (stage.count, stage.sum_seconds)).collect::<Vec<_>>();
     let published = 29 + 3;
     assert_eq!(sums, [7, 11, 13, 17, 3, published, decoded + published].map(|time| (1, ms(time).as_secs_f64())));
@@ -151,7 +151,7 @@ fn a_result_has_what_was_seen_what_ran_it_and_what_was_lost_so_far() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.jsonl");
     let jsonl = JsonlSink::open(&Jsonl { path: path.display().to_string(), ..Jsonl::default() }).unwrap().unwrap();
-    let engines = Engines::new("edgetpu", 2, true);
+    let engines = EngineStatus::new("edgetpu", 2, true);
     engines.came_up(0, None);
     engines.failed(1, "gone");
     (0..3).for_each(|_| engines.fell_back());
@@ -165,7 +165,7 @@ fn a_result_has_what_was_seen_what_ran_it_and_what_was_lost_so_far() {
         gate = Some(kept);
         vec![Box::new(told), Box::new(jsonl), Box::new(other)]
     });
-    let counters = &rig.stage.shared.counters;
+    let counters = &rig.stage.vitals.counters;
     let counts = [
         (&counters.frames_in, 101),
         (&counters.skipped, 102),
@@ -196,9 +196,9 @@ fn a_result_has_what_was_seen_what_ran_it_and_what_was_lost_so_far() {
     let Counts { frames_in, skipped, corrupt, replaced, inferred, failed, published } = kept.counts;
     let read = [frames_in, skipped, corrupt, replaced, inferred, failed, published];
     assert_eq!(read, [101, 102, 103, 104, 105, 106, 107]);
-    assert_eq!(rig.stage.shared.counters.read().published, 108);
+    assert_eq!(rig.stage.vitals.counters.read().published, 108);
     let lost = |name: &str, dropped| SinkState { name: name.to_owned(), dropped };
-    assert_eq!(rig.stage.shared.sinks(), [lost("kept", 5), lost("jsonl", 0), lost("other", 6)]);
+    assert_eq!(rig.stage.vitals.sinks(), [lost("kept", 5), lost("jsonl", 0), lost("other", 6)]);
 
     // The buffer of a picture travels on with frames that have none.
     slot.about.has_picture = false;
@@ -232,10 +232,10 @@ fn a_result_that_cannot_be_decoded_costs_itself_alone() {
         slot.about.mask_size = Some(mask);
         rig.put(slot);
     }
-    assert!(!rig.stage.shared.has_published());
+    assert!(!rig.stage.vitals.has_published());
     let (stage, counts) = rig.run();
     assert_eq!((counts.published, counts.failed), (2, 1));
-    assert!(stage.shared.has_published());
+    assert!(stage.vitals.has_published());
     let gate = gate.unwrap();
     assert_eq!([gate.frame(), gate.frame()].map(|kept| kept.mask_size), [Size::new(2, 2), Size::new(4, 2)]);
     // Every slot came back.
@@ -257,10 +257,10 @@ fn at_the_sources_end_sinks_are_drained_and_what_they_lost_is_told() {
     });
     let (stage, _) = rig.run();
     assert_eq!(closings.iter().map(|closed| closed.try_recv().unwrap()).collect::<Vec<_>>(), [Closing::Drain; 3]);
-    assert_eq!(stage.shared.ending(), Some(Ending::SourceEnded { lost: 7 }));
+    assert_eq!(stage.vitals.ending(), Some(Ending::SourceEnded { lost: 7 }));
     let lost = |name: &str, dropped| SinkState { name: name.to_owned(), dropped };
-    assert_eq!(stage.shared.sinks(), [lost("first", 3), lost("last", 4)]);
-    assert!(!stage.shared.has_published(), "there was no result");
+    assert_eq!(stage.vitals.sinks(), [lost("first", 3), lost("last", 4)]);
+    assert!(!stage.vitals.has_published(), "there was no result");
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn a_stop_gives_sinks_little_time_and_is_no_end_of_the_source() {
     rig.stage.shutdown.pull();
     let (stage, _) = rig.run();
     assert_eq!(closing.unwrap().try_recv().unwrap(), Closing::Within(STOP_LIMIT));
-    assert_eq!(stage.shared.ending(), None);
+    assert_eq!(stage.vitals.ending(), None);
 }
 
 #[test]
@@ -291,7 +291,7 @@ fn the_run_ends_when_the_last_sink_but_onlookers_is_gone() {
         rig.put(result_slot());
         let (stage, counts) = rig.run();
         assert_eq!(counts.published, 1);
-        (stage.shared.ending(), stage.shutdown.is_pulled())
+        (stage.vitals.ending(), stage.shutdown.is_pulled())
     };
     let gone = || Some(Work::Fail);
     let ended = (Some(Ending::SourceEnded { lost: 0 }), false);

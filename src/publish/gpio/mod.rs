@@ -1,6 +1,6 @@
 //! Lights, relays and buttons on a Raspberry Pi's pins: the sink that notes results, and what shows them.
 //!
-//! [`GpioSink`] leaves two numbers per result; the [`Panel`]'s own thread turns them into levels and looks after the button.
+//! [`GpioSink`] leaves two numbers per result; the panel's own thread turns them into levels and looks after the button.
 //! A board without usable pins costs one warning. Wiring and behaviour are described in `docs/gpio.md`.
 
 mod board;
@@ -11,16 +11,18 @@ mod signals;
 use std::sync::Arc;
 
 use base::clock::Clock;
+use base::failure::Failure;
 use base::outbox::{Closing, OutboxHealth};
+use model::Edition;
 
+use super::plug::{Context, Guard, Plug, Plugged, Start};
 use super::Sink;
-use crate::config;
+use crate::config::{self, Config};
 use crate::scene::rules::{AreaSettings, OwnRule, RuleSettings};
 use crate::scene::Outcome;
+use panel::Panel;
 use pi::PiBoard;
 use signals::Readings;
-
-pub use panel::{Attended, Controls, Panel};
 
 /// The name of the alarm's verdict among an outcome's rules.
 pub const ALARM: &str = "gpio.alarm";
@@ -32,25 +34,52 @@ pub fn alarm_rule(config: &config::Gpio) -> Option<OwnRule> {
     Some(OwnRule { name: ALARM, prefix: "gpio.alarm_", settings: RuleSettings::area(settings) })
 }
 
-/// Takes the pins that `config` names. None where it names none or none can be had, which is said in a warning. The sink
-/// is there where an output shows results.
-pub fn open(config: &config::Gpio, controls: Controls, clock: &Arc<dyn Clock>) -> Option<(Panel, Option<GpioSink>)> {
-    if !config.is_used() {
-        return None;
+/// Lights, relays and buttons as a plug.
+#[derive(Debug)]
+pub struct GpioPlug;
+
+impl Plug for GpioPlug {
+    fn name(&self) -> &'static str {
+        "gpio"
     }
-    let board = PiBoard::open_at_start()
-        .map_err(|reason| log::warn!("gpio: no lights and buttons: {reason}; everything else goes on"))
-        .ok()?;
-    let panel = Panel::new(config, controls, Box::new(board), Arc::clone(clock));
-    let sink = panel.readings().map(|readings| GpioSink { readings, clock: Arc::clone(clock) });
-    Some((panel, sink))
+
+    /// The alarm's class must be one of the model's. Pins that can't be had are told, and no problem: a run goes on without.
+    fn check(&self, config: &Config, edition: Option<&Edition>) -> Result<Option<String>, Failure> {
+        let config = &config.gpio;
+        if !config.is_used() {
+            return Ok(None);
+        }
+        if let Some((edition, rule)) = edition.zip(alarm_rule(config)) {
+            rule.check(edition)?;
+        }
+        Ok(Some(match probe(config) {
+            Ok(()) => "good: the pins can be used".to_owned(),
+            Err(reason) => format!("without lights and buttons: {reason}"),
+        }))
+    }
+
+    fn build(&self, context: &Context<'_>) -> Result<Plugged, Failure> {
+        let (config, clock) = (&context.config.gpio, &context.clock);
+        if !config.is_used() {
+            return Ok(Plugged::default());
+        }
+        let board = match PiBoard::open_at_start() {
+            Ok(board) => board,
+            Err(reason) => {
+                log::warn!("gpio: no lights and buttons: {reason}; everything else goes on");
+                return Ok(Plugged::default());
+            }
+        };
+        let panel = Panel::new(config, context.requests.clone(), Box::new(board), Arc::clone(clock));
+        let sink = panel.readings().map(|readings| GpioSink { readings, clock: Arc::clone(clock) });
+        let shutdown = context.shutdown.clone();
+        let start: Start = Box::new(move || panel.start(&shutdown).map(|attended| Box::new(attended) as Guard));
+        Ok(Plugged { start: Some(start), ..sink.map(Plugged::sink).unwrap_or_default() })
+    }
 }
 
 /// Whether the pins that `config` names could be had now, without changing any.
-///
-/// # Errors
-/// Why not, and what to do.
-pub fn probe(config: &config::Gpio) -> Result<(), String> {
+fn probe(config: &config::Gpio) -> Result<(), String> {
     let board = PiBoard::open()?;
     let pins = [config.heartbeat, config.alarm, config.button];
     pins.iter().filter_map(|pin| pin.number()).try_for_each(|pin| board.take(pin).map(drop))

@@ -8,35 +8,25 @@ use std::time::Duration;
 use std::{io, thread};
 
 use base::clock::{Clock, Instant};
-use base::pause::Pause;
 use base::shutdown::Shutdown;
 use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
 
 use super::board::Board;
 use super::signals::{heartbeat, Alarm, Button, Readings};
 use crate::config::{self, ButtonAction, Level, Pull};
-use crate::publish::snapshot::SnapshotGate;
+use crate::publish::plug::Requests;
 
 /// Time between two looks at button and readings.
 const TICK: Duration = Duration::from_millis(20);
 /// What the thread may take to end; it never waits for anything.
 const END_LIMIT: Duration = Duration::from_millis(200);
 
-/// What a button can do.
-#[derive(Clone, Debug)]
-pub struct Controls {
-    /// Closes and opens the camera.
-    pub pause: Pause,
-    /// Asks for a snapshot; None where snapshots are off.
-    pub gate: Option<Arc<SnapshotGate>>,
-}
-
 /// Lights and buttons that were found to work.
-pub struct Panel {
+pub(super) struct Panel {
     board: Box<dyn Board>,
     clock: Arc<dyn Clock>,
     readings: Arc<Readings>,
-    controls: Controls,
+    requests: Requests,
     heartbeat: Option<Output>,
     alarm: Option<(Output, Alarm)>,
     button: Option<Input>,
@@ -59,7 +49,7 @@ impl Panel {
     /// Sets up what `config` names. A pin that can't be had is said in a warning, and the others work.
     pub(super) fn new(
         config: &config::Gpio,
-        controls: Controls,
+        requests: Requests,
         mut board: Box<dyn Board>,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -92,7 +82,7 @@ impl Panel {
         if !said.is_empty() {
             log::info!("gpio: {}", said.join(", "));
         }
-        Self { board, clock, readings: Arc::default(), controls, heartbeat, alarm, button }
+        Self { board, clock, readings: Arc::default(), requests, heartbeat, alarm, button }
     }
 
     /// What the outputs show; None where there is no output.
@@ -105,10 +95,10 @@ impl Panel {
         if let Some(input) = &mut self.button {
             let is_down = self.board.is_high(input.pin) == input.pressed_high;
             if input.button.was_pressed(is_down, now) {
-                act(input.action, &self.controls);
+                act(input.action, &self.requests);
             }
         }
-        let paused = self.controls.pause.is_on();
+        let paused = self.requests.pause.is_on();
         if paused {
             // What was seen before the pause says nothing about what comes after it.
             self.readings.forget();
@@ -135,7 +125,7 @@ impl Panel {
     ///
     /// # Errors
     /// When the system refuses a thread.
-    pub fn start(mut self, shutdown: &Shutdown) -> io::Result<Attended> {
+    pub(super) fn start(mut self, shutdown: &Shutdown) -> io::Result<Attended> {
         let shutdown = shutdown.clone();
         let (stop, stopped) = bounded::<()>(0);
         let (end, ended) = bounded::<()>(0);
@@ -178,16 +168,14 @@ impl Output {
     }
 }
 
-fn act(action: ButtonAction, controls: &Controls) {
+fn act(action: ButtonAction, requests: &Requests) {
     match action {
         ButtonAction::Snapshot => {
             log::info!("gpio: button pressed: a snapshot of the next frame");
-            if let Some(gate) = &controls.gate {
-                gate.ask();
-            }
+            requests.snapshot.ask();
         }
         ButtonAction::Pause => {
-            let words = if controls.pause.toggle() { "pause" } else { "going on" };
+            let words = if requests.pause.toggle() { "pause" } else { "going on" };
             log::info!("gpio: button pressed: {words}");
         }
     }
@@ -195,7 +183,7 @@ fn act(action: ButtonAction, controls: &Controls) {
 
 /// A panel at work. Dropping it ends the thread, with the outputs inactive.
 #[derive(Debug)]
-pub struct Attended {
+pub(super) struct Attended {
     stop: Option<Sender<()>>,
     ended: Receiver<()>,
 }

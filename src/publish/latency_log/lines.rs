@@ -12,11 +12,11 @@ use jiff::Timestamp;
 use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
 
-use super::records::{host, EventRecord, IntervalRecord, RunInfo, What};
+use super::run_info::{host, RunInfo};
 use crate::publish::json::{Micros, StageMilliseconds};
 use crate::scene::Outcome;
 use crate::telemetry::sensors::Board;
-use crate::telemetry::{EngineReport, Histograms, Stage};
+use crate::telemetry::{EngineReport, EventRecord, Histograms, IntervalRecord, Stage, What};
 
 /// Buffers that the record of an interval needs.
 #[derive(Default)]

@@ -6,19 +6,22 @@
 
 mod frames;
 pub mod lines;
-mod records;
+mod run_info;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use base::failure::SettingError;
-use base::line_file::{Inlet, Place, SyncPolicy, Writer};
+use base::failure::{Failure, SettingError};
+use base::line_file::{check as check_path, Inlet, Place, SyncPolicy, Writer};
 use base::outbox::Closing;
+use model::Edition;
 
 use crate::config::{LatencyLog as Config, Sync};
-use crate::publish::Sink;
+use crate::publish::plug::{Context, Plug, Plugged};
+use crate::publish::{Journal, Sink};
+use crate::telemetry::{EventRecord, IntervalRecord};
 use lines::Writing;
-pub use records::{EventRecord, IntervalRecord, RunInfo, What};
+pub use run_info::RunInfo;
 
 /// Records of intervals and events that may wait for a slow disk.
 const QUEUE: usize = 64;
@@ -72,37 +75,73 @@ impl LatencyLog {
         log
     }
 
-    /// Writes the record of an interval. Never waits: what can't be taken is dropped and counted.
-    pub fn interval(&mut self, record: &IntervalRecord<'_>) {
-        let uptime = self.opened.elapsed();
-        let Self { inlet, writing, run, .. } = self;
-        inlet.put(true, |line| writing.interval(line, run, uptime, record));
-    }
-
-    /// Writes an event. Never waits.
-    pub fn event(&mut self, event: &EventRecord<'_>) {
-        let uptime = self.opened.elapsed();
-        let Self { inlet, run, .. } = self;
-        inlet.put(true, |line| lines::event(line, run, uptime, event));
-    }
-
     /// The sink for a record per frame, where the configuration wants that; once. It is closed before the log is.
     pub fn frames(&self) -> Option<Box<dyn Sink>> {
         let inlet = self.frames.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         Some(Box::new(frames::FramesSink::new(inlet, self.run.clone())))
     }
+}
 
-    /// Records of intervals and events that were lost so far. Those of frames are the sink's.
-    pub fn lost(&self) -> u64 {
+impl Journal for LatencyLog {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn interval(&mut self, record: &IntervalRecord<'_>) {
+        let uptime = self.opened.elapsed();
+        let Self { inlet, writing, run, .. } = self;
+        inlet.put(true, |line| writing.interval(line, run, uptime, record));
+    }
+
+    fn event(&mut self, event: &EventRecord<'_>) {
+        let uptime = self.opened.elapsed();
+        let Self { inlet, run, .. } = self;
+        inlet.put(true, |line| lines::event(line, run, uptime, event));
+    }
+
+    /// Those of frames are the sink's.
+    fn lost(&self) -> u64 {
         self.inlet.health().dropped
     }
 
-    /// Waits up to `limit` for what was handed over to be written, and says how many records were lost in all.
-    pub fn close(self, limit: Duration) -> u64 {
-        if let Some(unused) = self.frames.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    fn close(self: Box<Self>, limit: Duration) -> u64 {
+        let this = *self;
+        if let Some(unused) = this.frames.into_inner().unwrap_or_else(PoisonError::into_inner) {
             unused.close(Closing::Within(Duration::ZERO));
         }
-        self.inlet.close(Closing::Within(limit)).dropped
+        this.inlet.close(Closing::Within(limit)).dropped
+    }
+}
+
+/// The latency log as a plug.
+#[derive(Debug)]
+pub struct LatencyLogPlug;
+
+impl Plug for LatencyLogPlug {
+    fn name(&self) -> &'static str {
+        "sinks"
+    }
+
+    fn check(&self, config: &crate::config::Config, _edition: Option<&Edition>) -> Result<Option<String>, Failure> {
+        let config = &config.telemetry.latency_log;
+        if !config.path.is_empty() {
+            check_path(&place(config))?;
+        }
+        Ok(None)
+    }
+
+    fn build(&self, context: &Context<'_>) -> Result<Plugged, Failure> {
+        let about = RunInfo {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            model: context.editions.now().name.clone(),
+            started: context.clock.wall(),
+            engine: context.engine.to_owned(),
+        };
+        let Some(log) = LatencyLog::open(&context.config.telemetry.latency_log, &about)? else {
+            return Ok(Plugged::default());
+        };
+        let sinks = log.frames().into_iter().collect();
+        Ok(Plugged { sinks, journal: Some(Box::new(log)), ..Plugged::default() })
     }
 }
 

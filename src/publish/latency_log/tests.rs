@@ -11,7 +11,7 @@ use super::*;
 use crate::scene::Outcome;
 use crate::telemetry::sensors::{Board, Causes, Rail, Temperature, Throttle};
 use crate::telemetry::state::CameraState;
-use crate::telemetry::{Counts, EngineReport, Histograms, Journey, Stage, Timings};
+use crate::telemetry::{Counts, EngineReport, Histograms, Journey, Stage, Timings, What};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -114,7 +114,7 @@ fn every_record_but_those_of_frames_asks_to_be_synced() {
     // The second frame found no buffer; what is lost of frames is the sink's.
     assert_eq!((sink.name(), sink.health(), log.lost()), ("latency_log", OutboxHealth { dropped: 1, gone: false }, 0));
     assert_eq!(sink.close(Closing::Within(Duration::ZERO)).dropped, 2);
-    assert_eq!(log.close(Duration::ZERO), 3);
+    assert_eq!(Box::new(log).close(Duration::ZERO), 3);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_run_begins_with_what_runs_and_ends_with_its_stop() {
     let time = Timestamp::UNIX_EPOCH;
     log.event(&EventRecord { time, what: What::Camera, state: "waiting", text: "no \"camera\"\n" });
     log.event(&EventRecord { time, what: What::Stop, state: "stopped", text: "SIGTERM" });
-    assert_eq!(log.close(LIMIT), 0);
+    assert_eq!(Box::new(log).close(LIMIT), 0);
     let records = records(&path);
     let [start, camera, stop] = &records[..] else { panic!("{records:?}") };
     assert_eq!((&start["what"], &start["model"], &start["interval"]), (&"start".into(), &"m".into(), &60.0.into()));
@@ -149,7 +149,7 @@ fn a_histogram_comes_back_as_it_was() {
     (1..=100).for_each(|ms| latency.record(&timings(ms)));
     let mut log = open(&config(&path));
     interval(&mut log, &latency, None);
-    assert_eq!(log.close(LIMIT), 0);
+    assert_eq!(Box::new(log).close(LIMIT), 0);
     let record = &records(&path)[1];
     assert_eq!(
         (&record["kind"], &record["seconds"], &record["frames"]["replaced"]),
@@ -170,7 +170,7 @@ fn an_interval_without_frames_has_no_stage() {
     let (_folder, path) = file();
     let mut log = open(&config(&path));
     interval(&mut log, &Histograms::new().unwrap(), None);
-    log.close(LIMIT);
+    Box::new(log).close(LIMIT);
     assert_eq!(records(&path)[1]["latency"], serde_json::json!({}));
 }
 
@@ -192,7 +192,7 @@ fn the_board_stands_beside_it_and_what_is_unknown_is_null() {
     };
     let mut log = open(&config(&path));
     interval(&mut log, &Histograms::new().unwrap(), Some(&board));
-    log.close(LIMIT);
+    Box::new(log).close(LIMIT);
     let record = &records(&path)[1];
     let power = serde_json::json!({"watts": 4.143, "joules": 41.4, "rails": {"vdd_in": 4.143, "usb": null}});
     assert_eq!(record["power"], power);
@@ -210,7 +210,7 @@ fn frames_have_a_sink_where_they_are_wanted_and_only_once() {
     assert!(log.frames().is_none());
     published(sink.as_mut(), 3);
     assert_eq!(sink.close(Closing::Drain).dropped, 0);
-    assert_eq!(log.close(LIMIT), 0);
+    assert_eq!(Box::new(log).close(LIMIT), 0);
     let records = records(&path);
     let frame = records.iter().find(|record| record["kind"] == "frame").unwrap();
     assert_eq!((&frame["sequence"], &frame["ran"], &frame["worker"]), (&3.into(), &"edgetpu".into(), &1.into()));
@@ -222,7 +222,7 @@ fn a_log_whose_sink_for_frames_nobody_took_ends_at_once() {
     let (_folder, path) = file();
     let log = open(&Config { frames: true, ..config(&path) });
     let start = Instant::now();
-    assert_eq!(log.close(LIMIT), 0);
+    assert_eq!(Box::new(log).close(LIMIT), 0);
     assert!(start.elapsed() < LIMIT / 2);
 }
 
@@ -230,7 +230,7 @@ fn a_log_whose_sink_for_frames_nobody_took_ends_at_once() {
 fn a_full_disk_is_counted() {
     let mut log = open(&config(Path::new("/dev/full")));
     interval(&mut log, &Histograms::new().unwrap(), None);
-    assert_eq!(log.close(LIMIT), 2);
+    assert_eq!(Box::new(log).close(LIMIT), 2);
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn a_disk_that_stands_still_holds_nobody() {
     // The start is one of the 64 that wait; frames have a queue of their own.
     assert_eq!((log.lost(), sink.health().dropped), (201 - 64, 2000 - 1024));
     assert_eq!(sink.close(Closing::Within(Duration::ZERO)).dropped, 2000);
-    assert_eq!(log.close(Duration::from_millis(50)), 201);
+    assert_eq!(Box::new(log).close(Duration::from_millis(50)), 201);
     assert!(start.elapsed() < LIMIT / 2);
 }
 
@@ -256,11 +256,11 @@ fn a_file_is_rotated_by_size_and_by_the_age_of_its_first_record() {
     let (folder, path) = file();
     let aged = |seconds: u64| Config { max_age: Seconds::new(seconds), ..config(&path) };
     // The first record says 1970.
-    open(&aged(0)).close(LIMIT);
-    open(&aged(3600)).close(LIMIT);
+    Box::new(open(&aged(0))).close(LIMIT);
+    Box::new(open(&aged(3600))).close(LIMIT);
     let lines = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap().lines().count();
     assert_eq!((lines("latency.jsonl"), lines("latency.jsonl.1")), (1, 1));
-    open(&Config { max_bytes: Bytes(10), ..aged(0) }).close(LIMIT);
+    Box::new(open(&Config { max_bytes: Bytes(10), ..aged(0) })).close(LIMIT);
     assert_eq!((lines("latency.jsonl.1"), lines("latency.jsonl.2")), (2, 1));
     assert!(!path.exists());
 }

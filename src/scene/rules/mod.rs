@@ -186,3 +186,13 @@ pub struct OwnRule {
     /// What it looks for.
     pub settings: RuleSettings,
 }
+
+impl OwnRule {
+    /// Whether `edition` has what the rule looks for.
+    ///
+    /// # Errors
+    /// What it has not.
+    pub fn check(&self, edition: &Edition) -> Result<(), SettingError> {
+        self.settings.kind().rule(edition, &|key| format!("{}{key}", self.prefix)).map(drop)
+    }
+}

@@ -4,11 +4,13 @@
 //! latency log.
 
 mod age;
+mod check;
 mod target;
 mod writer;
 
 use crate::values::{Bytes, Seconds};
 
+pub use check::{check, takes_files};
 pub use target::Target;
 #[cfg(any(test, feature = "testing"))]
 pub use writer::testing::detached;

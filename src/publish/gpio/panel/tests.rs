@@ -15,7 +15,7 @@ struct Bench {
     panel: Panel,
     board: FakeBoard,
     clock: Arc<ManualClock>,
-    controls: Controls,
+    requests: Requests,
 }
 
 fn config(text: &str) -> Gpio {
@@ -27,10 +27,10 @@ const ALL: &str = "heartbeat = 17\nalarm = 27\nalarm_class = 'person'\nalarm_hol
 fn bench(text: &str, board: FakeBoard) -> Bench {
     let clock = Arc::new(ManualClock::default());
     clock.advance(Duration::from_secs(1000));
-    let controls = Controls { pause: Pause::default(), gate: Some(Arc::default()) };
+    let requests = Requests::default();
     let panel =
-        Panel::new(&config(text), controls.clone(), Box::new(board.clone()), Arc::clone(&clock) as Arc<dyn Clock>);
-    Bench { panel, board, clock, controls }
+        Panel::new(&config(text), requests.clone(), Box::new(board.clone()), Arc::clone(&clock) as Arc<dyn Clock>);
+    Bench { panel, board, clock, requests }
 }
 
 impl Bench {
@@ -102,7 +102,7 @@ fn the_light_beats_with_the_results_and_is_dark_without() {
 fn a_press_asks_for_a_snapshot_and_a_release_does_not() {
     for (pull, pressed) in [("up", false), ("down", true)] {
         let mut bench = bench(&format!("{ALL}button_pull = '{pull}'\n"), FakeBoard::default());
-        let gate = bench.controls.gate.clone().unwrap();
+        let gate = Arc::clone(&bench.requests.snapshot);
         // Each time the gate is far from due, so that only the button can make it so.
         let mut asked = |level: Option<bool>, ticks| {
             gate.postpone(bench.clock.now().after(Duration::from_secs(3600)));
@@ -116,7 +116,7 @@ fn a_press_asks_for_a_snapshot_and_a_release_does_not() {
         assert!(!asked(None, 100), "{pull}: held");
         assert!(!asked(Some(!pressed), 20), "{pull}: released");
         assert!(asked(Some(pressed), 20), "{pull}: pressed again");
-        assert!(!bench.controls.pause.is_on());
+        assert!(!bench.requests.pause.is_on());
     }
 }
 
@@ -127,13 +127,13 @@ fn a_button_that_is_held_at_start_counts_only_after_a_release() {
         board.drive(BUTTON, pressed);
         let mut bench = bench(&format!("{ALL}button_pull = '{pull}'\nbutton_action = 'pause'\n"), board);
         bench.tick(20);
-        assert!(!bench.controls.pause.is_on(), "{pull}");
+        assert!(!bench.requests.pause.is_on(), "{pull}");
         bench.board.drive(BUTTON, !pressed);
         bench.tick(20);
-        assert!(!bench.controls.pause.is_on(), "{pull}");
+        assert!(!bench.requests.pause.is_on(), "{pull}");
         bench.board.drive(BUTTON, pressed);
         bench.tick(20);
-        assert!(bench.controls.pause.is_on(), "{pull}");
+        assert!(bench.requests.pause.is_on(), "{pull}");
     }
 }
 
@@ -141,9 +141,9 @@ fn a_button_that_is_held_at_start_counts_only_after_a_release() {
 fn a_press_pauses_and_another_goes_on() {
     let mut bench = bench(&format!("{ALL}button_action = 'pause'\n"), FakeBoard::default());
     bench.press(false);
-    assert!(bench.controls.pause.is_on());
+    assert!(bench.requests.pause.is_on());
     bench.press(false);
-    assert!(!bench.controls.pause.is_on());
+    assert!(!bench.requests.pause.is_on());
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn a_pause_ends_light_and_alarm_at_once_and_for_good() {
     bench.tick(1);
     assert_eq!(bench.board.level(RELAY), Some(false));
     bench.press(false);
-    assert!(!bench.controls.pause.is_on());
+    assert!(!bench.requests.pause.is_on());
     assert_eq!(bench.board.level(RELAY), Some(false), "what was seen before the pause");
     bench.result(0.9, true);
     bench.tick(1);

@@ -10,10 +10,10 @@ use crate::telemetry::EngineReport;
 
 /// The state of every worker, and counts.
 #[derive(Debug)]
-pub struct Engines {
+pub struct EngineStatus {
     kind: &'static str,
     has_cpu: bool,
-    workers: Mutex<Vec<State>>,
+    workers: Mutex<Vec<WorkerState>>,
     /// The device that each worker has, or is about to open.
     claims: Mutex<Vec<Option<String>>>,
     changed: Condvar,
@@ -23,19 +23,19 @@ pub struct Engines {
 }
 
 #[derive(Clone, Debug)]
-enum State {
+enum WorkerState {
     Starting,
     Up,
     Down(Arc<str>),
 }
 
-impl Engines {
+impl EngineStatus {
     /// `workers` of `kind`, none of them up; `has_cpu` where the CPU fills in.
-    pub(super) fn new(kind: &'static str, workers: usize, has_cpu: bool) -> Self {
+    pub fn new(kind: &'static str, workers: usize, has_cpu: bool) -> Self {
         Self {
             kind,
             has_cpu,
-            workers: Mutex::new(vec![State::Starting; workers]),
+            workers: Mutex::new(vec![WorkerState::Starting; workers]),
             claims: Mutex::new(vec![None; workers]),
             changed: Condvar::new(),
             faults: AtomicU64::new(0),
@@ -44,16 +44,21 @@ impl Engines {
         }
     }
 
+    /// Threads that run the model: one for each worker, and one for the CPU.
+    pub fn lanes(&self) -> usize {
+        self.workers() + usize::from(self.has_cpu)
+    }
+
     /// How many workers there should be.
     pub fn workers(&self) -> usize {
         self.states().len()
     }
 
-    fn states(&self) -> MutexGuard<'_, Vec<State>> {
+    fn states(&self) -> MutexGuard<'_, Vec<WorkerState>> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, number: usize, state: State) {
+    fn set(&self, number: usize, state: WorkerState) {
         if let Some(place) = self.states().get_mut(number) {
             *place = state;
         }
@@ -63,7 +68,7 @@ impl Engines {
     pub(super) fn came_up(&self, number: usize, device: Option<String>) {
         self.starts.fetch_add(1, Ordering::Relaxed);
         self.set_claim(number, device);
-        self.set(number, State::Up);
+        self.set(number, WorkerState::Up);
     }
 
     /// Takes one of `devices` for a worker: the one at `preferred`, unless another worker has it or is about to open it; then
@@ -104,7 +109,7 @@ impl Engines {
         self.faults.fetch_add(1, Ordering::Relaxed);
         self.set_claim(number, None);
         // One line in STATUS=, whatever is in a path.
-        self.set(number, State::Down(reason.replace(char::is_control, " ").into()));
+        self.set(number, WorkerState::Down(reason.replace(char::is_control, " ").into()));
     }
 
     pub(super) fn fell_back(&self) {
@@ -113,7 +118,7 @@ impl Engines {
 
     /// True while a worker is up; waits at most `limit` for that to end.
     pub(super) fn wait_while_up(&self, limit: Duration) -> bool {
-        let is_up = |states: &mut Vec<State>| states.iter().any(|state| matches!(state, State::Up));
+        let is_up = |states: &mut Vec<WorkerState>| states.iter().any(|state| matches!(state, WorkerState::Up));
         let waited = self.changed.wait_timeout_while(self.states(), limit, is_up);
         is_up(&mut waited.unwrap_or_else(PoisonError::into_inner).0)
     }
@@ -134,9 +139,9 @@ impl Engines {
         EngineReport {
             kind: self.kind,
             workers: states.len(),
-            up: states.iter().filter(|state| matches!(state, State::Up)).count(),
+            up: states.iter().filter(|state| matches!(state, WorkerState::Up)).count(),
             reason: states.iter().find_map(|state| match state {
-                State::Down(reason) => Some(Arc::clone(reason)),
+                WorkerState::Down(reason) => Some(Arc::clone(reason)),
                 _ => None,
             }),
             faults: count(&self.faults),
@@ -168,8 +173,8 @@ mod tests {
 
     #[test]
     fn the_status_says_what_runs_and_why() {
-        assert_eq!(Engines::new("cpu", 0, true).status(), None);
-        let engines = Engines::new("edgetpu", 2, true);
+        assert_eq!(EngineStatus::new("cpu", 0, true).status(), None);
+        let engines = EngineStatus::new("edgetpu", 2, true);
         assert_eq!(
             (engines.status().unwrap().as_str(), engines.meanwhile()),
             ("engine: CPU instead of edgetpu", "the CPU runs the model")
@@ -180,7 +185,7 @@ mod tests {
         assert_eq!(engines.meanwhile(), "the others go on");
         let report = engines.report();
         assert_eq!((report.up, report.workers, report.faults, report.starts), (1, 2, 1, 1));
-        let alone = Engines::new("edgetpu", 1, false);
+        let alone = EngineStatus::new("edgetpu", 1, false);
         alone.failed(0, "no\nlibrary");
         assert_eq!(alone.meanwhile(), "no masks meanwhile");
         assert_eq!(alone.status().unwrap(), "engine: waiting for edgetpu (no library)");
@@ -190,7 +195,7 @@ mod tests {
 
     #[test]
     fn no_two_workers_claim_the_same_device() {
-        let engines = Engines::new("edgetpu", 3, true);
+        let engines = EngineStatus::new("edgetpu", 3, true);
         let devices = [(0, "/dev/apex_0".to_owned()), (2, "/sys/bus/usb/devices/1-2".to_owned())];
         let taken = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         // The second prefers one that can't be used, and gets the first that is free.
@@ -204,7 +209,7 @@ mod tests {
     }
 
     /// A thread that waits for the last worker's end, an hour at most, and what it then says. It waits already.
-    fn waiter(engines: &Arc<Engines>) -> Receiver<bool> {
+    fn waiter(engines: &Arc<EngineStatus>) -> Receiver<bool> {
         let ((begin, begun), (end, ended)) = (channel(), channel());
         let theirs = Arc::clone(engines);
         std::thread::spawn(move || {
@@ -224,7 +229,7 @@ mod tests {
 
     #[test]
     fn who_waits_for_the_last_worker_hears_of_its_end_at_once() {
-        let engines = Arc::new(Engines::new("edgetpu", 2, true));
+        let engines = Arc::new(EngineStatus::new("edgetpu", 2, true));
         assert!(!engines.wait_while_up(LIMIT), "none is up yet");
         engines.came_up(0, None);
         engines.came_up(1, None);

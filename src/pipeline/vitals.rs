@@ -2,33 +2,36 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use base::clock::Instant;
 use base::sync::lock;
 
-use super::Engines;
+use super::EngineStatus;
 use crate::telemetry::state::{Camera, CameraState, SinkState};
 use crate::telemetry::{Counters, HistogramError, Recorder};
 
 /// State that all threads see.
 #[derive(Debug)]
-pub struct Shared {
+pub struct Vitals {
     /// Frames by fate.
     pub counters: Counters,
     /// Signs of life.
     pub beats: Beats,
     /// What runs the model.
-    pub engines: Engines,
+    pub engines: EngineStatus,
     /// Times of the frames.
     pub latency: Recorder,
     /// By place; without a name those that only look on.
-    sinks: Box<[(Option<&'static str>, AtomicU64)]>,
+    sinks: OnceLock<Box<[SinkCounter]>>,
     has_published: AtomicBool,
     words: Mutex<Words>,
     ending: Mutex<Option<Ending>>,
 }
+
+/// A sink's name, none for one that only looks on, and what it has lost so far.
+type SinkCounter = (Option<&'static str>, AtomicU64);
 
 #[derive(Debug, Default)]
 struct Words {
@@ -62,24 +65,32 @@ pub enum Ending {
     Panicked,
 }
 
-impl Shared {
-    pub(super) fn new(
-        now: Instant,
-        lanes: usize,
-        engines: Engines,
-        sinks: impl Iterator<Item = Option<&'static str>>,
-    ) -> Result<Self, HistogramError> {
+impl Vitals {
+    /// The state before the first frame: what runs the model is of `kind`, with so many workers, and the CPU where `has_cpu`.
+    ///
+    /// # Errors
+    /// When there is no memory for the histograms.
+    pub fn new(now: Instant, engines: EngineStatus) -> Result<Self, HistogramError> {
         let beat = || AtomicU64::new(now.as_nanos());
         Ok(Self {
             counters: Counters::default(),
-            beats: Beats { capture: beat(), infer: (0..lanes).map(|_| beat()).collect(), publish: beat() },
+            beats: Beats { capture: beat(), infer: (0..engines.lanes()).map(|_| beat()).collect(), publish: beat() },
             engines,
             latency: Recorder::new()?,
-            sinks: sinks.map(|name| (name, AtomicU64::new(0))).collect(),
+            sinks: OnceLock::new(),
             has_published: AtomicBool::new(false),
             words: Mutex::new(Words::default()),
             ending: Mutex::new(None),
         })
+    }
+
+    /// Notes where results go: a name for each sink, none for those that only look on. The first call counts.
+    pub(super) fn set_sinks(&self, names: impl Iterator<Item = Option<&'static str>>) {
+        let _ = self.sinks.set(names.map(|name| (name, AtomicU64::new(0))).collect());
+    }
+
+    fn sink_counters(&self) -> &[SinkCounter] {
+        self.sinks.get().map_or(&[], |sinks| sinks)
     }
 
     /// True once the first class map went to the sinks.
@@ -93,17 +104,17 @@ impl Shared {
 
     /// Notes what the sink in this place has lost so far.
     pub(super) fn set_dropped(&self, place: usize, dropped: u64) {
-        if let Some((_, counter)) = self.sinks.get(place) {
+        if let Some((_, counter)) = self.sink_counters().get(place) {
             counter.store(dropped, Ordering::Relaxed);
         }
     }
 
     /// Every sink that results go to, with what it has lost so far.
     pub fn sinks(&self) -> Vec<SinkState> {
-        let state = |(name, dropped): &(Option<&'static str>, AtomicU64)| {
+        let state = |(name, dropped): &SinkCounter| {
             name.map(|name| SinkState { name: name.to_owned(), dropped: dropped.load(Ordering::Relaxed) })
         };
-        self.sinks.iter().filter_map(state).collect()
+        self.sink_counters().iter().filter_map(state).collect()
     }
 
     /// `words` say which camera it is, or why it is waited for.
@@ -201,43 +212,45 @@ impl Beats {
 mod tests {
     use super::*;
 
-    fn shared(lanes: usize) -> Shared {
-        Shared::new(Instant::default(), lanes, Engines::new("cpu", 0, true), [None, Some("jsonl")].into_iter()).unwrap()
+    fn vitals(lanes: usize) -> Vitals {
+        let vitals = Vitals::new(Instant::default(), EngineStatus::new("cpu", lanes - 1, true)).unwrap();
+        vitals.set_sinks([None, Some("jsonl")].into_iter());
+        vitals
     }
 
     #[test]
     fn what_a_sink_lost_stands_under_its_name() {
-        let shared = shared(1);
-        shared.set_dropped(1, 7);
-        assert_eq!(shared.sinks(), [SinkState { name: "jsonl".to_owned(), dropped: 7 }]);
+        let vitals = vitals(1);
+        vitals.set_dropped(1, 7);
+        assert_eq!(vitals.sinks(), [SinkState { name: "jsonl".to_owned(), dropped: 7 }]);
     }
 
     #[test]
     fn the_silent_stage_is_found() {
-        let shared = shared(2);
+        let vitals = vitals(2);
         let later = Instant::from_nanos(5_000_000_000);
-        shared.beats.capture(later);
-        shared.beats.publish(later);
-        shared.beats.infer(0, later);
-        assert_eq!(shared.beats.slowest(later), ("infer", Duration::from_secs(5)));
-        shared.beats.infer(1, later);
-        assert_eq!(shared.beats.slowest(later).1, Duration::ZERO);
+        vitals.beats.capture(later);
+        vitals.beats.publish(later);
+        vitals.beats.infer(0, later);
+        assert_eq!(vitals.beats.slowest(later), ("infer", Duration::from_secs(5)));
+        vitals.beats.infer(1, later);
+        assert_eq!(vitals.beats.slowest(later).1, Duration::ZERO);
     }
 
     #[test]
     fn the_first_ending_stays() {
-        let shared = shared(1);
-        shared.end(Ending::SinksGone);
-        shared.end(Ending::Panicked);
-        assert_eq!(shared.ending(), Some(Ending::SinksGone));
+        let vitals = vitals(1);
+        vitals.end(Ending::SinksGone);
+        vitals.end(Ending::Panicked);
+        assert_eq!(vitals.ending(), Some(Ending::SinksGone));
     }
 
     #[test]
     fn the_status_tells_speed_and_camera() {
-        let shared = shared(1);
-        assert_eq!(shared.status(), "starting");
-        shared.set_camera(CameraState::Waiting, "gone");
-        shared.set_speed(9.96, Duration::from_micros(52_340));
-        assert_eq!(shared.status(), "10.0 fps, 52.3 ms end to end; camera: waiting: gone");
+        let vitals = vitals(1);
+        assert_eq!(vitals.status(), "starting");
+        vitals.set_camera(CameraState::Waiting, "gone");
+        vitals.set_speed(9.96, Duration::from_micros(52_340));
+        assert_eq!(vitals.status(), "10.0 fps, 52.3 ms end to end; camera: waiting: gone");
     }
 }
