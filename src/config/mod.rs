@@ -7,6 +7,7 @@ mod engine;
 mod gpio;
 mod http;
 mod layers;
+mod named;
 mod spans;
 mod telemetry;
 

@@ -5,6 +5,8 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 use toml::Spanned;
 
+use super::named::{is_name, NamedSection};
+
 /// What is wrong with a key, whatever its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -12,6 +14,8 @@ pub(super) enum Fault {
     Unknown,
     /// It is a section there, and something else in the file.
     NoSection,
+    /// A named table can't have this name.
+    BadName,
 }
 
 /// A key of the file that can't stand there.
@@ -36,9 +40,36 @@ fn collect_misplaced(table: &DeTable<'_>, known: &toml::Table, prefix: &str, fou
         let path = join(prefix, key.get_ref());
         match (known.get(key.get_ref().as_ref()), value.get_ref()) {
             (None, _) => found.push(Misplaced { fault: Fault::Unknown, path, at: key.span() }),
+            (Some(toml::Value::Table(_)), DeValue::Table(inner)) if NamedSection::at(&path).is_some() => {
+                collect_misplaced_in_named(inner, &path, found);
+            }
             (Some(toml::Value::Table(known)), DeValue::Table(inner)) => collect_misplaced(inner, known, &path, found),
             (Some(toml::Value::Table(_)), _) => found.push(Misplaced { fault: Fault::NoSection, path, at: key.span() }),
             _ => {}
+        }
+    }
+}
+
+/// The same in the tables of the section at `path`, which have names of the user's own.
+fn collect_misplaced_in_named(tables: &DeTable<'_>, path: &str, found: &mut Vec<Misplaced>) {
+    let Some(section) = NamedSection::at(path) else { return };
+    for (name, value) in tables {
+        let path = join(path, name.get_ref());
+        let misplaced = |fault| Misplaced { fault, path: path.clone(), at: name.span() };
+        match value.get_ref() {
+            _ if !is_name(name.get_ref()) => found.push(misplaced(Fault::BadName)),
+            DeValue::Table(entries) => {
+                // Only what is text can choose other keys.
+                let text = |value: &DeValue<'_>| match value {
+                    DeValue::String(text) => Some(toml::Value::String(text.clone().into_owned())),
+                    _ => None,
+                };
+                let texts = entries
+                    .iter()
+                    .filter_map(|(key, value)| Some((key.get_ref().clone().into_owned(), text(value.get_ref())?)));
+                collect_misplaced(entries, &section.keys(&texts.collect()), &path, found);
+            }
+            _ => found.push(misplaced(Fault::NoSection)),
         }
     }
 }
@@ -72,7 +103,7 @@ fn covers(value: &Spanned<DeValue<'_>>, at: usize) -> bool {
     value.span().contains(&at)
 }
 
-fn join(prefix: &str, key: &str) -> String {
+pub(super) fn join(prefix: &str, key: &str) -> String {
     if prefix.is_empty() {
         return key.to_owned();
     }

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::sleep;
 
 use super::connection::{self, Host};
-use super::server::Shared;
+use super::server::Bindings;
 use super::socket;
 
 /// Pauses between two tries.
@@ -29,7 +29,7 @@ const SEND_BUFFER: usize = 64 << 10;
 /// Binds one address or socket, as often as it takes.
 pub(super) struct Binder {
     place: Place,
-    shared: Arc<Shared>,
+    bindings: Arc<Bindings>,
     failed: bool,
 }
 
@@ -50,12 +50,12 @@ pub(super) struct Bound {
 }
 
 impl Binder {
-    pub(super) fn tcp(address: SocketAddr, scheme: &'static str, shared: Arc<Shared>) -> Self {
-        Self { place: Place::Tcp(address, scheme), shared, failed: false }
+    pub(super) fn tcp(address: SocketAddr, scheme: &'static str, bindings: Arc<Bindings>) -> Self {
+        Self { place: Place::Tcp(address, scheme), bindings, failed: false }
     }
 
-    pub(super) fn unix(path: PathBuf, shared: Arc<Shared>) -> Self {
-        Self { place: Place::Unix(path), shared, failed: false }
+    pub(super) fn unix(path: PathBuf, bindings: Arc<Bindings>) -> Self {
+        Self { place: Place::Unix(path), bindings, failed: false }
     }
 
     pub(super) fn tried(mut self) -> Bound {
@@ -82,13 +82,13 @@ impl Binder {
                 let listener = std::net::TcpListener::bind(address)?;
                 listener.set_nonblocking(true)?;
                 let address = listener.local_addr()?;
-                let _ = self.shared.address.set(address);
+                let _ = self.bindings.address.set(address);
                 log::info!("http: listening on {scheme}://{address}/");
                 Ok(Listener::Tcp(listener))
             }
             Place::Unix(path) => {
                 let (listener, file) = socket::open(path)?;
-                *self.shared.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+                *self.bindings.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
                 log::info!("http: listening on {}", path.display());
                 Ok(Listener::Unix(listener))
             }
@@ -249,10 +249,10 @@ mod tests {
 
     #[test]
     fn an_address_and_a_socket_are_named_by_their_keys() {
-        let shared = Arc::<Shared>::default();
-        let tcp = Binder::tcp("127.0.0.1:8088".parse().unwrap(), "https", Arc::clone(&shared));
+        let bindings = Arc::<Bindings>::default();
+        let tcp = Binder::tcp("127.0.0.1:8088".parse().unwrap(), "https", Arc::clone(&bindings));
         assert_eq!(tcp.name(), "http.listen 127.0.0.1:8088");
-        assert_eq!(Binder::unix("/x/y".into(), shared).name(), "http.socket /x/y");
+        assert_eq!(Binder::unix("/x/y".into(), bindings).name(), "http.socket /x/y");
     }
 
     #[tokio::test(start_paused = true)]

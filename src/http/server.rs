@@ -93,13 +93,13 @@ impl Server {
     /// When the system gives no thread, or nothing to wait with.
     pub fn start(self, services: Services, shutdown: &Shutdown) -> io::Result<Serving> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let shared = Arc::new(Shared::default());
+        let bindings = Arc::new(Bindings::default());
         // The first try is made here, so that the address is known when this returns.
         let scheme = if self.tls.is_some() { "https" } else { "http" };
-        let tcp = self.listen.map(|address| Binder::tcp(address, scheme, Arc::clone(&shared)).tried());
-        let unix = self.socket.clone().map(|path| Binder::unix(path, Arc::clone(&shared)).tried());
+        let tcp = self.listen.map(|address| Binder::tcp(address, scheme, Arc::clone(&bindings)).tried());
+        let unix = self.socket.clone().map(|path| Binder::unix(path, Arc::clone(&bindings)).tried());
         let (done, ended) = bounded(1);
-        let running = Running { server: self, services, shutdown: shutdown.clone(), shared: Arc::clone(&shared) };
+        let running = Running { server: self, services, shutdown: shutdown.clone(), bindings: Arc::clone(&bindings) };
         let thread = thread::Builder::new().name("http".to_owned()).spawn(move || {
             priority::lower(priority::SIDE);
             running.run(&runtime, tcp, unix);
@@ -107,13 +107,13 @@ impl Server {
             drop(runtime);
             let _ = done.send(());
         })?;
-        Ok(Serving { shared, ended, thread: Some(thread) })
+        Ok(Serving { bindings, ended, thread: Some(thread) })
     }
 }
 
 /// What the thread and its owner share.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
+pub(super) struct Bindings {
     stop: Notify,
     pub(super) address: OnceLock<SocketAddr>,
     pub(super) socket: Mutex<Option<SocketFile>>,
@@ -123,12 +123,12 @@ struct Running {
     server: Server,
     services: Services,
     shutdown: Shutdown,
-    shared: Arc<Shared>,
+    bindings: Arc<Bindings>,
 }
 
 impl Running {
     fn run(self, runtime: &Runtime, tcp: Option<Bound>, unix: Option<Bound>) {
-        let Self { server, services, shutdown, shared } = self;
+        let Self { server, services, shutdown, bindings } = self;
         let token = server.token.map(Arc::new);
         let clock = Arc::new(SystemClock);
         let network = Connections::new(server.max_connections, clock.clone());
@@ -146,13 +146,13 @@ impl Running {
             }
             while !shutdown.is_pulled() {
                 tokio::select! {
-                    () = shared.stop.notified() => break,
+                    () = bindings.stop.notified() => break,
                     () = sleep(TICK) => {}
                 }
                 tables.iter().for_each(|table| table.sweep());
             }
             // Nobody new; the file goes first, so that the next daemon finds its place free.
-            drop(shared.take_socket());
+            drop(bindings.take_socket());
             tables.iter().for_each(|table| table.close());
             let all_gone = async {
                 while tables.iter().any(|table| !table.is_empty()) {
@@ -164,7 +164,7 @@ impl Running {
     }
 }
 
-impl Shared {
+impl Bindings {
     fn take_socket(&self) -> Option<SocketFile> {
         self.socket.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -173,7 +173,7 @@ impl Shared {
 /// A running server. Its drop stops it within 0.7 s, and removes the socket's file.
 #[derive(Debug)]
 pub struct Serving {
-    shared: Arc<Shared>,
+    bindings: Arc<Bindings>,
     ended: Receiver<()>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -181,13 +181,13 @@ pub struct Serving {
 impl Serving {
     /// Where TCP connections are taken; None while the address can't be had, and where none is configured.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.shared.address.get().copied()
+        self.bindings.address.get().copied()
     }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.shared.stop.notify_one();
+        self.bindings.stop.notify_one();
         // Disconnected is ended as well: the thread panicked.
         if let Err(crossbeam_channel::RecvTimeoutError::Timeout) = self.ended.recv_timeout(STOP_LIMIT) {
             log::warn!("http: the thread has not answered for {} ms; leaving without it", STOP_LIMIT.as_millis());
@@ -196,7 +196,7 @@ impl Drop for Serving {
                 log::error!("http: the thread failed; nothing was served since then");
             }
         }
-        drop(self.shared.take_socket());
+        drop(self.bindings.take_socket());
     }
 }
 

@@ -6,15 +6,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use base::clock::{Clock, Instant};
 use base::failure::{Failure, SettingError};
 use base::line_file::takes_files;
 use base::logging::FIGURES;
-use base::outbox::{Closing, OutboxHealth};
-use crossbeam_channel::{bounded, Receiver, Sender};
+use base::outbox::{Carrier, Closing, Fate, Outbox, OutboxHealth, Words};
 use model::Edition;
 use pixels::frame::Size;
 
@@ -24,6 +22,15 @@ use crate::config::{Config, Snapshot};
 use crate::scene::Outcome;
 
 const KEY: &str = "publish.snapshot.dir";
+/// Pictures under way: one that is written, and the next.
+const PICTURES: usize = 2;
+/// A picture takes some megabytes, and the next may come in hours.
+const WORDS: Words = Words {
+    name: "snapshot",
+    items: "pictures",
+    slow: "the one before is still being written",
+    rest_after: Some(Duration::from_secs(10)),
+};
 
 /// Tells the capture thread when the next picture is due.
 #[derive(Debug, Default)]
@@ -49,24 +56,24 @@ impl PictureGate for SnapshotGate {
     }
 }
 
+/// A picture on its way to the writer.
+#[derive(Debug, Default)]
 struct Job {
     picture: Vec<u8>,
     mask: Vec<u8>,
     size: Size,
-    edition: Arc<Edition>,
+    /// None before the first.
+    edition: Option<Arc<Edition>>,
     path: PathBuf,
 }
 
 /// The sink's half in the publish thread.
 pub struct SnapshotSink {
-    jobs: Sender<Job>,
-    finished: Receiver<()>,
+    outbox: Outbox<Job>,
     gate: Arc<SnapshotGate>,
     clock: Arc<dyn Clock>,
     folder: PathBuf,
     interval: Duration,
-    dropped: u64,
-    lost: Arc<AtomicU64>,
 }
 
 impl SnapshotSink {
@@ -86,25 +93,11 @@ impl SnapshotSink {
         let folder = PathBuf::from(&config.dir);
         std::fs::create_dir_all(&folder).map_err(|error| failed(error.to_string()))?;
         remove_partial(&folder);
-        rustix::fs::access(&folder, rustix::fs::Access::WRITE_OK).map_err(|error| failed(error.to_string()))?;
-        let (jobs, work) = bounded::<Job>(1);
-        let (finish, finished) = bounded::<()>(0);
-        let lost = Arc::new(AtomicU64::new(0));
-        let (theirs, keep) = (Arc::clone(&lost), config.keep);
-        let writer = move || {
-            for job in work {
-                if !write(job, keep) {
-                    theirs.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            drop(finish);
-        };
-        thread::Builder::new()
-            .name("snapshot".to_owned())
-            .spawn(writer)
+        takes_files(&folder).map_err(|error| failed(error.to_string()))?;
+        let outboxes = Outbox::start(WORDS, &[PICTURES], PictureWriter { keep: config.keep })
             .map_err(|error| failed(format!("no thread can be started: {error}")))?;
         let interval = config.interval.0;
-        Ok(Some(Self { jobs, finished, gate, clock, folder, interval, dropped: 0, lost }))
+        Ok(outboxes.into_iter().next().map(|outbox| Self { outbox, gate, clock, folder, interval }))
     }
 }
 
@@ -144,51 +137,49 @@ impl Sink for SnapshotSink {
         let Some(picture) = outcome.picture().filter(|_| self.gate.is_due(now)) else { return };
         self.gate.postpone(now.after(self.interval));
         let stamp = format!("{:.3}", outcome.time).replace([':', '-'], "");
-        let job = Job {
-            picture: picture.to_vec(),
-            mask: outcome.mask.clone(),
-            size: outcome.size,
-            edition: Arc::clone(&outcome.edition),
-            path: self.folder.join(format!("overlay-{stamp}.png")),
-        };
-        if self.jobs.try_send(job).is_err() {
-            self.dropped += 1;
-            log::warn!("snapshot: dropped: the one before is still being written");
-        }
+        let path = self.folder.join(format!("overlay-{stamp}.png"));
+        self.outbox.put(|job| {
+            job.picture.clear();
+            job.picture.extend_from_slice(picture);
+            job.mask.clone_from(&outcome.mask);
+            job.size = outcome.size;
+            job.edition = Some(Arc::clone(&outcome.edition));
+            job.path = path;
+        });
     }
 
     fn health(&self) -> OutboxHealth {
-        OutboxHealth { dropped: self.dropped + self.lost.load(Ordering::Relaxed), gone: false }
+        self.outbox.health()
     }
 
     fn close(self: Box<Self>, closing: Closing) -> OutboxHealth {
-        let Self { jobs, finished, dropped, lost, .. } = *self;
-        drop(jobs);
-        let limit = match closing {
-            Closing::Drain => Duration::from_secs(5),
-            Closing::Within(limit) => limit,
-        };
-        // Disconnection is the good end; after a time-out the picture is lost, which costs nobody a result.
-        let _ = finished.recv_timeout(limit);
-        OutboxHealth { dropped: dropped + lost.load(Ordering::Relaxed), gone: false }
+        self.outbox.close(closing)
     }
 }
 
-fn write(mut job: Job, keep: u32) -> bool {
-    images::overlay(&mut job.picture, &job.mask, &job.edition.labels);
-    let folder = job.path.parent().unwrap_or(Path::new("."));
-    if !folder.exists() && std::fs::create_dir_all(folder).is_ok() {
-        log::warn!("snapshot: the folder {} was gone; it is made anew", folder.display());
+/// Draws, encodes and writes.
+struct PictureWriter {
+    keep: u32,
+}
+
+impl Carrier<Job> for PictureWriter {
+    fn carry(&mut self, job: &mut Job) -> Fate {
+        let Some(edition) = job.edition.take() else { return Fate::Lost };
+        images::overlay(&mut job.picture, &job.mask, &edition.labels);
+        let folder = job.path.parent().unwrap_or(Path::new("."));
+        if !folder.exists() && std::fs::create_dir_all(folder).is_ok() {
+            log::warn!("snapshot: the folder {} was gone; it is made anew", folder.display());
+        }
+        if let Err(error) = images::write_rgb(&job.path, &job.picture, job.size) {
+            log::error!("snapshot: {}: {error}", job.path.display());
+            return Fate::Lost;
+        }
+        log::info!(target: FIGURES, "snapshot: {}", job.path.display());
+        if self.keep > 0 {
+            prune(folder, self.keep as usize, &job.path);
+        }
+        Fate::Carried
     }
-    if let Err(error) = images::write_rgb(&job.path, &job.picture, job.size) {
-        log::error!("snapshot: {}: {error}", job.path.display());
-        return false;
-    }
-    log::info!(target: FIGURES, "snapshot: {}", job.path.display());
-    if keep > 0 {
-        prune(folder, keep as usize, &job.path);
-    }
-    true
 }
 
 /// Our files in `folder` that end in `ending`.
@@ -284,7 +275,7 @@ mod tests {
         let start = std::time::Instant::now();
         while !is_so() {
             assert!(start.elapsed() < Duration::from_secs(60), "waited in vain");
-            thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -349,7 +340,6 @@ mod tests {
         let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
         assert!(made.success());
         bench.publish();
-        wait_for(|| bench.sink.jobs.is_empty());
         // One more waits, and the others are dropped.
         for dropped in [0, 1, 2] {
             bench.clock.advance(Duration::from_secs(10));
@@ -357,7 +347,8 @@ mod tests {
             assert_eq!(bench.sink.health().dropped, dropped);
         }
         let (folder, dir) = (Arc::clone(&bench.folder), bench.dir.clone());
-        assert_eq!(bench.close(Closing::Within(Duration::from_millis(10))).dropped, 2);
+        // The two that are not written are lost as well.
+        assert_eq!(bench.close(Closing::Within(Duration::from_millis(10))).dropped, 4);
         // Lets the writer come to its end before the folder goes.
         drop(std::fs::File::open(&pipe).unwrap());
         wait_for(|| names(&dir).iter().any(|name| name == "overlay-19700101T000010.000Z.png"));

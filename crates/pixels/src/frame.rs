@@ -7,7 +7,7 @@ use base::clock::Instant;
 use base::text_value;
 
 /// Width and height in pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Size {
     /// Pixels in a row.
     pub width: usize,

@@ -45,7 +45,7 @@ pub enum Layer {
 }
 
 impl Layer {
-    /// An overlay; without any colour it is the frame, and shared with those who look at that.
+    /// An overlay; without any colour it is the frame, and audience with those who look at that.
     pub fn overlay(opacity: Opacity) -> Self {
         if opacity.0 == 0 {
             Self::Frame
@@ -98,12 +98,12 @@ pub enum NoPicture {
 /// Where pictures are asked for. While nobody asks, none are made.
 #[derive(Debug)]
 pub struct Gallery {
-    shared: Arc<Shared>,
+    audience: Arc<Audience>,
 }
 
 /// What the pipeline's threads, the encoder and everybody who watches share.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
+pub(super) struct Audience {
     wall: Mutex<Wall>,
     /// Viewers of layers that need the camera's picture.
     pictures: AtomicUsize,
@@ -126,13 +126,13 @@ struct Wall {
 pub(super) type Watched = (Layer, watch::Sender<Option<Encoded>>);
 
 impl Gallery {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(super) fn new(audience: Arc<Audience>) -> Self {
+        Self { audience }
     }
 
     /// Watches `layer` until the viewer is dropped. It is encoded once, however many watch.
     pub fn subscribe(&self, layer: Layer) -> Viewer {
-        Viewer::new(&self.shared, layer, false)
+        Viewer::new(&self.audience, layer, false)
     }
 
     /// The next picture of `layer`. Those who ask at the same time share it.
@@ -140,7 +140,7 @@ impl Gallery {
     /// # Errors
     /// When none came within 5 s, or none will come any more.
     pub async fn still(&self, layer: Layer) -> Result<Encoded, NoPicture> {
-        let mut viewer = Viewer::new(&self.shared, layer, true);
+        let mut viewer = Viewer::new(&self.audience, layer, true);
         match tokio::time::timeout(PATIENCE, viewer.next()).await {
             Ok(picture) => picture.ok_or(NoPicture::Ended),
             Err(_) => Err(NoPicture::None),
@@ -148,13 +148,13 @@ impl Gallery {
     }
 
     #[cfg(test)]
-    pub(super) fn shared(&self) -> Arc<Shared> {
-        Arc::clone(&self.shared)
+    pub(super) fn audience(&self) -> Arc<Audience> {
+        Arc::clone(&self.audience)
     }
 
     /// How many pictures were encoded since the start.
     pub fn encoded(&self) -> u64 {
-        self.shared.encoded.load(Ordering::Relaxed)
+        self.audience.encoded.load(Ordering::Relaxed)
     }
 }
 
@@ -164,13 +164,13 @@ pub struct Viewer {
     pictures: watch::Receiver<Option<Encoded>>,
     layer: Layer,
     is_still: bool,
-    shared: Arc<Shared>,
+    audience: Arc<Audience>,
 }
 
 impl Viewer {
-    fn new(shared: &Arc<Shared>, layer: Layer, is_still: bool) -> Self {
+    fn new(audience: &Arc<Audience>, layer: Layer, is_still: bool) -> Self {
         let pictures = {
-            let mut wall = shared.wall();
+            let mut wall = audience.wall();
             match wall.layers.iter().find(|(watched, _)| *watched == layer) {
                 Some((_, sender)) => sender.subscribe(),
                 None => {
@@ -183,7 +183,7 @@ impl Viewer {
                 }
             }
         };
-        let viewer = Self { pictures, layer, is_still, shared: Arc::clone(shared) };
+        let viewer = Self { pictures, layer, is_still, audience: Arc::clone(audience) };
         viewer.counters().for_each(|counter| {
             counter.fetch_add(1, Ordering::Relaxed);
         });
@@ -197,8 +197,8 @@ impl Viewer {
     }
 
     fn counters(&self) -> impl Iterator<Item = &AtomicUsize> {
-        let layer = if self.layer == Layer::Mask { &self.shared.masks } else { &self.shared.pictures };
-        [Some(layer), self.is_still.then_some(&self.shared.stills)].into_iter().flatten()
+        let layer = if self.layer == Layer::Mask { &self.audience.masks } else { &self.audience.pictures };
+        [Some(layer), self.is_still.then_some(&self.audience.stills)].into_iter().flatten()
     }
 }
 
@@ -208,11 +208,11 @@ impl Drop for Viewer {
             counter.fetch_sub(1, Ordering::Relaxed);
         });
         // This viewer's own receiver still counts.
-        self.shared.wall().layers.retain(|(layer, sender)| *layer != self.layer || sender.receiver_count() > 1);
+        self.audience.wall().layers.retain(|(layer, sender)| *layer != self.layer || sender.receiver_count() > 1);
     }
 }
 
-impl Shared {
+impl Audience {
     /// Whether somebody waits for the camera's picture.
     pub(super) fn wants_picture(&self) -> bool {
         self.pictures.load(Ordering::Relaxed) > 0
@@ -280,15 +280,15 @@ mod tests {
     }
 
     /// What is wanted: pictures, masks, and how much earlier than every second.
-    fn wanted(shared: &Shared) -> (bool, bool, Duration) {
-        (shared.wants_picture(), shared.wants_mask(), shared.hurry(Duration::from_secs(1)))
+    fn wanted(audience: &Audience) -> (bool, bool, Duration) {
+        (audience.wants_picture(), audience.wants_mask(), audience.hurry(Duration::from_secs(1)))
     }
 
     #[test]
     fn what_is_wanted_is_what_somebody_waits_for() {
-        let shared = Arc::new(Shared::default());
+        let audience = Arc::new(Audience::default());
         let (no_hurry, hurry) = (Duration::ZERO, Duration::from_millis(800));
-        assert_eq!(wanted(&shared), (false, false, no_hurry));
+        assert_eq!(wanted(&audience), (false, false, no_hurry));
         for (layer, is_still, expected) in [
             (Layer::Frame, false, (true, false, no_hurry)),
             (HALF, false, (true, false, no_hurry)),
@@ -297,23 +297,23 @@ mod tests {
             (HALF, true, (true, false, hurry)),
             (Layer::Mask, true, (false, true, hurry)),
         ] {
-            let [one, other] = [(); 2].map(|()| Viewer::new(&shared, layer, is_still));
-            assert_eq!(wanted(&shared), expected, "{layer}");
+            let [one, other] = [(); 2].map(|()| Viewer::new(&audience, layer, is_still));
+            assert_eq!(wanted(&audience), expected, "{layer}");
             drop(one);
-            assert_eq!(wanted(&shared), expected, "{layer}, one left");
+            assert_eq!(wanted(&audience), expected, "{layer}, one left");
             drop(other);
-            assert_eq!(wanted(&shared), (false, false, no_hurry), "{layer}, nobody");
+            assert_eq!(wanted(&audience), (false, false, no_hurry), "{layer}, nobody");
         }
-        assert_eq!(shared.hurry(STILL_EVERY / 2), no_hurry);
+        assert_eq!(audience.hurry(STILL_EVERY / 2), no_hurry);
     }
 
     #[test]
     fn a_layer_is_on_the_wall_once_while_somebody_watches_it() {
-        let shared = Arc::new(Shared::default());
-        let gallery = Gallery::new(Arc::clone(&shared));
+        let audience = Arc::new(Audience::default());
+        let gallery = Gallery::new(Arc::clone(&audience));
         let on_the_wall = || {
             let mut layers = Vec::new();
-            shared.watched(&mut layers);
+            audience.watched(&mut layers);
             layers.into_iter().map(|(layer, _)| layer).collect::<Vec<_>>()
         };
         let [first, second] = [(); 2].map(|()| gallery.subscribe(Layer::Frame));
@@ -326,7 +326,7 @@ mod tests {
         drop(mask);
         assert_eq!(on_the_wall(), []);
         let _frame = gallery.subscribe(Layer::Frame);
-        shared.close();
+        audience.close();
         let _late = gallery.subscribe(Layer::Mask);
         assert_eq!(on_the_wall(), []);
     }
@@ -337,6 +337,6 @@ mod tests {
         let start = tokio::time::Instant::now();
         assert_eq!(gallery.still(Layer::Frame).await, Err(NoPicture::None));
         assert_eq!(start.elapsed().as_secs(), 5);
-        assert!(!gallery.shared().wants_picture());
+        assert!(!gallery.audience().wants_picture());
     }
 }

@@ -8,25 +8,30 @@ mod encoder;
 mod gallery;
 mod pace;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{io, thread};
 
 use base::clock::{Clock, Instant};
-use base::outbox::{Closing, OutboxHealth};
-use crossbeam_channel::{bounded, Receiver, Sender};
+use base::outbox::{Closing, Outbox, OutboxHealth, Room, Words};
 
 use super::{PictureGate, Sink};
 use crate::config::Http;
 use crate::scene::Outcome;
 use encoder::{Encoder, Shot};
-use gallery::Shared;
+use gallery::Audience;
 use pace::Pace;
 
 pub use gallery::{Encoded, Gallery, Layer, NoPicture, Opacity, Viewer};
 
 /// Results under way to the encoder: one that is encoded, and the next.
 const SHOTS: usize = 2;
+const WORDS: Words = Words {
+    name: "view",
+    items: "pictures",
+    slow: "the encoder has more than it can do",
+    rest_after: Some(Duration::from_secs(10)),
+};
 
 /// What [`open`] makes: the pipeline's half as a sink, the gate that asks for pictures, and where they are looked at.
 pub type View = (Box<dyn Sink>, Arc<dyn PictureGate>, Arc<Gallery>);
@@ -36,42 +41,34 @@ pub type View = (Box<dyn Sink>, Arc<dyn PictureGate>, Arc<Gallery>);
 /// # Errors
 /// When the system refuses the thread.
 pub fn open(config: &Http, clock: Arc<dyn Clock>) -> io::Result<View> {
-    let shared = Arc::new(Shared::default());
-    let (full, shots) = bounded::<Shot>(SHOTS);
-    let (back, free) = bounded::<Shot>(SHOTS);
-    for _ in 0..SHOTS {
-        // The channel has room for all of them.
-        let _ = back.try_send(Shot::default());
-    }
-    let encoder = Encoder::new(Arc::clone(&shared));
-    let (spare, returned) = (free.clone(), back.clone());
-    let work = move || encoder.run(&shots, &returned, &spare);
-    thread::Builder::new().name("view".to_owned()).spawn(work)?;
+    let audience = Arc::new(Audience::default());
+    let outbox = Outbox::start(WORDS, &[SHOTS], Encoder::new(Arc::clone(&audience)))?;
+    let outbox = outbox.into_iter().next().ok_or(io::ErrorKind::OutOfMemory)?;
     let every = Duration::from_secs_f64(1.0 / config.stream_fps.0);
-    let gate = Arc::new(ViewGate { shared: Arc::clone(&shared), free: free.clone(), pace: Pace::new(every) });
-    let gallery = Arc::new(Gallery::new(Arc::clone(&shared)));
-    let sink = ViewSink { shared, full, free, back, pace: Pace::new(every), clock };
+    let gate = Arc::new(ViewGate { audience: Arc::clone(&audience), room: outbox.room(), pace: Pace::new(every) });
+    let gallery = Arc::new(Gallery::new(Arc::clone(&audience)));
+    let sink = ViewSink { audience, outbox, pace: Pace::new(every), clock };
     Ok((Box::new(sink), gate, gallery))
 }
 
 /// Asks for the pictures of frames that somebody will look at.
 struct ViewGate {
-    shared: Arc<Shared>,
-    free: Receiver<Shot>,
+    audience: Arc<Audience>,
+    room: Room<Shot>,
     pace: Pace,
 }
 
 impl PictureGate for ViewGate {
     fn is_due(&self, now: Instant) -> bool {
-        // With no buffer free the encoder has more than it can do.
-        self.shared.wants_picture()
-            && self.pace.is_due(now, self.shared.hurry(self.pace.every()))
-            && !self.free.is_empty()
+        // Without room the encoder has more than it can do.
+        self.audience.wants_picture()
+            && self.pace.is_due(now, self.audience.hurry(self.pace.every()))
+            && self.room.is_there()
     }
 
     fn taken(&self, converted: Instant) {
         // It may have been another gate that asked.
-        if self.pace.is_due(converted, self.shared.hurry(self.pace.every())) {
+        if self.pace.is_due(converted, self.audience.hurry(self.pace.every())) {
             self.pace.take(converted);
         }
     }
@@ -79,10 +76,8 @@ impl PictureGate for ViewGate {
 
 /// The half in the publish thread.
 struct ViewSink {
-    shared: Arc<Shared>,
-    full: Sender<Shot>,
-    free: Receiver<Shot>,
-    back: Sender<Shot>,
+    audience: Arc<Audience>,
+    outbox: Outbox<Shot>,
     pace: Pace,
     clock: Arc<dyn Clock>,
 }
@@ -97,24 +92,20 @@ impl Sink for ViewSink {
     }
 
     fn publish(&mut self, outcome: &Outcome) {
-        let wants_picture = self.shared.wants_picture();
+        let wants_picture = self.audience.wants_picture();
         let picture = outcome.picture().filter(|_| wants_picture);
         // Where pictures are wanted, the mask comes with the next one; by itself it would take a picture's turn.
-        if picture.is_none() && (wants_picture || !self.shared.wants_mask()) {
+        if picture.is_none() && (wants_picture || !self.audience.wants_mask()) {
             return;
         }
         // The gate has the exact pace. This one is for pictures that another sink asked for, and for masks; a frame may have
         // been faster on its way here than the one before.
         let (now, every) = (self.clock.now(), self.pace.every());
-        if !self.pace.is_due(now, self.shared.hurry(every).max(every / 2)) {
+        if !self.pace.is_due(now, self.audience.hurry(every).max(every / 2)) {
             return;
         }
-        let Ok(mut shot) = self.free.try_recv() else { return };
-        shot.take(outcome, picture);
-        self.pace.take(now);
-        if let Err(unsent) = self.full.try_send(shot) {
-            // The thread is gone; it has said why.
-            let _ = self.back.try_send(unsent.into_inner());
+        if self.outbox.offer(|shot| shot.take(outcome, picture)) {
+            self.pace.take(now);
         }
     }
 
@@ -124,7 +115,7 @@ impl Sink for ViewSink {
     }
 
     fn close(self: Box<Self>, _closing: Closing) -> OutboxHealth {
-        self.shared.close();
+        self.audience.close();
         OutboxHealth::default()
     }
 }

@@ -54,7 +54,7 @@ impl Bench {
         let start = std::time::Instant::now();
         while self.gallery.encoded() < count {
             assert!(start.elapsed() < LIMIT, "{} encoded", self.gallery.encoded());
-            thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }
@@ -181,9 +181,11 @@ async fn when_the_run_ends_nobody_waits_in_vain() {
 fn an_encoder_that_is_behind_is_not_given_more() {
     let bench = Bench::new();
     let _viewer = bench.gallery.subscribe(Layer::Frame);
-    // A gate whose buffers are all away.
-    let (_back, free) = bounded::<Shot>(SHOTS);
-    let gate = ViewGate { shared: bench.gallery.shared(), free, pace: Pace::new(Duration::from_millis(1)) };
+    // A gate before an outbox whose items are all away.
+    let (mut outbox, _by_hand) = Outbox::<Shot>::by_hand(WORDS, SHOTS);
+    (0..SHOTS).for_each(|_| assert!(outbox.offer(|_| ())));
+    let (audience, pace) = (bench.gallery.audience(), Pace::new(Duration::from_millis(1)));
+    let gate = ViewGate { audience, room: outbox.room(), pace };
     assert!(!gate.is_due(bench.clock.now()));
     assert!(bench.gate.is_due(bench.clock.now()));
 }

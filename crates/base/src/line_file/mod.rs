@@ -13,7 +13,7 @@ use crate::values::{Bytes, Seconds};
 pub use check::{check, takes_files};
 pub use target::Target;
 #[cfg(any(test, feature = "testing"))]
-pub use writer::testing::detached;
+pub use writer::detached;
 pub use writer::{Inlet, Writer};
 
 /// Where lines go, and how the file is kept.

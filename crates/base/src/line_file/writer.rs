@@ -1,59 +1,25 @@
-//! The thread before a [`Target`], and the inlets that hand it lines without ever waiting for it.
-//!
-//! Buffers circulate between an inlet and the thread. Where an inlet has none free, the reader or the disk is too slow, and
-//! its line is dropped and counted. Each inlet has buffers of its own, so that one can't take another's place.
+//! The outboxes before a [`Target`]: lines that are written by its thread.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
-
-use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
+use std::io;
 
 use super::{Place, Target};
 use crate::failure::SettingError;
-use crate::outbox::{Closing, OutboxHealth};
+use crate::outbox::{Carrier, Closing, Fate, Outbox, OutboxHealth, Words};
 
-/// A drain gives up when nothing was written for this long.
-const STALLED: Duration = Duration::from_secs(5);
-/// Time between two looks whether everything is written.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Starts the thread.
+#[derive(Debug)]
+pub struct Writer;
 
 /// Where lines are handed to the writer's thread.
-pub struct Inlet {
-    name: &'static str,
-    full: Sender<Line>,
-    free: Receiver<Vec<u8>>,
-    back: Sender<Vec<u8>>,
-    /// Buffers that exist; they are made when they are first needed.
-    made: usize,
-    queue: usize,
-    dropped: u64,
-    said: bool,
-    counts: Arc<Counts>,
-    /// Inlets of this writer that are open, this one included.
-    open: Arc<AtomicUsize>,
-    finished: Receiver<()>,
-}
+#[derive(Debug)]
+pub struct Inlet(Outbox<Line>);
 
+/// One line on its way to the file.
+#[derive(Debug, Default)]
 struct Line {
     bytes: Vec<u8>,
     is_synced: bool,
-    back: Sender<Vec<u8>>,
-    counts: Arc<Counts>,
 }
-
-/// What became of an inlet's lines.
-#[derive(Debug, Default)]
-struct Counts {
-    taken: AtomicU64,
-    written: AtomicU64,
-    lost: AtomicU64,
-    gone: AtomicBool,
-}
-
-/// Starts the thread.
-pub struct Writer;
 
 impl Writer {
     /// Opens `place` and starts the thread before it; one inlet for each entry of `queues`, which is how many lines may wait
@@ -63,166 +29,78 @@ impl Writer {
     /// When the path can't be written for a reason that waiting doesn't mend.
     pub fn start(place: &Place, queues: &[usize]) -> Result<Vec<Inlet>, SettingError> {
         let target = Target::open(place)?;
-        let (full, lines) = bounded::<Line>(queues.iter().map(|&queue| queue.max(1)).sum());
-        let (finish, finished) = bounded::<()>(0);
-        let writer = move || {
-            write_lines(target, &lines);
-            drop(finish);
+        let no_thread = |error: io::Error| {
+            SettingError::new(place.key, place.path.clone(), format!("no thread can be started: {error}"))
         };
-        thread::Builder::new().name(place.name.to_owned()).spawn(writer).map_err(|error| SettingError {
-            key: place.key.into(),
-            value: place.path.clone(),
-            reason: format!("no thread can be started: {error}"),
-        })?;
-        let open = Arc::new(AtomicUsize::new(queues.len()));
-        let inlet = |&queue: &usize| {
-            let queue = queue.max(1);
-            let (back, free) = bounded::<Vec<u8>>(queue);
-            Inlet {
-                name: place.name,
-                full: full.clone(),
-                free,
-                back,
-                made: 0,
-                queue,
-                dropped: 0,
-                said: false,
-                counts: Arc::default(),
-                open: Arc::clone(&open),
-                finished: finished.clone(),
-            }
-        };
-        Ok(queues.iter().map(inlet).collect())
+        let outboxes = Outbox::start(words(place.name), queues, target).map_err(no_thread)?;
+        Ok(outboxes.into_iter().map(Inlet).collect())
     }
+}
+
+fn words(name: &'static str) -> Words {
+    Words { name, items: "lines", slow: "the reader or the disk is slower than the frames", rest_after: None }
 }
 
 impl Inlet {
     /// Hands over the line that `fill` writes, with its newline, or drops and counts it. True when it was taken. A line that
     /// `is_synced` is on the disk before the next, where the file's policy has that.
     pub fn put(&mut self, is_synced: bool, fill: impl FnOnce(&mut Vec<u8>)) -> bool {
-        let Some(mut bytes) = self.buffer() else {
-            self.drop_one("the reader or the disk is slower than the frames");
-            return false;
-        };
-        fill(&mut bytes);
-        bytes.push(b'\n');
-        self.counts.taken.fetch_add(1, Ordering::Relaxed);
-        let line = Line { bytes, is_synced, back: self.back.clone(), counts: Arc::clone(&self.counts) };
-        if self.full.try_send(line).is_err() {
-            self.counts.taken.fetch_sub(1, Ordering::Relaxed);
-            self.drop_one("the writer has ended");
-            return false;
-        }
-        self.said = false;
-        true
-    }
-
-    fn buffer(&mut self) -> Option<Vec<u8>> {
-        if let Ok(buffer) = self.free.try_recv() {
-            return Some(buffer);
-        }
-        if self.made < self.queue {
-            self.made += 1;
-            return Some(Vec::with_capacity(1024));
-        }
-        None
-    }
-
-    fn drop_one(&mut self, why: &str) {
-        self.dropped += 1;
-        if !self.said {
-            self.said = true;
-            log::warn!("{}: {why}; lines are dropped and counted until that changes", self.name);
-        }
+        self.0.put(|line| {
+            line.is_synced = is_synced;
+            fill(&mut line.bytes);
+            line.bytes.push(b'\n');
+        })
     }
 
     /// Lines that were dropped or lost, and whether nothing can ever be written again.
     pub fn health(&self) -> OutboxHealth {
-        OutboxHealth {
-            dropped: self.dropped + self.counts.lost.load(Ordering::Relaxed),
-            gone: self.counts.gone.load(Ordering::Relaxed),
-        }
+        self.0.health()
     }
 
     /// Waits until what was handed over is written, as far as `closing` allows; with the last inlet, until the file is
     /// synced as well.
     pub fn close(self, closing: Closing) -> OutboxHealth {
-        let Self { name, full, dropped, counts, open: others, finished, .. } = self;
-        others.fetch_sub(1, Ordering::Relaxed);
-        drop(full);
-        let start = Instant::now();
-        let mut progress = Progress { done: counts.done(), since: start };
-        loop {
-            let is_over = finished.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Disconnected);
-            let (done, now) = (counts.done(), Instant::now());
-            let is_stalled = progress.is_stalled(done, now);
-            let is_written = done == counts.taken.load(Ordering::Relaxed);
-            let is_enough = match closing {
-                // Somebody else's inlet keeps the thread going.
-                _ if is_written && others.load(Ordering::Relaxed) > 0 => true,
-                Closing::Within(limit) => now.duration_since(start) >= limit,
-                Closing::Drain => is_stalled,
-            };
-            if is_over || is_enough {
-                break;
-            }
+        self.0.close(closing)
+    }
+}
+
+impl Carrier<Line> for Target {
+    fn carry(&mut self, line: &mut Line) -> Fate {
+        let is_written = self.write(&line.bytes);
+        if is_written && line.is_synced {
+            self.sync_on_demand();
         }
-        let unwritten = counts.taken.load(Ordering::Relaxed).saturating_sub(counts.done());
-        if unwritten > 0 {
-            log::error!("{name}: {unwritten} lines could not be written before the end");
-        }
-        OutboxHealth {
-            dropped: dropped + counts.lost.load(Ordering::Relaxed) + unwritten,
-            gone: counts.gone.load(Ordering::Relaxed),
+        line.bytes.clear();
+        match is_written {
+            true => Fate::Carried,
+            false if self.is_gone() => Fate::Gone,
+            false => Fate::Lost,
         }
     }
-}
 
-impl Counts {
-    fn done(&self) -> u64 {
-        self.written.load(Ordering::Relaxed) + self.lost.load(Ordering::Relaxed)
+    fn finish(&mut self) {
+        Self::finish(self);
     }
 }
 
-/// How far a drain has come.
-struct Progress {
-    done: u64,
-    /// When the last line was written.
-    since: Instant,
-}
-
-impl Progress {
-    /// Whether nothing was written for too long, where `done` lines are written `now`.
-    fn is_stalled(&mut self, done: u64, now: Instant) -> bool {
-        if done != self.done {
-            *self = Self { done, since: now };
-        }
-        now.duration_since(self.since) > STALLED
-    }
-}
-
-fn write_lines(mut target: Target, lines: &Receiver<Line>) {
-    lines.into_iter().for_each(|line| write_line(&mut target, line));
-    target.finish();
-}
-
-fn write_line(target: &mut Target, line: Line) {
-    let Line { mut bytes, is_synced, back, counts } = line;
-    let is_written = target.write(&bytes);
-    if is_written && is_synced {
-        target.sync_on_demand();
-    }
-    let counter = if is_written { &counts.written } else { &counts.lost };
-    counter.fetch_add(1, Ordering::Relaxed);
-    if target.is_gone() {
-        counts.gone.store(true, Ordering::Relaxed);
-    }
-    bytes.clear();
-    // There is room for every buffer that was made; when the inlet is closed nobody wants it back.
-    let _ = back.try_send(bytes);
-}
-
+/// An inlet whose lines are not written: each comes out with whether it is to be synced.
 #[cfg(any(test, feature = "testing"))]
-pub(super) mod testing;
+pub fn detached(queue: usize) -> (Inlet, impl Iterator<Item = (String, bool)>) {
+    struct Taken(Option<(String, bool)>);
+    impl Carrier<Line> for Taken {
+        fn carry(&mut self, line: &mut Line) -> Fate {
+            self.0 = Some((String::from_utf8_lossy(&std::mem::take(&mut line.bytes)).into_owned(), line.is_synced));
+            Fate::Carried
+        }
+    }
+    let (outbox, by_hand) = Outbox::by_hand(words("test"), queue);
+    let next = move || {
+        let mut taken = Taken(None);
+        by_hand.carry(&mut taken);
+        taken.0
+    };
+    (Inlet(outbox), std::iter::from_fn(next))
+}
+
 #[cfg(test)]
 mod tests;
