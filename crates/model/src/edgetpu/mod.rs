@@ -2,10 +2,11 @@
 //! one, what its package says.
 //!
 //! The rules for one operator are in `rules`; here is the graph: what one unmapped operator takes with it. Both are the
-//! training kit's (kit/check_edgetpu.py).
+//! training kit's (kit/check_edgetpu.py). `package` reads what a compiled model carries, from the tables in `schema`.
 
 mod package;
 mod rules;
+mod schema;
 
 use std::collections::BTreeMap;
 

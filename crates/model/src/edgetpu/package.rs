@@ -1,14 +1,14 @@
 //! What a compiled model's DarwiNN package says of itself: versions, sizes, where its parameters lie. The instructions in it
 //! are not looked into.
 //!
-//! The format is libedgetpu's executable/executable.fbs; tflite/custom_op_data.cc says how it lies in the custom operator.
+//! A package is a flatbuffer with flatbuffers in it; `schema` has their tables. It lies somewhere in the options of the custom
+//! operator, as libedgetpu's tflite/custom_op_data.cc says, and is found there by its mark.
 
 use serde::Serialize;
 
-use super::super::flatbuffer::{Damage, Reader, Table};
+use super::schema::{self, executable_type, InstructionBitstream, IDENTIFIER};
+use crate::flatbuffer::{Damage, Reader, IDENTIFIER_AT};
 
-/// What every package has at offset 4.
-const IDENTIFIER: &[u8; 4] = b"DWN1";
 /// The runtime version of libedgetpu's last release (api/runtime_version.h).
 pub const NEWEST_RUNTIME: i32 = 14;
 
@@ -66,20 +66,22 @@ impl Package {
     /// Where its structure is broken.
     pub fn read(options: &[u8]) -> Result<Option<Self>, Damage> {
         let found = options.windows(IDENTIFIER.len()).position(|window| window == IDENTIFIER);
-        let Some(start) = found.and_then(|at| at.checked_sub(4)) else { return Ok(None) };
+        let Some(start) = found.and_then(|at| at.checked_sub(IDENTIFIER_AT)) else { return Ok(None) };
         let reader = Reader::new(&options[start..]);
-        let root = reader.root()?;
-        let several = root.bytes(1)?.ok_or_else(|| Damage("the package has no executables".to_owned()))?;
+        let package: schema::Package<'_, '_> = reader.root()?;
+        let several = package.serialized_multi_executable()?;
+        let several = several.ok_or_else(|| Damage("the package has no executables".to_owned()))?;
         let reader = Reader::new(several);
+        let several: schema::MultiExecutable<'_, '_> = reader.root()?;
         let executables: Vec<Executable> =
-            reader.root()?.blobs(0)?.into_iter().map(executable).collect::<Result<_, _>>()?;
+            several.serialized_executables()?.into_iter().map(executable).collect::<Result<_, _>>()?;
         if executables.is_empty() {
             return Err(Damage("the package has no executables".to_owned()));
         }
         Ok(Some(Self {
-            min_runtime_version: root.i32(0, 0)?,
-            compiler_version: root.text(4)?.into_owned(),
-            model_identifier: root.text(7)?.into_owned(),
+            min_runtime_version: package.min_runtime_version()?,
+            compiler_version: package.compiler_version()?.into_owned(),
+            model_identifier: package.model_identifier()?.into_owned(),
             executables,
         }))
     }
@@ -102,22 +104,22 @@ impl Package {
 
 fn executable(bytes: &[u8]) -> Result<Executable, Damage> {
     let reader = Reader::new(bytes);
-    let root = reader.root()?;
-    let bitstream = |table: &Table<'_, '_>| -> Result<usize, Damage> { Ok(table.bytes(0)?.unwrap_or_default().len()) };
+    let table: schema::Executable<'_, '_> = reader.root()?;
+    let length = |table: &InstructionBitstream<'_, '_>| -> Result<usize, Damage> { Ok(table.bitstream()?.len()) };
     Ok(Executable {
-        kind: match root.i16(13, 0)? {
-            0 => ExecutableKind::StandAlone,
-            1 => ExecutableKind::ParameterCaching,
-            2 => ExecutableKind::ExecutionOnly,
+        kind: match table.type_()? {
+            executable_type::STAND_ALONE => ExecutableKind::StandAlone,
+            executable_type::PARAMETER_CACHING => ExecutableKind::ParameterCaching,
+            executable_type::EXECUTION_ONLY => ExecutableKind::ExecutionOnly,
             _ => ExecutableKind::Unknown,
         },
-        chip: root.text(10)?.into_owned(),
-        batch_size: root.i32(3, 0)?,
-        parameter_bytes: root.bytes(6)?.unwrap_or_default().len(),
-        instruction_bytes: root.tables(5)?.iter().map(bitstream).collect::<Result<_, _>>()?,
-        scratch_bytes: root.i32(4, 0)?,
-        estimated_cycles: match root.i64(16, 0)? {
-            0 => root.i32(11, 0)?.into(),
+        chip: table.chip()?.into_owned(),
+        batch_size: table.batch_size()?,
+        parameter_bytes: table.parameters()?.len(),
+        instruction_bytes: table.instruction_bitstreams()?.iter().map(length).collect::<Result<_, _>>()?,
+        scratch_bytes: table.scratch_size_bytes()?,
+        estimated_cycles: match table.estimated_cycles_64bit()? {
+            0 => table.estimated_cycles()?.into(),
             cycles => cycles,
         },
     })
@@ -130,6 +132,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::flatbuffer::testing::{Builder, Field};
     use crate::tflite::Graph;
 
     fn compiled() -> Vec<u8> {
@@ -147,6 +150,82 @@ mod tests {
         assert_eq!((run.chip.as_str(), run.batch_size, &run.instruction_bytes[..]), ("beagle", 1, &[23648][..]));
         assert_eq!((load.parameter_bytes, &load.instruction_bytes[..]), (192, &[1232][..]));
         assert_eq!((package.on_chip_bytes(), package.streamed_bytes()), (192, 0));
+    }
+
+    /// A program in which every field has a value of its own, in the order of executable.fbs.
+    fn built_executable(kind: i16, estimated_cycles_64bit: i64) -> Vec<u8> {
+        let it = Builder::default();
+        let bitstream = |length| it.table(&[it.vector(&vec![1_u8; length]), it.offsets(&[])]);
+        let layers = it.offsets(&[]);
+        let executable = it.table(&[
+            Field::I32(1),                               // version
+            it.text("name"),                             // name
+            it.vector(&[1_u8; 3]),                       // serialized_model
+            Field::I32(4),                               // batch_size
+            Field::I32(5),                               // scratch_size_bytes
+            it.offsets(&[bitstream(60), bitstream(61)]), // instruction_bitstreams
+            it.vector(&[1_u8; 7]),                       // parameters
+            it.table(&[]),                               // dma_hints
+            layers,                                      // input_layers
+            layers,                                      // output_layers
+            it.text("chip"),                             // chip
+            Field::I32(12),                              // estimated_cycles
+            Field::I32(13),                              // used_narrow_memory_bytes_per_tile
+            Field::I16(kind),                            // type
+            Field::U64(15),                              // parameter_caching_token
+            Field::Bool(true),                           // use_tpu_dram_for_parameters
+            Field::I64(estimated_cycles_64bit),          // estimated_cycles_64bit
+        ]);
+        it.finish(executable, None)
+    }
+
+    /// A package of these programs, likewise.
+    fn built(executables: &[Vec<u8>]) -> Vec<u8> {
+        let it = Builder::default();
+        let executables: Vec<Field> = executables.iter().map(|executable| it.vector(executable)).collect();
+        let several = it.finish(it.table(&[it.offsets(&executables)]), None);
+        let it = Builder::default();
+        let package = it.table(&[
+            Field::I32(21),        // min_runtime_version
+            it.vector(&several),   // serialized_multi_executable
+            it.vector(b"signed"),  // signature
+            Field::I32(22),        // keypair_version
+            it.text("compiler"),   // compiler_version
+            Field::I32(23),        // virtual_chip_id
+            it.offsets(&[]),       // multi_chip_package
+            it.text("identifier"), // model_identifier
+        ]);
+        it.finish(package, Some("DWN1"))
+    }
+
+    #[test]
+    fn fields_of_a_package_lie_where_the_schema_says() {
+        let kinds = [0, 1, 2, 3].map(|kind| built_executable(kind, 17));
+        let package = Package::read(&built(&kinds)).unwrap().unwrap();
+        let executable = |kind| Executable {
+            kind,
+            chip: "chip".to_owned(),
+            batch_size: 4,
+            parameter_bytes: 7,
+            instruction_bytes: vec![60, 61],
+            scratch_bytes: 5,
+            estimated_cycles: 17,
+        };
+        let kinds = [
+            ExecutableKind::StandAlone,
+            ExecutableKind::ParameterCaching,
+            ExecutableKind::ExecutionOnly,
+            ExecutableKind::Unknown,
+        ];
+        let expected = Package {
+            min_runtime_version: 21,
+            compiler_version: "compiler".to_owned(),
+            model_identifier: "identifier".to_owned(),
+            executables: kinds.map(executable).to_vec(),
+        };
+        assert_eq!(package, expected);
+        let older = Package::read(&built(&[built_executable(0, 0)])).unwrap().unwrap();
+        assert_eq!(older.executables[0].estimated_cycles, 12, "the narrow field is all there is");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use serde::Serialize;
 
-use crate::tflite::{Graph, Operator, Tensor};
+use crate::tflite::{Graph, Operator, Tensor, DEFAULT_WEIGHTS_FORMAT};
 
 /// One thing that speaks against mapping an operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -211,7 +211,7 @@ fn zero_padding_only(view: View<'_, '_>) -> Vec<Finding> {
 
 fn plain_weights(view: View<'_, '_>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if view.operator.options.weights_format != 0 {
+    if view.operator.options.weights_format != DEFAULT_WEIGHTS_FORMAT {
         let reason = "weights are shuffled: only the default format maps (docs)";
         findings.push(refused(reason, "write the default weight format"));
     }

@@ -1,6 +1,13 @@
-//! The names that TensorFlow Lite's schema (tensorflow/lite/schema/schema.fbs) has for its numbers.
+//! The names that TensorFlow Lite's schema has for the numbers of its enumerations: BuiltinOperator, TensorType and
+//! ActivationFunctionType. `schema` names the source. A name stands at the place of its number; newer ones are added at the end.
 
 use std::borrow::Cow;
+
+/// The name of an operator that has no number: its operator code says in words which it is.
+pub(super) const CUSTOM: &str = "CUSTOM";
+
+/// The name that stands for no fused activation.
+pub(super) const NO_ACTIVATION: &str = "NONE";
 
 /// The name of a builtin operator; `unknown` for one that is newer than this list.
 pub(super) fn operator(code: i32) -> &'static str {
@@ -65,3 +72,60 @@ const OPERATORS: [&str; 210] = [
     "DILATE", "STABLEHLO_RNG_BIT_GENERATOR", "REDUCE_WINDOW", "STABLEHLO_COMPOSITE", "STABLEHLO_SHIFT_LEFT",
     "STABLEHLO_CBRT", "STABLEHLO_CASE",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stand_at_the_numbers_of_the_schema() {
+        for (code, name) in [
+            (0, "ADD"),
+            (9, "FULLY_CONNECTED"),
+            (17, "MAX_POOL_2D"),
+            (23, "RESIZE_BILINEAR"),
+            (32, CUSTOM),
+            (40, "MEAN"),
+            (50, "LOG_SOFTMAX"),
+            (61, "GREATER"),
+            (67, "TRANSPOSE_CONV"),
+            (74, "SUM"),
+            (83, "PACK"),
+            (97, "RESIZE_NEAREST_NEIGHBOR"),
+            (105, "REVERSE_V2"),
+            (114, "QUANTIZE"),
+            (127, "PLACEHOLDER_FOR_GREATER_OP_CODES"),
+            (140, "REDUCE_ALL"),
+            (150, "GELU"),
+            (161, "RIGHT_SHIFT"),
+            (175, "STABLEHLO_ABS"),
+            (190, "STABLEHLO_SCATTER"),
+            (203, "DILATE"),
+            (209, "STABLEHLO_CASE"),
+            (210, "unknown"),
+            (-1, "unknown"),
+        ] {
+            assert_eq!(operator(code), name);
+        }
+        for (code, name) in [
+            (0, "float32"),
+            (1, "float16"),
+            (2, "int32"),
+            (3, "uint8"),
+            (4, "int64"),
+            (6, "bool"),
+            (7, "int16"),
+            (9, "int8"),
+            (15, "uint32"),
+            (17, "int4"),
+            (22, "float8_e5m2"),
+            (23, "type 23"),
+            (-1, "type -1"),
+        ] {
+            assert_eq!(tensor_type(code), name);
+        }
+        let activations = [0, 1, 2, 3, 4, 5, 6, -1].map(activation);
+        let names = [NO_ACTIVATION, "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT", "unknown", "unknown"];
+        assert_eq!(activations, names);
+    }
+}
