@@ -7,13 +7,19 @@
 use std::fmt;
 
 use pixels::frame::Size;
-use pixels::segment::{LabelType, OutputKind, OutputSpec, ScoreType};
+use pixels::segment::{LabelType, OutputKind, OutputSpec, ScoreType, VOID};
 
 use crate::tflite::{Graph, Tensor};
 use crate::{ModelError, ModelFile};
 
 /// The largest side of an input or output.
 const LARGEST_SIDE: usize = 8192;
+
+/// Channels of the input: R, G and B.
+const CHANNELS: usize = 3;
+
+/// Classes, at most. A mask has a byte for each pixel, and [`VOID`] is none of them.
+pub(super) const MOST_CLASSES: usize = VOID as usize;
 
 /// Element type of a tensor, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +94,7 @@ pub struct InputSpec {
 impl InputSpec {
     /// Bytes of the whole tensor.
     pub const fn bytes(&self) -> usize {
-        self.size.pixels() * 3
+        self.size.pixels() * CHANNELS
     }
 }
 
@@ -163,14 +169,14 @@ fn input(tensor: &TensorInfo) -> Result<InputSpec, Refusal> {
         // Every picture would be written into the model, under the feet of everybody who has the same file.
         return refuse(" (a constant of the file: export it without values)");
     }
-    if channels != 3 && height == 3 {
+    if channels != CHANNELS && height == CHANNELS {
         return refuse(" (channels come first: export it as NHWC)");
     }
     if batch != 1 {
         return refuse(" (batch must be 1)");
     }
-    if channels != 3 {
-        return refuse(&format!(" ({channels} channels, not 3)"));
+    if channels != CHANNELS {
+        return refuse(&format!(" ({channels} channels, not {CHANNELS})"));
     }
     if height < 2 || width < 2 {
         return refuse(" (height and width must be fixed numbers: export it with a static shape)");
@@ -207,7 +213,9 @@ fn output(tensor: &TensorInfo, input: Size) -> Result<OutputSpec, Refusal> {
         (TensorType::Uint8, 1) => OutputKind::Labels { label: LabelType::Uint8 },
         (TensorType::Int32, 1) => OutputKind::Labels { label: LabelType::Int32 },
         (TensorType::Int64, 1) => OutputKind::Labels { label: LabelType::Int64 },
-        (_, 256..) => return refuse(" (more than 255 classes)"),
+        (_, classes) if classes > MOST_CLASSES => {
+            return refuse(&format!(" (more than {MOST_CLASSES} classes)"));
+        }
         (TensorType::Int8, classes) => logits(ScoreType::Int8, classes, tensor),
         (TensorType::Uint8, classes) => logits(ScoreType::Uint8, classes, tensor),
         (TensorType::Other(_), _) => return refuse(" (not an int8 model: quantise the output too)"),
@@ -293,7 +301,7 @@ mod tests {
         assert!(found(good_input(), shape(&[1, 36, 48, 1])).contains("single score"));
         assert!(found(good_input(), tensor(TensorType::Uint8, &[1, 36, 48, 1])).contains("single score"));
         assert!(found(good_input(), shape(&[1, 11, 36, 48])).contains("is it NHWC?"));
-        assert!(found(good_input(), shape(&[1, 36, 48, 300])).contains("more than 255"));
+        assert!(found(good_input(), shape(&[1, 36, 48, 256])).contains("more than 255 classes"));
         assert!(
             found(good_input(), shape(&[1, 1000])).contains("output int8 [1, 1000] (one answer for the whole picture")
         );

@@ -1,5 +1,6 @@
 //! The label map: a name and a colour for each class id, and the groups that classes belong to.
 
+use super::contract::MOST_CLASSES;
 use super::manifest::{ClassEntry, Manifest};
 
 /// A colour (R, G, B) for every value that a mask can have.
@@ -45,7 +46,7 @@ impl LabelMap {
                 return Err(ClassCountError { named, found });
             }
         }
-        let count = classes.or(named).unwrap_or(255);
+        let count = classes.or(named).unwrap_or(MOST_CLASSES);
         let names = (0..count)
             .map(|id| entries.get(id).map_or_else(|| format!("class_{id}"), |entry| entry.name.clone()))
             .collect();
@@ -168,7 +169,8 @@ mod tests {
         let error = LabelMap::new(Some(3), Some(&manifest(&["sky", "road"]))).unwrap_err();
         assert_eq!(error.to_string(), "the manifest names 2 classes, the model's output has 3");
         assert!(LabelMap::new(None, Some(&manifest(&["sky"]))).unwrap().is_known());
-        assert!(!LabelMap::new(None, None).unwrap().is_known());
+        let unknown = LabelMap::new(None, None).unwrap();
+        assert_eq!((unknown.is_known(), unknown.len()), (false, 255));
     }
 
     #[test]

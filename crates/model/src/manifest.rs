@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::contract::MOST_CLASSES;
 use super::pair::file_name;
 use super::ModelError;
 
@@ -188,8 +189,8 @@ impl Manifest {
         if numbers.clone().any(|value| !value.is_finite()) || self.input.std.iter().flatten().any(|&std| std <= 0.0) {
             return Err(wrong(path, "input: mean must be finite and std positive".to_owned()));
         }
-        if self.classes.len() > 255 {
-            return Err(wrong(path, format!("{} classes; expected at most 255", self.classes.len())));
+        if self.classes.len() > MOST_CLASSES {
+            return Err(wrong(path, format!("{} classes; expected at most {MOST_CLASSES}", self.classes.len())));
         }
         for (index, class) in self.classes.iter().enumerate() {
             if self.classes[..index].iter().any(|earlier| earlier.name == class.name) {
@@ -263,6 +264,16 @@ mod tests {
             let text = text(&format!("name = 'm'\n[metrics]\nmiou = 64\nms = {value}\n"));
             assert!(text.contains("metrics: ms is ") && text.contains("finite number"), "{text}");
         }
+    }
+
+    #[test]
+    fn classes_are_as_many_as_a_mask_tells_apart() {
+        let of = |count: usize| {
+            let classes: String = (0..count).map(|id| format!("[[classes]]\nname = '{id}'\n")).collect();
+            beside(&format!("name = 'm'\n{classes}"))
+        };
+        assert_eq!(of(255).unwrap().unwrap().classes.len(), 255);
+        assert!(of(256).unwrap_err().to_string().contains("256 classes; expected at most 255"));
     }
 
     #[test]

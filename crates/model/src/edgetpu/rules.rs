@@ -71,6 +71,9 @@ impl<'g, 'a> View<'g, 'a> {
     }
 }
 
+/// The innermost dimensions of a tensor, which may be larger than 1: y, x and channels. One before them is the batch.
+const INNERMOST: usize = 3;
+
 fn is_8_bit(tensor: &Tensor<'_>) -> bool {
     matches!(tensor.kind.as_ref(), "int8" | "uint8")
 }
@@ -158,7 +161,7 @@ fn tensors(view: View<'_, '_>) -> Vec<Finding> {
         if tensor.is_dynamic {
             let remedy = "export with a fixed input size and batch 1";
             findings.push(refused(format!("{what} has no constant size (docs)"), remedy));
-        } else if any_wide(&tensor.shape[..tensor.shape.len().saturating_sub(3)]) {
+        } else if any_wide(&tensor.shape[..tensor.shape.len().saturating_sub(INNERMOST)]) {
             let reason = format!("{what}: only the three innermost dimensions may be larger than 1 (docs)");
             findings.push(refused(reason, "export with batch 1"));
         }
@@ -257,7 +260,7 @@ fn wrapped(axis: i64, rank: usize) -> Option<usize> {
 }
 
 fn no_batch_reduction(view: View<'_, '_>) -> Vec<Finding> {
-    let has_batch = view.input(0).is_some_and(|source| source.shape.len() > 3);
+    let has_batch = view.input(0).is_some_and(|source| source.shape.len() > INNERMOST);
     let wrong = has_batch && reduced_axes(view).contains(&0);
     let finding = || refused("reduces the batch dimension (docs)", "reduce y, x or channels only");
     wrong.then(finding).into_iter().collect()
@@ -272,7 +275,8 @@ fn mean_over_channels(view: View<'_, '_>) -> Vec<Finding> {
 
 fn no_batch_padding(view: View<'_, '_>) -> Vec<Finding> {
     let pads = view.input(1).map(Tensor::integers).unwrap_or_default();
-    let wrong = pads.len() > 6 && pads[..2].iter().any(|&pad| pad != 0);
+    // A pair for each dimension, before it and behind it.
+    let wrong = pads.len() > 2 * INNERMOST && pads[..2].iter().any(|&pad| pad != 0);
     let finding = || refused("pads the batch dimension (docs)", "pad y, x or channels only");
     wrong.then(finding).into_iter().collect()
 }
@@ -286,7 +290,7 @@ fn no_batch_axis(view: View<'_, '_>) -> Vec<Finding> {
         let source = view.input(1).filter(|_| view.operator.outputs.len() != 1);
         (axes.first().copied(), source.map(|source| source.shape.len()))
     };
-    let wrong = axis.zip(rank).is_some_and(|(axis, rank)| rank > 3 && wrapped(axis, rank) == Some(0));
+    let wrong = axis.zip(rank).is_some_and(|(axis, rank)| rank > INNERMOST && wrapped(axis, rank) == Some(0));
     let finding = || refused("works along the batch dimension (docs)", "use another dimension");
     wrong.then(finding).into_iter().collect()
 }
