@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let is_asked = !sight.is_empty() || engine.kind == EngineKind::EdgeTpu;
     let library = Path::new(&engine.library);
     let answer = is_asked.then(|| probe(library, LIMIT));
-    let mut sensors = Sensors::new(&config.telemetry, &root);
+    let mut sensors = Sensors::new(&config.telemetry.sensor_options(), &root);
     let now = sensors.settle(&SystemClock, SENSOR_LIMIT);
     let sensors = FoundSensors { found: sensors.describe(), now };
     let all = All { cameras: v4l2::list(), edge_tpus: Survey::new(&root, &sight, library, answer), sensors };

@@ -6,6 +6,7 @@ use base::failure::Failure;
 
 use super::settings::Settings;
 use crate::daemon;
+use crate::telemetry::log_format::StartLine;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -25,9 +26,7 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     let model = args.model.map(|path| path.to_string_lossy().into_owned());
     let loaded = args.settings.load(&[("--model", "model.path", model), ("--camera", "camera.source", args.camera)])?;
-    match &loaded.file {
-        Some(path) => log::info!("pspnetd {}, configuration {}", env!("CARGO_PKG_VERSION"), path.display()),
-        None => log::info!("pspnetd {}, no configuration file: defaults", env!("CARGO_PKG_VERSION")),
-    }
+    let configuration = loaded.file.as_deref();
+    log::info!("{}", StartLine { version: env!("CARGO_PKG_VERSION"), configuration });
     daemon::run(&loaded.config)
 }

@@ -6,6 +6,7 @@
 mod engine;
 mod gpio;
 mod http;
+mod keys;
 mod layers;
 mod named;
 mod spans;
@@ -26,7 +27,7 @@ use pixels::frame::Size;
 use pixels::preprocess::Fit;
 use pixels::segment::MaskSize;
 use serde::{Deserialize, Serialize};
-pub use telemetry::{LatencyLog, RailNames, SensorCommand, Sync, Telemetry};
+pub use telemetry::{LatencyLog, Sync, Telemetry};
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]

@@ -4,7 +4,7 @@
 use serde::Deserialize as _;
 use toml::{Table, Value};
 
-use super::spans::join;
+use super::keys::join;
 use crate::scene::rules::{RuleSettings, DEFAULT_KIND};
 
 /// A section of named tables.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 use toml::Spanned;
 
+use super::keys::join;
 use super::named::{is_name, NamedSection};
 
 /// What is wrong with a key, whatever its value.
@@ -101,13 +102,6 @@ pub(super) fn position(table: &DeTable<'_>, path: &str) -> Option<usize> {
 
 fn covers(value: &Spanned<DeValue<'_>>, at: usize) -> bool {
     value.span().contains(&at)
-}
-
-pub(super) fn join(prefix: &str, key: &str) -> String {
-    if prefix.is_empty() {
-        return key.to_owned();
-    }
-    format!("{prefix}.{key}")
 }
 
 /// The line, from 1, that byte `at` of `text` stands on.

@@ -1,15 +1,12 @@
 //! `[telemetry]`: latency figures, power and heat, and the file that keeps them.
 
-use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 
-use base::command_line::CommandLine;
-use base::text_value;
 use base::values::{Auto, Bytes, Seconds};
 use serde::{Deserialize, Serialize};
 
 use super::Publish;
+use crate::telemetry::sensors::{RailNames, SensorCommand, SensorOptions};
 
 /// `[telemetry]`
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -92,60 +89,17 @@ pub enum Sync {
     Never,
 }
 
-/// Names of power rails, separated by commas.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RailNames(pub Vec<String>);
-
-impl FromStr for RailNames {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
-        if names.iter().any(String::is_empty) {
-            return Err(format!("power rails {text:?}: expected names separated by commas"));
-        }
-        Ok(Self(names))
-    }
-}
-
-impl fmt::Display for RailNames {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join(","))
-    }
-}
-
-/// A program that prints what a sensor measures, or none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SensorCommand {
-    /// None is run.
-    Off,
-    /// This one.
-    Run(CommandLine),
-}
-
-impl FromStr for SensorCommand {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "off" => Ok(Self::Off),
-            _ => text.parse().map(Self::Run),
-        }
-    }
-}
-
-impl fmt::Display for SensorCommand {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Off => f.write_str("off"),
-            Self::Run(line) => line.fmt(f),
-        }
-    }
-}
-
-text_value!([] RailNames, [] SensorCommand);
-
 impl Telemetry {
+    /// What of it is for the sensors.
+    pub fn sensor_options(&self) -> SensorOptions {
+        SensorOptions {
+            interval: self.sensors,
+            power_rails: self.power_rails.clone(),
+            pmic_command: self.pmic_command.clone(),
+            throttle_command: self.throttle_command.clone(),
+        }
+    }
+
     /// The first key that can't be as it is, and why.
     pub(super) fn contradiction(&self, publish: &Publish) -> Option<(&'static str, String)> {
         let log = &self.latency_log;
@@ -164,7 +118,6 @@ impl Telemetry {
 #[cfg(test)]
 mod tests {
     use super::super::Config;
-    use super::*;
 
     #[test]
     fn a_latency_log_has_a_file_of_its_own_and_covers_some_time() {
@@ -190,18 +143,5 @@ mod tests {
         ] {
             assert_eq!(key(jsonl, log, time), expected, "{jsonl:?} {log:?} {time}");
         }
-    }
-
-    #[test]
-    fn names_of_rails_and_commands_parse_and_print_the_same() {
-        assert_eq!("a, b,c".parse::<RailNames>().unwrap().to_string(), "a,b,c");
-        for text in ["", "a,", ",a", "a,,b"] {
-            assert!(text.parse::<RailNames>().unwrap_err().contains("names separated by commas"), "{text:?}");
-        }
-        assert_eq!("off".parse::<SensorCommand>().unwrap(), SensorCommand::Off);
-        for text in ["off", "vcgencmd pmic_read_adc"] {
-            assert_eq!(text.parse::<SensorCommand>().unwrap().to_string(), text);
-        }
-        assert!("".parse::<SensorCommand>().is_err());
     }
 }

@@ -92,7 +92,7 @@ fn watch_board(
         return Ok(());
     }
     let (live, clock, shutdown) = (Arc::clone(live), Arc::clone(clock), shutdown.clone());
-    let (config, root) = (config.clone(), root.to_owned());
+    let (config, root) = (config.sensor_options(), root.to_owned());
     let look = move || {
         priority::lower(priority::SIDE);
         let mut sensors = Sensors::new(&config, &root);

@@ -1,16 +1,31 @@
 //! Who is answered.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base::clock::{Clock, Instant};
+use base::sync::lock;
 use hyper::{Request, StatusCode};
 
-use super::connection::Peer;
 use super::origin::{self, Names};
 use super::route::Route;
 use super::token::{Credentials, Token};
 use super::Problem;
+
+/// Who is at the other end; over the Unix socket nobody in particular.
+#[derive(Clone, Copy)]
+pub(super) struct Peer(pub(super) Option<SocketAddr>);
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("the socket"),
+        }
+    }
+}
 
 /// Wrong tokens are told once in this time, with their number.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
@@ -71,7 +86,7 @@ impl Access {
         match token.verdict(request.headers()) {
             Credentials::Right => return Ok(()),
             Credentials::Wrong => {
-                let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut failures = lock(&failures);
                 if let Some(count) = failures.count(clock.now()) {
                     let more = if count > 1 { format!(" ({count} since the last such line)") } else { String::new() };
                     log::warn!("http: {peer} brought a wrong token{more}");

@@ -2,13 +2,13 @@
 
 use std::convert::Infallible;
 use std::future::{poll_fn, Future};
+use std::io;
 use std::net::SocketAddr;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::pin::{pin, Pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use std::{fmt, io};
 
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::access::Access;
+use super::access::{Access, Peer};
 use super::connections::{Connections, Place};
 use super::tls::Tls;
 use super::watched::{Tracked, Verdict, Watch, Watched};
@@ -48,19 +48,6 @@ pub(super) struct Host {
     pub(super) access: Access,
     pub(super) connections: Arc<Connections>,
     pub(super) tls: Option<Tls>,
-}
-
-/// Who is at the other end; over the Unix socket nobody in particular.
-#[derive(Clone, Copy)]
-pub(super) struct Peer(pub(super) Option<SocketAddr>);
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(address) => address.fmt(f),
-            None => f.write_str("the socket"),
-        }
-    }
 }
 
 /// Serves `stream` if there is a place, or says that there is none.

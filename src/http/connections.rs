@@ -1,9 +1,10 @@
 //! The places for connections: how many there are, who has them, and who gives one up when all are taken.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use base::clock::Clock;
+use base::sync::lock;
 
 use super::watched::{Verdict, Watch};
 
@@ -31,7 +32,7 @@ impl Connections {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.table)
     }
 
     /// A place for a new connection. When all are taken, the one that is idle longest gives its up; None where none is idle.

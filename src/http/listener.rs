@@ -4,19 +4,20 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use base::back_off::BackOff;
+use base::sync::lock;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::connection::{self, Host};
-use super::server::Bindings;
-use super::socket;
+use super::socket::{self, SocketFile};
 
-/// Pauses between two tries.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// When a peer that says nothing is asked whether it is still there, and how often: a viewer that vanished goes within a minute.
@@ -25,6 +26,20 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVE_TRIES: u32 = 3;
 /// What the system takes for a peer that doesn't read: a viewer who is slow shall skip pictures, not get old ones.
 const SEND_BUFFER: usize = 64 << 10;
+
+/// What the thread and its owner share.
+#[derive(Debug, Default)]
+pub(super) struct Bindings {
+    pub(super) stop: Notify,
+    pub(super) address: OnceLock<SocketAddr>,
+    pub(super) socket: Mutex<Option<SocketFile>>,
+}
+
+impl Bindings {
+    pub(super) fn take_socket(&self) -> Option<SocketFile> {
+        lock(&self.socket).take()
+    }
+}
 
 /// Binds one address or socket, as often as it takes.
 pub(super) struct Binder {
@@ -88,7 +103,7 @@ impl Binder {
             }
             Place::Unix(path) => {
                 let (listener, file) = socket::open(path)?;
-                *self.bindings.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+                *lock(&self.bindings.socket) = Some(file);
                 log::info!("http: listening on {}", path.display());
                 Ok(Listener::Unix(listener))
             }
@@ -117,21 +132,15 @@ fn because(error: &io::Error) -> String {
     format!("{error}{advice}")
 }
 
-/// The pause after the one of `pause`.
-fn longer(pause: Duration) -> Duration {
-    (pause * 2).min(LONGEST_PAUSE)
-}
-
 /// Takes connections until the runtime ends.
 pub(super) async fn serve(bound: Bound, host: Host) {
     let Bound { mut binder, mut outcome } = bound;
-    let mut pause = FIRST_PAUSE;
+    let mut back_off = BackOff::new(LONGEST_PAUSE);
     let listener = loop {
         match outcome.take() {
             Some(listener) => break listener,
-            None => sleep(pause).await,
+            None => sleep(back_off.pause()).await,
         }
-        pause = longer(pause);
         outcome = binder.attempt();
     };
     let host = Arc::new(host);
@@ -160,7 +169,7 @@ async fn accept<S: connection::Stream, F: Future<Output = io::Result<(S, Option<
     host: Arc<Host>,
     mut next: impl FnMut() -> F,
 ) -> io::Result<()> {
-    let mut pause = FIRST_PAUSE;
+    let mut back_off = BackOff::new(LONGEST_PAUSE);
     let mut is_failing = false;
     loop {
         match next().await {
@@ -168,7 +177,7 @@ async fn accept<S: connection::Stream, F: Future<Output = io::Result<(S, Option<
                 if std::mem::take(&mut is_failing) {
                     log::info!("http: {name}: connections are taken again");
                 }
-                pause = FIRST_PAUSE;
+                back_off.reset();
                 stream.prepare();
                 connection::admit(stream, peer, &host);
                 // Many that come at once are looked at one by one: a request that is there is read before its connection could
@@ -180,8 +189,7 @@ async fn accept<S: connection::Stream, F: Future<Output = io::Result<(S, Option<
                 if !std::mem::replace(&mut is_failing, true) {
                     log::warn!("http: {name}: connections can't be taken, tried again until they can: {error}");
                 }
-                sleep(pause).await;
-                pause = longer(pause);
+                sleep(back_off.pause()).await;
             }
         }
     }
@@ -221,13 +229,6 @@ mod tests {
 
     use super::super::connection::tests::host;
     use super::*;
-
-    #[test]
-    fn pauses_double_up_to_5_seconds() {
-        let pauses = std::iter::successors(Some(FIRST_PAUSE), |&pause| Some(longer(pause)));
-        let millis: Vec<u128> = pauses.take(7).map(|pause| pause.as_millis()).collect();
-        assert_eq!(millis, [200, 400, 800, 1600, 3200, 5000, 5000]);
-    }
 
     #[test]
     fn what_the_system_says_comes_with_what_to_do() {

@@ -5,12 +5,13 @@
 //! edition that runs the camera's frames, and freed when none has come for a while.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use base::priority;
 use base::rounding::rounded;
+use base::sync::lock;
 use camera::jpeg::JpegError;
 use camera::picture::{self, PictureError};
 use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
@@ -129,7 +130,7 @@ impl Predictor {
 
     /// Hands `job` to the thread, which is started with the first one, and again if it failed.
     fn send(&self, job: Job) -> Result<(), Problem> {
-        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut jobs = lock(&self.jobs);
         let unsent = match jobs.as_ref() {
             None => job,
             // Whoever has the turn is alone, so there is room.
@@ -307,9 +308,7 @@ mod tests {
     #[test]
     fn all_senders_together_hold_twice_the_largest_picture() {
         let config = config::Http { max_body: base::values::Bytes(100), ..config::Http::default() };
-        let io = crate::pipeline::testing::io();
-        let labels = model::LabelMap::new(None, None).unwrap();
-        let editions = CurrentEdition::new(Arc::new(model::Edition::of("m", io, labels)));
+        let editions = CurrentEdition::new(crate::scene::testing::edition(crate::scene::testing::classes(2)));
         let predictor = Predictor::new(&config, Fit::Stretch, editions);
         let (mut one, mut other) = (predictor.hold(), predictor.hold());
         assert!(one.grow(60) && one.grow(40) && other.grow(100));

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{io, thread};
 
@@ -12,14 +12,13 @@ use base::priority;
 use base::shutdown::{Shutdown, TICK};
 use crossbeam_channel::{bounded, Receiver};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::access::Access;
 use super::connection::Host;
 use super::connections::Connections;
-use super::listener::{self, Binder, Bound};
-use super::socket::{socket_path, SocketFile};
+use super::listener::{self, Binder, Bindings, Bound};
+use super::socket::socket_path;
 use super::tls::Tls;
 use super::token::Token;
 use super::Predictor;
@@ -111,14 +110,6 @@ impl Server {
     }
 }
 
-/// What the thread and its owner share.
-#[derive(Debug, Default)]
-pub(super) struct Bindings {
-    stop: Notify,
-    pub(super) address: OnceLock<SocketAddr>,
-    pub(super) socket: Mutex<Option<SocketFile>>,
-}
-
 struct Running {
     server: Server,
     services: Services,
@@ -161,12 +152,6 @@ impl Running {
             };
             let _ = tokio::time::timeout(GRACE, all_gone).await;
         });
-    }
-}
-
-impl Bindings {
-    fn take_socket(&self) -> Option<SocketFile> {
-        self.socket.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

@@ -1,12 +1,13 @@
 //! TLS: the certificate with its key, read again when one of the files changes.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{fmt, fs};
 
 use base::clock::{Clock as _, Instant, SystemClock};
 use base::failure::SettingError;
+use base::sync::lock;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -56,7 +57,7 @@ impl Tls {
 
     /// For the next handshake, with the certificate of now.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = lock(&self.current);
         let now = SystemClock.now();
         if now.since(current.looked) >= LOOK_EVERY {
             current.looked = now;

@@ -18,6 +18,7 @@ use pixels::segment::MaskSize;
 use super::waits::Waits;
 use super::{About, CameraMaker, Ending, Pool, Stage, TensorSlot};
 use crate::publish::PictureGate;
+use crate::telemetry::log_format::CameraLine;
 use crate::telemetry::state::CameraState;
 use crate::telemetry::Counters;
 
@@ -164,7 +165,7 @@ impl CaptureStage {
             self.resting = true;
             self.source.camera = None;
             self.stage.vitals.set_camera(CameraState::Paused, "");
-            log::info!("camera: paused: it is closed until the pause ends");
+            log::info!("{}", CameraLine::Paused);
         }
         self.stage.shutdown.sleep(TICK);
     }
@@ -177,7 +178,7 @@ impl CaptureStage {
             self.fruitless.clear();
             self.back_off.reset();
             self.stage.vitals.set_camera(CameraState::Opening, "opening");
-            log::info!("camera: the pause has ended");
+            log::info!("{}", CameraLine::Resumed);
         }
     }
 
@@ -185,7 +186,8 @@ impl CaptureStage {
         let words = camera.describe();
         // A camera that opens and gives nothing, again and again, is told once, as one that doesn't open is.
         let is_news = words != self.fruitless;
-        log::log!(if is_news { log::Level::Info } else { log::Level::Debug }, "camera: {words}");
+        let level = if is_news { log::Level::Info } else { log::Level::Debug };
+        log::log!(level, "{}", CameraLine::Running(&words));
         self.opened_at = self.stage.now();
         self.unsaid = !is_news && !camera.proven_after().is_zero();
         self.stage.vitals.set_camera(CameraState::Running, &words);
@@ -199,16 +201,16 @@ impl CaptureStage {
         self.waits.forget();
         self.fruitless.clear();
         if std::mem::take(&mut self.unsaid) {
-            log::info!("camera: {}", camera.describe());
+            log::info!("{}", CameraLine::Running(&camera.describe()));
         }
     }
 
     fn wait_after(&mut self, error: &CameraError) {
         let text = error.to_string();
         if self.waits.is_news(&text, self.stage.now()) {
-            log::warn!("camera: waiting: {text}");
+            log::warn!("{}", CameraLine::Waiting(&text));
         } else {
-            log::debug!("camera: still waiting: {text}");
+            log::debug!("{}", CameraLine::StillWaiting(&text));
         }
         self.stage.vitals.set_camera(CameraState::Waiting, &text);
         self.stage.shutdown.sleep(self.back_off.pause());
@@ -274,7 +276,7 @@ impl CaptureStage {
         let now = self.stage.now();
         if self.corrupt_said.is_none_or(|last| now.since(last) >= Duration::from_secs(1)) {
             self.corrupt_said = Some(now);
-            log::warn!("camera: frame skipped: {reason}");
+            log::warn!("{}", CameraLine::FrameSkipped(reason));
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use base::sync::lock;
 use infer::is_same_device;
 
 use crate::telemetry::EngineReport;
@@ -55,7 +56,7 @@ impl EngineStatus {
     }
 
     fn states(&self) -> MutexGuard<'_, Vec<WorkerState>> {
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.workers)
     }
 
     fn set(&self, number: usize, state: WorkerState) {
@@ -96,7 +97,7 @@ impl EngineStatus {
     }
 
     fn claims(&self) -> MutexGuard<'_, Vec<Option<String>>> {
-        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.claims)
     }
 
     fn set_claim(&self, number: usize, device: Option<String>) {

@@ -9,6 +9,7 @@ mod json;
 pub mod jsonl;
 pub mod latency_log;
 pub mod plug;
+pub mod requests;
 pub mod snapshot;
 pub mod view;
 

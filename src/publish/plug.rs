@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use base::clock::Clock;
 use base::failure::Failure;
-use base::pause::Pause;
 use base::shutdown::Shutdown;
 use model::{CurrentEdition, Edition};
 
-use super::snapshot::SnapshotGate;
+use super::requests::Requests;
 use super::{Journal, PictureGate, Sink};
 use crate::config::Config;
 use crate::telemetry::state::Observe;
@@ -49,15 +48,6 @@ pub struct Context<'a> {
     pub observe: Arc<dyn Observe>,
     /// What a plug may ask of the others.
     pub requests: Requests,
-}
-
-/// What anybody may ask for. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Requests {
-    /// Closes and opens the camera.
-    pub pause: Pause,
-    /// A snapshot of the next frame. Where snapshots are turned off nobody hears it.
-    pub snapshot: Arc<SnapshotGate>,
 }
 
 /// What a plug gives the pipeline, each only where it has one.

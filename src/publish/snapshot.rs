@@ -4,11 +4,10 @@
 //! RGB picture when [`SnapshotGate`] says that one is due, so that nothing is converted that nobody wants.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::clock::{Clock, Instant};
+use base::clock::Clock;
 use base::failure::{Failure, SettingError};
 use base::line_file::takes_files;
 use base::logging::FIGURES;
@@ -17,6 +16,7 @@ use model::Edition;
 use pixels::frame::Size;
 
 use super::plug::{Context, Plug, Plugged};
+use super::requests::SnapshotGate;
 use super::{images, PictureGate, Sink};
 use crate::config::{Config, Snapshot};
 use crate::scene::Outcome;
@@ -31,30 +31,6 @@ const WORDS: Words = Words {
     slow: "the one before is still being written",
     rest_after: Some(Duration::from_secs(10)),
 };
-
-/// Tells the capture thread when the next picture is due.
-#[derive(Debug, Default)]
-pub struct SnapshotGate {
-    due_nanos: AtomicU64,
-}
-
-impl SnapshotGate {
-    /// Asks for a picture of the next frame, whatever the interval. The interval counts from that picture on.
-    pub fn ask(&self) {
-        self.postpone(Instant::default());
-    }
-
-    /// The next picture is due at `due`.
-    pub(super) fn postpone(&self, due: Instant) {
-        self.due_nanos.store(due.as_nanos(), Ordering::Relaxed);
-    }
-}
-
-impl PictureGate for SnapshotGate {
-    fn is_due(&self, now: Instant) -> bool {
-        now.as_nanos() >= self.due_nanos.load(Ordering::Relaxed)
-    }
-}
 
 /// A picture on its way to the writer.
 #[derive(Debug, Default)]
@@ -353,18 +329,6 @@ mod tests {
         drop(std::fs::File::open(&pipe).unwrap());
         wait_for(|| names(&dir).iter().any(|name| name == "overlay-19700101T000010.000Z.png"));
         drop(folder);
-    }
-
-    #[test]
-    fn a_picture_that_is_asked_for_does_not_wait_for_the_interval() {
-        let gate = SnapshotGate::default();
-        let now = Instant::from_nanos(1_000_000_000);
-        gate.postpone(now.after(Duration::from_secs(10)));
-        assert!(!gate.is_due(now));
-        gate.ask();
-        assert!(gate.is_due(now));
-        gate.postpone(now.after(Duration::from_secs(10)));
-        assert!(!gate.is_due(now.after(Duration::from_secs(9))));
     }
 
     #[test]

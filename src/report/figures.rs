@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::log_lines::{LogLines, Told};
-use super::outages::{seconds_between, Kind, Outage, Run};
+use super::outages::{Kind, Outage, Run};
+use super::record::seconds_between;
 use super::summary::Summary;
 use crate::telemetry::{Counts, Stage};
 

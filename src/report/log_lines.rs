@@ -8,21 +8,12 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::record::{Engine, Frames, Power, Record, Throttled};
+use super::record::{seconds_between, Engine, Frames, Power, Record, StageLine, Throttled};
+use crate::telemetry::log_format::{CameraLine, StartLine};
 use crate::telemetry::{Counts, Stage};
 
 /// More sensors in one interval are damage.
 const MOST_SENSORS: usize = 64;
-
-/// Latency of a stage as one line tells it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct StageLine {
-    stage: usize,
-    n: u64,
-    p50_ms: f64,
-    p99_ms: f64,
-    max_ms: f64,
-}
 
 /// Latency of a stage by all of its lines.
 pub(super) struct Told {
@@ -87,8 +78,9 @@ impl LogLines {
         let number = |key: &str| value(key)?.parse().ok().filter(|number: &f64| number.is_finite());
         let now = time.unwrap_or(self.time);
         match word {
-            "pspnetd" if message.contains(", configuration ") || message.contains(", no configuration file") => {
-                self.start(now, message.split([' ', ',']).nth(1).unwrap_or(""), done);
+            "pspnetd" => {
+                let Some(line) = StartLine::read(message) else { return false };
+                self.start(now, line.version, done);
             }
             "frames" => {
                 let frames = Frames::of(|key| value(key)?.parse().ok());
@@ -133,13 +125,12 @@ impl LogLines {
                 self.throttled(now, causes, done);
             }
             "camera:" => {
-                let text = message.strip_prefix("camera: ").unwrap_or("");
-                let (state, text) = match text.split_once(": ").unwrap_or((text, "")) {
-                    ("waiting" | "still waiting", why) => ("waiting", why),
-                    ("paused", _) => ("paused", ""),
-                    ("frame skipped", _) => return true,
-                    _ if text == "the pause has ended" => return true,
-                    _ => ("running", text),
+                let (state, text) = match CameraLine::read(message) {
+                    Some(CameraLine::Waiting(why) | CameraLine::StillWaiting(why)) => ("waiting", why),
+                    Some(CameraLine::Paused) => ("paused", ""),
+                    Some(CameraLine::Running(text)) => ("running", text),
+                    Some(CameraLine::FrameSkipped(_) | CameraLine::Resumed) => return true,
+                    None => return false,
                 };
                 done.push(self.event(now, "camera", state, text));
             }
@@ -207,7 +198,7 @@ impl LogLines {
 
     fn add_slowed(&mut self, now: Timestamp) {
         if self.is_slowed == Some(true) {
-            self.slowed_seconds += super::outages::seconds_between(self.slowed_since, now).max(0.0);
+            self.slowed_seconds += seconds_between(self.slowed_since, now).max(0.0);
         }
         self.slowed_since = now;
     }

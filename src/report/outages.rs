@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::record::{shown, Record};
+use super::record::{seconds_between, shown, Record};
 
 /// A longer hole between two records of a run means that something is missing, in seconds; with a tenth of the interval.
 const HOLE: f64 = 2.0;
@@ -287,11 +287,6 @@ impl Run {
             (false, false) => {}
         }
     }
-}
-
-/// Seconds from one time to a later one; negative where it is earlier.
-pub(super) fn seconds_between(from: Timestamp, to: Timestamp) -> f64 {
-    to.duration_since(from).as_secs_f64()
 }
 
 fn seconds_before(time: Timestamp, seconds: f64) -> Timestamp {

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::log_lines::StageLine;
 use crate::telemetry::Counts;
 
 /// A record of any kind: the keys of all of them.
@@ -176,6 +175,21 @@ impl Latency<'_> {
 /// Text from a file as it may be shown: no control characters, and not longer than a line.
 pub(super) fn shown(text: &str) -> String {
     text.chars().take(300).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// Latency of a stage as one line tells it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StageLine {
+    pub(super) stage: usize,
+    pub(super) n: u64,
+    pub(super) p50_ms: f64,
+    pub(super) p99_ms: f64,
+    pub(super) max_ms: f64,
+}
+
+/// Seconds from one time to a later one; negative where it is earlier.
+pub(super) fn seconds_between(from: Timestamp, to: Timestamp) -> f64 {
+    to.duration_since(from).as_secs_f64()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub(crate) mod example;
 mod histograms;
 mod journey;
 mod lines;
+pub mod log_format;
 mod recorder;
 mod records;
 pub mod sensors;

@@ -3,8 +3,10 @@
 //! The publish thread takes one lock per frame and adds seven numbers. Who tells of latency swaps the histograms for empty
 //! ones and adds them to its own, at its own pace.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
+
+use base::sync::lock;
 
 use super::state::StageBuckets;
 use super::{HistogramError, Histograms, Stage, Timings};
@@ -30,7 +32,7 @@ impl Recorder {
 
     fn lock(&self) -> MutexGuard<'_, Recorded> {
         // A panic of who held it leaves at worst one frame half counted.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Adds one frame.

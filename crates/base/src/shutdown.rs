@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
 
+use crate::sync::lock;
+
 /// The longest time a wait may last before it looks at the token again.
 pub const TICK: Duration = Duration::from_millis(100);
 
@@ -38,7 +40,7 @@ impl Shutdown {
     /// Asks everybody to stop. Further calls change nothing.
     pub fn pull(&self) {
         self.inner.stopping.store(true, Ordering::SeqCst);
-        let mut sender = self.inner.sender.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut sender = lock(&self.inner.sender);
         drop(sender.take());
     }
 

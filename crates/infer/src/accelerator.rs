@@ -47,6 +47,12 @@ pub fn is_same_device(one: &str, other: &str) -> bool {
     Path::new(one).file_name() == Path::new(other).file_name()
 }
 
+/// Orders `2-1.10` after `2-1.9`, and `apex_10` after `apex_9`.
+pub(super) fn port(path: &Path) -> Vec<u32> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    name.split(|letter: char| !letter.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+}
+
 impl DeviceChoice {
     /// The one at this place of the list, or another while none is taken.
     pub const fn at(preferred: usize) -> Self {

@@ -12,8 +12,7 @@ use std::ptr::NonNull;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use serde::{Deserialize, Serialize};
 
-use super::accelerator::is_same_device;
-use super::edgetpu::port;
+use super::accelerator::{is_same_device, port};
 use super::{DelegateKind, DelegateSpec, DeviceChoice, Fault};
 use crate::TpuDevice;
 

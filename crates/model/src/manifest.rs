@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::contract::MOST_CLASSES;
-use super::pair::file_name;
 use super::ModelError;
 
 /// What the manifest beside a model says.
@@ -209,6 +208,11 @@ impl Manifest {
 
 fn wrong(path: &Path, reason: String) -> ModelError {
     ModelError::Manifest { path: PathBuf::from(path), reason }
+}
+
+/// The name of a file without its folders.
+pub(super) fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::manifest::{self, Manifest};
+use super::manifest::{self, file_name, Manifest};
 use super::tflite::{check_mark, Graph, Tensor, EXPECTED};
 use super::{is_compiled, read, ModelError, ModelFile};
 
@@ -238,10 +238,6 @@ fn end(end: &str, theirs: Vec<&Tensor<'_>>, ours: Vec<&Tensor<'_>>, name: &str) 
 fn same(a: Option<(f32, i64)>, b: Option<(f32, i64)>) -> bool {
     let exact = |pair: Option<(f32, i64)>| pair.map(|(scale, zero_point)| (scale.to_bits(), zero_point));
     exact(a) == exact(b)
-}
-
-pub(super) fn file_name(path: &Path) -> String {
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Where the compiler puts what it makes of `path`.

@@ -1,8 +1,10 @@
 //! What each layer changes, and what is said of what is wrong in it.
 
-use super::*;
-use camera::{Rate, Source};
 use std::io::Write;
+
+use camera::{Rate, Source};
+
+use super::*;
 
 fn file(text: &str) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();

@@ -14,7 +14,7 @@ use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
 use super::board::Board;
 use super::signals::{heartbeat, Alarm, Button, Readings};
 use crate::config::{self, ButtonAction, Level, Pull};
-use crate::publish::plug::Requests;
+use crate::publish::requests::Requests;
 
 /// Time between two looks at button and readings.
 const TICK: Duration = Duration::from_millis(20);

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use base::failure::{Failure, SettingError};
 use base::line_file::{check as check_path, Inlet, Place, SyncPolicy, Writer};
 use base::outbox::Closing;
+use base::sync::lock;
 use model::Edition;
 
 use crate::config::{LatencyLog as Config, Sync};
@@ -77,7 +78,7 @@ impl LatencyLog {
 
     /// The sink for a record per frame, where the configuration wants that; once. It is closed before the log is.
     pub fn frames(&self) -> Option<Box<dyn Sink>> {
-        let inlet = self.frames.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let inlet = lock(&self.frames).take()?;
         Some(Box::new(frames::FramesSink::new(inlet, self.run.clone())))
     }
 }

@@ -3,9 +3,10 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use base::sync::lock;
 use bytes::Bytes;
 use tokio::sync::watch;
 
@@ -250,7 +251,7 @@ impl Audience {
 
     fn wall(&self) -> MutexGuard<'_, Wall> {
         // Every critical section leaves the wall whole, so a panic elsewhere doesn't spoil it.
-        self.wall.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.wall)
     }
 }
 

@@ -2,14 +2,16 @@
 
 use std::io::{self, Read as _};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use base::back_off::BackOff;
 use base::child::{escape, is_readable, Child};
 use base::clock::{Clock as _, Instant, SystemClock};
 use base::command_line::CommandLine;
 use base::shutdown::Shutdown;
+use base::sync::lock;
 
 /// Time for one answer. vcgencmd takes some milliseconds.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -98,7 +100,7 @@ fn ask<T>(
     last: &Last<T>,
     shutdown: &Shutdown,
 ) {
-    let (mut pause, mut told) = (PAUSE, None);
+    let (mut back_off, mut told) = (BackOff::starting(PAUSE, LONGEST_PAUSE), None);
     loop {
         let answer = run(line, shutdown).and_then(|text| parse(&text).map_err(|reason| format!("{line}: {reason}")));
         if shutdown.is_pulled() {
@@ -109,15 +111,14 @@ fn ask<T>(
                 if told.take().is_some() {
                     log::info!("{line}: answers again");
                 }
-                pause = PAUSE;
+                back_off.reset();
                 every
             }
             Err(reason) => {
                 if is_news(&mut told, reason) {
                     log::warn!("{reason}. It is tried again");
                 }
-                let longer = longer(pause);
-                std::mem::replace(&mut pause, longer)
+                back_off.pause()
             }
         };
         *lock(last) = Some((SystemClock.now(), answer));
@@ -134,11 +135,6 @@ fn is_news(told: &mut Option<String>, reason: &str) -> bool {
         *told = Some(reason.to_owned());
     }
     is_news
-}
-
-/// The pause after one of `pause` and another failure.
-fn longer(pause: Duration) -> Duration {
-    (pause * 2).min(LONGEST_PAUSE)
 }
 
 /// What one run of the command prints. Its two outputs are one.
@@ -197,11 +193,6 @@ fn run(line: &CommandLine, shutdown: &Shutdown) -> Result<String, String> {
     let words: String = text.chars().take(WORDS).collect();
     let ending = child.status().map_or_else(|| "ended".to_owned(), |status| status.to_string());
     Err(format!("{line}: {ending}: {}", if words.is_empty() { "it said nothing" } else { &words }))
-}
-
-fn lock<A>(last: &Mutex<A>) -> MutexGuard<'_, A> {
-    // An answer is whole at any time.
-    last.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -301,12 +292,6 @@ mod tests {
         let mut told = None;
         let news = ["a", "a", "b", "b", "a"].map(|reason| is_news(&mut told, reason));
         assert_eq!(news, [true, false, true, false, true]);
-    }
-
-    #[test]
-    fn a_command_that_fails_is_asked_less_and_less_often() {
-        let pauses = std::iter::successors(Some(PAUSE), |pause| Some(longer(*pause)));
-        assert_eq!(pauses.take(6).map(|pause| pause.as_secs()).collect::<Vec<_>>(), [5, 10, 20, 40, 60, 60]);
     }
 
     #[test]

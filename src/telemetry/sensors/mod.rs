@@ -11,6 +11,7 @@ mod files;
 mod health;
 mod heat;
 mod lines;
+mod options;
 mod power;
 mod process;
 mod throttling;
@@ -20,8 +21,8 @@ use std::time::Duration;
 
 pub use board::{Board, Causes, Process, Rail, Temperature, Throttle};
 pub use lines::{joules, joules_per_frame, lines, throttled_line, Interval};
+pub use options::{RailNames, SensorCommand, SensorOptions};
 
-use crate::config::Telemetry;
 use base::clock::Instant;
 use clock::Clocks;
 use heat::Heat;
@@ -45,9 +46,9 @@ pub struct Sensors {
 
 impl Sensors {
     /// Finds what there is below `root` (`/sys`), and starts the commands that are to be asked, in threads of their own.
-    pub fn new(config: &Telemetry, root: &Path) -> Self {
+    pub fn new(config: &SensorOptions, root: &Path) -> Self {
         // Told to look never, it is asked for the present all the same (`pspnetd devices`).
-        let interval = if config.sensors.0.is_zero() { Duration::from_secs(1) } else { config.sensors.0 };
+        let interval = if config.interval.0.is_zero() { Duration::from_secs(1) } else { config.interval.0 };
         let model = files::model(root);
         let mut sensors = Self {
             root: root.to_path_buf(),

@@ -66,13 +66,13 @@ impl Tree {
 }
 
 /// No command is run.
-pub(super) fn off() -> Telemetry {
+pub(super) fn off() -> SensorOptions {
     let (pmic_command, throttle_command) = ("off".parse().unwrap(), "off".parse().unwrap());
-    Telemetry { pmic_command, throttle_command, ..Telemetry::default() }
+    SensorOptions { pmic_command, throttle_command, ..SensorOptions::default() }
 }
 
-pub(super) fn counting(names: &str) -> Telemetry {
-    Telemetry { power_rails: names.parse().unwrap(), ..off() }
+pub(super) fn counting(names: &str) -> SensorOptions {
+    SensorOptions { power_rails: names.parse().unwrap(), ..off() }
 }
 
 pub(super) fn at(milliseconds: u64) -> Instant {
@@ -511,9 +511,11 @@ fn a_program_that_looks_once_waits_for_what_takes_time_but_not_longer_than_it_ma
     tree.zone(0, "cpu-thermal", 50_000);
     assert_eq!(tree.sensors().settle(&clock, hour).soc_celsius(), Some(50.0));
     let never = || "sleep 600".parse().unwrap();
-    for config in [Telemetry { pmic_command: never(), ..off() }, Telemetry { throttle_command: never(), ..off() }] {
+    for config in
+        [SensorOptions { pmic_command: never(), ..off() }, SensorOptions { throttle_command: never(), ..off() }]
+    {
         assert_eq!(Sensors::new(&config, tree.root()).settle(&clock, Duration::ZERO).soc_celsius(), Some(50.0));
     }
-    let answers = Telemetry { pmic_command: "echo X_V volt(0)=5V".parse().unwrap(), ..off() };
+    let answers = SensorOptions { pmic_command: "echo X_V volt(0)=5V".parse().unwrap(), ..off() };
     assert_eq!(names(&Sensors::new(&answers, tree.root()).settle(&clock, hour)), ["X"]);
 }

@@ -8,8 +8,8 @@ use base::clock::Instant;
 
 use super::command::Repeated;
 use super::health::Health;
+use super::options::{SensorCommand, SensorOptions};
 use super::{files, Causes, Throttle};
-use crate::config::{SensorCommand, Telemetry};
 
 const COMMAND: &str = "vcgencmd get_throttled";
 /// Time between two runs of the command, which is a process each time. The kernel asks the firmware as often.
@@ -29,7 +29,7 @@ pub(super) struct Throttling {
 }
 
 impl Throttling {
-    pub(super) fn new(config: &Telemetry, interval: Duration, model: &str, root: &Path) -> Self {
+    pub(super) fn new(config: &SensorOptions, interval: Duration, model: &str, root: &Path) -> Self {
         let line = match config.throttle_command.as_set() {
             Some(SensorCommand::Off) => None,
             Some(SensorCommand::Run(line)) => Some(line.clone()),
@@ -175,7 +175,7 @@ mod tests {
 
     /// With a command in place of the one that `model` has, where there is one.
     fn throttling(tree: &Tree, model: &str, command: Option<&str>) -> Throttling {
-        let mut config = Telemetry::default();
+        let mut config = SensorOptions::default();
         if let Some(command) = command {
             config.throttle_command = command.parse().unwrap();
         }
@@ -195,8 +195,12 @@ mod tests {
         assert!(throttling(&tree, "Coral Dev Board", None).command.is_none());
         // A process each time, so not more often than the kernel asks the firmware.
         for (interval, every) in [(1, 2), (2, 2), (3, 3)] {
-            let asked =
-                Throttling::new(&Telemetry::default(), Duration::from_secs(interval), "Raspberry Pi 4", tree.root());
+            let asked = Throttling::new(
+                &SensorOptions::default(),
+                Duration::from_secs(interval),
+                "Raspberry Pi 4",
+                tree.root(),
+            );
             assert_eq!(asked.command.unwrap().every(), Duration::from_secs(every));
         }
         assert!(throttling(&tree, "Raspberry Pi 4", Some("off")).command.is_none());

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::process::{ChildStderr, ChildStdout};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use base::child::Listener;
 use base::clock::{Clock, Instant};
+use base::sync::lock;
 use pixels::frame::{Frame, FrameMeta, Picture, PictureFormat, Size};
 
 use super::super::jpeg::JpegDecoder;
@@ -30,7 +31,7 @@ pub(super) struct Said(Arc<Mutex<String>>);
 impl Said {
     fn is_news(&self, words: &str) -> bool {
         // A text is whole at any time.
-        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = lock(&self.0);
         let is_news = *said != words;
         words.clone_into(&mut said);
         is_news

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base::child::is_readable;
 use base::clock::{Clock, Instant};
+use base::sync::lock;
 
 use super::super::mjpeg::BUFFER;
 use super::frames::{Cut, Cutter, Expected, Found, Refusal};
@@ -63,7 +64,7 @@ pub(super) enum Taken {
 impl Meeting {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Every critical section leaves the state whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Waits at most `limit` for something to take.

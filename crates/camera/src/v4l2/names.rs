@@ -7,8 +7,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
+
+use base::sync::lock;
 
 const LINKS: &str = "/dev/v4l";
 /// By the camera's own serial number first, then by the port it is plugged into.
@@ -59,7 +61,7 @@ pub(super) enum Place {
 
 /// Finds the device that `path` meant when it was first opened.
 pub(super) fn locate(path: &Path) -> Place {
-    let remembered = REMEMBERED.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
+    let remembered = lock(&REMEMBERED).get(path).cloned();
     place(Path::new(LINKS), path, remembered, SystemTime::now())
 }
 
@@ -86,7 +88,7 @@ pub(super) fn remember(path: &Path, name: Option<&Path>) {
     if path.starts_with(LINKS) {
         return;
     }
-    let mut remembered = REMEMBERED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut remembered = lock(&REMEMBERED);
     remembered.entry(path.to_owned()).or_insert_with(|| name.to_owned());
 }
 

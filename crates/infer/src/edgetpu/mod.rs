@@ -10,7 +10,6 @@ use std::path::PathBuf;
 
 pub use advice::advice;
 pub use sight::name_of;
-pub(super) use sight::port;
 pub use sight::{look, Access, Card, Sight, Stick, StickState};
 pub use survey::{Found, Library, Survey};
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use base::device_users::is_ours;
 use rustix::fs::Access as Wanted;
 
-use super::super::accelerator::Fault;
+use super::super::accelerator::{port, Fault};
 use crate::TpuDevice;
 
 /// What an Edge TPU on USB calls itself until it has its firmware, which it gets anew whenever it was without power.
@@ -256,12 +256,6 @@ fn without_driver(root: &Path) -> Vec<String> {
     let mut found: Vec<String> = found.filter_map(|at| Some(at.file_name()?.to_str()?.to_owned())).collect();
     found.sort();
     found
-}
-
-/// Orders `2-1.10` after `2-1.9`, and `apex_10` after `apex_9`.
-pub(in super::super) fn port(path: &Path) -> Vec<u32> {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    name.split(|letter: char| !letter.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }
 
 fn text(folder: &Path, name: &str) -> Option<String> {

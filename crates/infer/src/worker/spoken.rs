@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base::clock::Instant;
+use base::sync::lock;
 use log::Level;
 
 /// Lines that a fault carries, at most.
@@ -42,7 +43,7 @@ impl Told {
             .filter(|part| !part.is_empty())
             .for_each(|part| part.hash(&mut hasher));
         let hash = hasher.finish();
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = lock(&self.lines);
         lines.retain(|line| now.since(line.told) < AGAIN);
         if let Some(known) = lines.iter().find(|line| line.hash == hash) {
             return known.run == self.run;

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::scalar::Grid;
+use super::plan::Grid;
 
 /// Fraction bits of the table. 255 classes at 1.0 still fit 32 bits.
 const TABLE_BITS: u32 = 23;

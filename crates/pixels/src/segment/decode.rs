@@ -5,8 +5,7 @@
 
 use super::confidence::Confidence;
 use super::labels::Labels;
-use super::plan::{Plan, Span};
-use super::scalar::Grid;
+use super::plan::{Grid, Plan, Span};
 use super::{OutputKind, OutputSpec, Region, ScoreType, Summary};
 use crate::frame::Size;
 use crate::simd::Backend;

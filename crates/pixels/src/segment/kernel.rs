@@ -3,8 +3,8 @@
 //! It does what `scalar` specifies, but spends work only where classes meet. [`Work`] holds the scratch of one decoder.
 #![allow(unsafe_code)]
 
-use super::plan::{Plan, Run, Tap, BAND};
-use super::scalar::{Grid, FRACTION};
+use super::plan::{Grid, Plan, Run, Tap, BAND};
+use super::scalar::FRACTION;
 
 /// A run is written in whole steps of so many pixels; what is too much is overwritten by the next run.
 const STEP: usize = 16;

@@ -5,8 +5,6 @@
 
 use std::ops::Range;
 
-use super::scalar::Grid;
-
 /// Most mask rows that are drawn together; bounds the scratch memory.
 pub(super) const BAND: usize = 32;
 
@@ -101,6 +99,24 @@ fn runs(taps: &[Tap], longest: usize) -> Vec<Run> {
         }
     }
     runs
+}
+
+/// A grid of logits as the tensor holds it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grid {
+    pub(super) width: usize,
+    pub(super) height: usize,
+    pub(super) classes: usize,
+    /// 0 for int8, 0x80 for uint8.
+    pub(super) flip: u8,
+}
+
+impl Grid {
+    /// The bytes of grid row `y`.
+    pub(super) fn row(self, output: &[u8], y: usize) -> &[u8] {
+        let bytes = self.width * self.classes;
+        &output[y * bytes..(y + 1) * bytes]
+    }
 }
 
 #[cfg(test)]

@@ -21,24 +21,6 @@ use super::plan::Plan;
 /// Fraction bits of the values that are blended.
 pub(super) const FRACTION: u32 = 6;
 
-/// A grid of logits as the tensor holds it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Grid {
-    pub(super) width: usize,
-    pub(super) height: usize,
-    pub(super) classes: usize,
-    /// 0 for int8, 0x80 for uint8.
-    pub(super) flip: u8,
-}
-
-impl Grid {
-    /// The bytes of grid row `y`.
-    pub(super) fn row(self, output: &[u8], y: usize) -> &[u8] {
-        let bytes = self.width * self.classes;
-        &output[y * bytes..(y + 1) * bytes]
-    }
-}
-
 /// The value of one logit byte, step 1.
 pub(super) fn value(byte: u8, flip: u8) -> i16 {
     i16::from((byte ^ flip) as i8) << FRACTION

@@ -14,8 +14,8 @@ use base::clock::Instant;
 use super::command::Repeated;
 use super::energy::Energy;
 use super::health::Health;
+use super::options::{SensorCommand, SensorOptions};
 use super::{files, Rail, MOST};
-use crate::config::{SensorCommand, Telemetry};
 
 /// Looks that may fail one after the other before a rail's energy has a gap.
 const GAP: u32 = 5;
@@ -86,7 +86,7 @@ pub(super) struct Power {
 }
 
 impl Power {
-    pub(super) fn new(config: &Telemetry, interval: Duration, model: &str) -> Self {
+    pub(super) fn new(config: &SensorOptions, interval: Duration, model: &str) -> Self {
         let command = match config.pmic_command.as_set() {
             Some(SensorCommand::Off) => None,
             Some(SensorCommand::Run(line)) => Some(line.clone()),

@@ -7,7 +7,7 @@ use super::super::Sensors;
 use super::*;
 
 /// Rails of this board, looked for once; a look is due every second.
-fn power(tree: &Tree, config: &Telemetry) -> Power {
+fn power(tree: &Tree, config: &SensorOptions) -> Power {
     let mut power = Power::new(config, Duration::from_secs(1), "");
     power.search(tree.root());
     power
@@ -140,7 +140,7 @@ fn five_looks_may_fail_before_energy_has_a_gap() {
     for (interval, milliseconds, joules) in
         [(1, 5000, 25.0), (1, 5001, 0.0), (2, 10_000, 50.0), (2, 10_001, 0.0), (0, 5000, 25.0), (0, 5001, 0.0)]
     {
-        let config = Telemetry { sensors: Seconds::new(interval), ..off() };
+        let config = SensorOptions { interval: Seconds::new(interval), ..off() };
         let mut sensors = Sensors::new(&config, tree.root());
         sensors.look(at(0));
         near(sensors.look(at(milliseconds)).joules, joules);
@@ -221,7 +221,7 @@ fn names_that_no_rail_has_are_told_once_when_everything_has_answered() {
     assert_eq!(complaint("x, ina219@1-0041, y"), words("x, y", "ina219@1-0040, ina219@1-0041"));
     assert_eq!((complaint("ina219@1-0041"), quiet.complaint()), (None, None));
     // A command may yet tell of the rail that is missed.
-    let config = Telemetry { pmic_command: "sleep 600".parse().unwrap(), ..counting("x") };
+    let config = SensorOptions { pmic_command: "sleep 600".parse().unwrap(), ..counting("x") };
     let mut asked = Power::new(&config, Duration::from_secs(1), "");
     asked.look(at(0));
     assert!(asked.is_complaint_due && !asked.has_heard());
@@ -230,7 +230,7 @@ fn names_that_no_rail_has_are_told_once_when_everything_has_answered() {
 #[test]
 fn a_power_chip_is_asked_on_a_board_that_has_one_and_where_that_is_wanted() {
     let is_asked = |model: &str, command: Option<&str>| {
-        let mut config = Telemetry::default();
+        let mut config = SensorOptions::default();
         if let Some(command) = command {
             config.pmic_command = command.parse().unwrap();
         }
@@ -243,7 +243,7 @@ fn a_power_chip_is_asked_on_a_board_that_has_one_and_where_that_is_wanted() {
 
 #[test]
 fn the_power_chips_rails_are_taken_as_soon_as_it_answers_and_its_failure_is_told_once_for_all() {
-    let config = |command: &str| Telemetry { pmic_command: command.parse().unwrap(), ..off() };
+    let config = |command: &str| SensorOptions { pmic_command: command.parse().unwrap(), ..off() };
     let heard = |command: &str| {
         let power = Power::new(&config(command), Duration::from_secs(3600), "");
         while !power.has_heard() {
