@@ -23,6 +23,7 @@ from mutation.schemata import RUNTIME, Mutant, instrument
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "target/mutants"
 TREE = WORK / "tree"
+BASE = Path("crates/base/src")
 # What one test may take: more than this many times what it takes without a mutant, and seconds on top, is a mutant that hangs.
 SLACK, GRACE = 8, 30
 # Without incremental compilation and debug information a build is small; the dependencies are built as for the tests.
@@ -37,7 +38,7 @@ def listed(patterns: list[str]) -> list[Mutant]:
     """What cargo-mutants would change in these files."""
     files = [part for pattern in patterns for part in ("-f", pattern)]
     listing = subprocess.run(
-        ["cargo", "mutants", "--list", "--json", "--diff", *files], cwd=ROOT, check=True, stdout=subprocess.PIPE
+        ["cargo", "mutants", "--workspace", "--list", "--json", "--diff", *files], cwd=ROOT, check=True, stdout=subprocess.PIPE
     )
     # 0 is no mutant.
     return [Mutant.of(number, entry) for number, entry in enumerate(json.loads(listing.stdout), 1)]
@@ -59,6 +60,11 @@ def copy_tree() -> None:
         shutil.copy2(library, target)
 
 
+def crates() -> list[Path]:
+    """The folders of sources that have a library, from the root."""
+    return [Path("src"), *sorted(path.relative_to(ROOT) for path in ROOT.glob("crates/*/src"))]
+
+
 def write(mutants: list[Mutant]) -> list[Mutant]:
     """Puts `mutants` into the copy; returns those that are in."""
     by_file = defaultdict(list)
@@ -66,15 +72,18 @@ def write(mutants: list[Mutant]) -> list[Mutant]:
         by_file[mutant.file].append(mutant)
     inside = []
     # Also those that had some in an earlier round and have none now.
-    for name in [str(path.relative_to(TREE)) for path in TREE.glob("src/**/*.rs") if (ROOT / path.relative_to(TREE)).exists()]:
+    sources = [path.relative_to(TREE) for folder in crates() for path in (TREE / folder).glob("**/*.rs")]
+    for name in [str(path) for path in sources if (ROOT / path).exists()]:
         some = by_file[name]
         text, left = instrument(ROOT / name, some) if some else ((ROOT / name).read_text(), [])
         if (TREE / name).read_text() != text:
             (TREE / name).write_text(text)
         inside += [mutant for mutant in some if mutant not in left]
-    (TREE / "src/mutant.rs").write_text(RUNTIME)
-    library = (ROOT / "src/lib.rs").read_text()
-    (TREE / "src/lib.rs").write_text(f"#![allow(warnings)]\n{library}\npub mod mutant;\n")
+    # The lowest crate, on which all others stand, knows which mutant is on.
+    for folder in crates():
+        (TREE / folder / "mutant.rs").write_text(RUNTIME if folder == BASE else "pub use base::mutant::on;\n")
+        library = (ROOT / folder / "lib.rs").read_text()
+        (TREE / folder / "lib.rs").write_text(f"#![allow(warnings)]\n{library}\npub mod mutant;\n")
     return inside
 
 
@@ -201,7 +210,7 @@ def measure(test: Test, count: int) -> bool:
 
 def judge(mutant: Mutant, tests: list[Test], budget: float) -> tuple[str, str]:
     """What became of a mutant: "caught" with the test, or "missed" with what was tried."""
-    near = mutant.file.removeprefix("src/").removesuffix(".rs").replace("/mod", "").replace("/", "::")
+    near = re.sub(r"^(crates/\w+/)?src/", "", mutant.file).removesuffix(".rs").replace("/mod", "").replace("/", "::")
     # Nearest first: the file's own unit tests, other unit tests, then the quickest tests of the program.
     order = lambda test: (test.group != "lib", not test.name.startswith(near), test.seconds)  # noqa: E731
     spent, tried = 0.0, 0
