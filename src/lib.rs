@@ -8,15 +8,15 @@
 pub mod cli;
 pub mod config;
 pub mod daemon;
-pub mod http;
+mod http;
 #[cfg(test)]
 #[path = "../tests/support/needs.rs"]
 mod needs;
-pub mod one_picture;
+mod one_picture;
 pub mod pipeline;
 pub mod plugs;
 pub mod publish;
 pub mod report;
-pub mod runners;
+mod runners;
 pub mod scene;
 pub mod telemetry;

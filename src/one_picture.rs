@@ -18,7 +18,7 @@ use crate::scene::Areas;
 
 /// Time that each step of one picture took.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct StepTimes {
+pub(crate) struct StepTimes {
     /// Picture to tensor.
     pub convert: Duration,
     /// The model.
@@ -28,7 +28,7 @@ pub struct StepTimes {
 }
 
 /// Runs pictures through one edition, one after the other.
-pub struct PictureRunner {
+pub(crate) struct PictureRunner {
     edition: Arc<Edition>,
     engine: Box<dyn Engine>,
     tensor: Vec<u8>,
@@ -44,14 +44,14 @@ impl PictureRunner {
     ///
     /// # Errors
     /// As [`Runners::load`] and [`Runners::engine`].
-    pub fn load(config: &Config) -> Result<Self, Failure> {
+    pub(crate) fn load(config: &Config) -> Result<Self, Failure> {
         let mut runners = Runners::load(config)?;
         let engine = runners.engine()?;
         Ok(Self::new(runners.edition, engine, config.model.fit))
     }
 
     /// Runs pictures through `edition` on `engine`.
-    pub fn new(edition: Arc<Edition>, engine: Box<dyn Engine>, fit: Fit) -> Self {
+    pub(crate) fn new(edition: Arc<Edition>, engine: Box<dyn Engine>, fit: Fit) -> Self {
         log::info!("model: {}", engine.describe());
         let io = &edition.io;
         Self {
@@ -67,22 +67,22 @@ impl PictureRunner {
     }
 
     /// The model.
-    pub const fn edition(&self) -> &Arc<Edition> {
+    pub(crate) const fn edition(&self) -> &Arc<Edition> {
         &self.edition
     }
 
     /// The class map of the last picture, at its own size.
-    pub fn mask(&self) -> &[u8] {
+    pub(crate) fn mask(&self) -> &[u8] {
         &self.mask
     }
 
     /// Figures of the last picture.
-    pub const fn summary(&self) -> &Summary {
+    pub(crate) const fn summary(&self) -> &Summary {
         &self.summary
     }
 
     /// How much of the last picture each class covers.
-    pub fn areas(&self) -> Areas {
+    pub(crate) fn areas(&self) -> Areas {
         Areas::of(&self.edition.labels, &self.summary)
     }
 
@@ -90,7 +90,7 @@ impl PictureRunner {
     ///
     /// # Errors
     /// When the picture is larger than the conversion takes, or the engine fails.
-    pub fn run_rgb(&mut self, picture: &RgbPicture) -> Result<StepTimes, Failure> {
+    pub(crate) fn run_rgb(&mut self, picture: &RgbPicture) -> Result<StepTimes, Failure> {
         let view = picture.as_picture().map_err(|error| Failure::new(Kind::Data, error.to_string()))?;
         self.run(&view)
     }
@@ -99,7 +99,7 @@ impl PictureRunner {
     ///
     /// # Errors
     /// As [`PictureRunner::run_rgb`].
-    pub fn run(&mut self, picture: &Picture<'_>) -> Result<StepTimes, Failure> {
+    pub(crate) fn run(&mut self, picture: &Picture<'_>) -> Result<StepTimes, Failure> {
         let bad = |error: &dyn std::fmt::Display| Failure::new(Kind::Data, error.to_string());
         let start = Instant::now();
         let region = self.converter.convert(picture, &mut self.tensor).map_err(|error| bad(&error))?;

@@ -17,7 +17,7 @@ use model::{find_default, Edition, ModelError, ModelFile, Want};
 use crate::config::{self, Config};
 
 /// A loaded model, and what the configuration has run it.
-pub struct Runners {
+pub(crate) struct Runners {
     /// The model.
     pub edition: Arc<Edition>,
     /// The CPU as an engine, where it is to run the model, alone or now and then.
@@ -31,7 +31,7 @@ impl Runners {
     ///
     /// # Errors
     /// When there is none, or it can't run on the engine that is configured. A device that isn't there now is no error.
-    pub fn load(config: &Config) -> Result<Self, Failure> {
+    pub(crate) fn load(config: &Config) -> Result<Self, Failure> {
         let path = match &config.model.path {
             Auto::Auto => find_default()?,
             Auto::Set(path) => path.0.clone(),
@@ -71,7 +71,7 @@ impl Runners {
     ///
     /// # Errors
     /// When the model fails on the CPU.
-    pub fn crew(&mut self) -> Result<Option<Crew>, Failure> {
+    pub(crate) fn crew(&mut self) -> Result<Option<Crew>, Failure> {
         let jobs = self.jobs();
         if jobs.is_empty() {
             return Ok(None);
@@ -100,7 +100,7 @@ impl Runners {
     ///
     /// # Errors
     /// When the model can't run there, or the device can't be used now.
-    pub fn engine(&mut self) -> Result<Box<dyn Engine>, Failure> {
+    pub(crate) fn engine(&mut self) -> Result<Box<dyn Engine>, Failure> {
         let wants_device = matches!(self.config.kind, EngineKind::EdgeTpu | EngineKind::Delegate(_));
         let expected = if wants_device { self.expected()? } else { None };
         match (self.cpu.take().filter(|_| !wants_device), self.jobs().into_iter().next()) {
@@ -121,7 +121,7 @@ impl Runners {
     ///
     /// # Errors
     /// When the model fails on the CPU, or there is no memory.
-    pub fn try_workers(&mut self) -> Result<Vec<Result<String, Failure>>, Failure> {
+    pub(crate) fn try_workers(&mut self) -> Result<Vec<Result<String, Failure>>, Failure> {
         let expected = self.expected()?;
         let inputs = InputTensors::shared(&self.edition.io.input, 1)?;
         // Those that are up keep their devices until all were tried.

@@ -232,6 +232,37 @@ fn the_socket_needs_no_token_and_goes_with_the_program() {
 }
 
 #[test]
+fn of_two_daemons_that_start_at_the_same_instant_one_has_the_socket_and_the_other_takes_it_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s");
+    for _ in 0..3 {
+        // What a daemon that was killed leaves behind.
+        drop(UnixListener::bind(&socket).unwrap());
+        let start = || {
+            let command = run(&colours(), "pattern:320x240");
+            Running::start(with(command, ["camera.rate=20", &format!("http.socket={}", socket.display())]))
+        };
+        let both = [start(), start()];
+        let pid = || {
+            let state: serde_json::Value = serde_json::from_slice(&over(&socket, "/api/v1/state").body).unwrap();
+            state["program"]["pid"].as_u64().unwrap()
+        };
+        both.iter().for_each(|running| running.stdout.wait_for_count(5));
+        let listens = |running: &Running| running.stderr.text().contains("http: listening on");
+        assert_eq!(both.iter().filter(|running| listens(running)).count(), 1);
+        let (has, waits) = if listens(&both[0]) { (0, 1) } else { (1, 0) };
+        assert_eq!(pid(), u64::from(both[has].id()));
+        both[waits].stderr.wait_for("another program answers there");
+        let [first, second] = both;
+        let (first, second) = if has == 0 { (first, second) } else { (second, first) };
+        first.stop(Signal::TERM).0.expect(0);
+        second.stderr.wait_for("http: listening on");
+        assert_eq!(pid(), u64::from(second.id()));
+        second.stop(Signal::TERM).0.expect(0);
+    }
+}
+
+#[test]
 fn behind_a_tunnel_to_the_socket_the_pages_of_others_get_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");

@@ -1,4 +1,5 @@
 //! The seams of the program are real: plugs of this test's own take part in a run as the program's own do.
+#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

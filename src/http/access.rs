@@ -86,7 +86,7 @@ impl Access {
         match token.verdict(request.headers()) {
             Credentials::Right => return Ok(()),
             Credentials::Wrong => {
-                let mut failures = lock(&failures);
+                let mut failures = lock(failures);
                 if let Some(count) = failures.count(clock.now()) {
                     let more = if count > 1 { format!(" ({count} since the last such line)") } else { String::new() };
                     log::warn!("http: {peer} brought a wrong token{more}");

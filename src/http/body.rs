@@ -9,10 +9,10 @@ use hyper::header::{HeaderValue, CONTENT_TYPE};
 use hyper::{Response, StatusCode};
 
 /// The body of an answer: whole, or a stream.
-pub type Body = BoxBody<Bytes, io::Error>;
+pub(crate) type Body = BoxBody<Bytes, io::Error>;
 
 /// A whole body with its type.
-pub fn whole(content_type: &'static str, bytes: impl Into<Bytes>) -> Response<Body> {
+pub(crate) fn whole(content_type: &'static str, bytes: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Full::new(bytes.into()).map_err(|never| match never {}).boxed());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
@@ -20,7 +20,7 @@ pub fn whole(content_type: &'static str, bytes: impl Into<Bytes>) -> Response<Bo
 
 /// Why a request has no answer, as `application/problem+json` (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// The status.
     pub status: StatusCode,
     /// What was wrong, what was expected, what to do.
@@ -29,18 +29,18 @@ pub struct Problem {
 
 impl Problem {
     /// A problem of `status` that `detail` explains.
-    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self { status, detail: detail.into() }
     }
 
     /// The body.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let title = self.status.canonical_reason().unwrap_or("error");
         serde_json::json!({ "title": title, "status": self.status.as_u16(), "detail": self.detail }).to_string()
     }
 
     /// The answer.
-    pub fn response(&self) -> Response<Body> {
+    pub(crate) fn response(&self) -> Response<Body> {
         let mut response = whole("application/problem+json", self.text());
         *response.status_mut() = self.status;
         response

@@ -19,13 +19,13 @@ mod predict;
 mod predictor;
 mod route;
 mod server;
-pub mod socket;
+pub(crate) mod socket;
 mod stream;
 mod tls;
 mod token;
 mod watched;
 
-pub use body::{whole, Body, Problem};
-pub use plug::HttpPlug;
+pub(crate) use body::{whole, Body, Problem};
+pub(crate) use plug::HttpPlug;
 use predictor::Predictor;
-pub use server::{Server, Services, Serving};
+use server::{Server, Services};

@@ -12,7 +12,7 @@ use crate::publish::view;
 
 /// The web page, metrics and API as a plug.
 #[derive(Debug)]
-pub struct HttpPlug;
+pub(crate) struct HttpPlug;
 
 impl Plug for HttpPlug {
     fn name(&self) -> &'static str {

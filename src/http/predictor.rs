@@ -69,7 +69,7 @@ struct Job {
 }
 
 /// Runs pictures, one at a time.
-pub struct Predictor {
+pub(super) struct Predictor {
     max_body: usize,
     fit: Fit,
     pub(super) editions: CurrentEdition,
@@ -82,7 +82,7 @@ pub struct Predictor {
 
 impl Predictor {
     /// A predictor for whichever of `editions` is the current one. Nothing is loaded or started yet.
-    pub fn new(config: &config::Http, fit: Fit, editions: CurrentEdition) -> Self {
+    pub(super) fn new(config: &config::Http, fit: Fit, editions: CurrentEdition) -> Self {
         Self {
             max_body: usize::try_from(config.max_body.0).unwrap_or(usize::MAX),
             fit,

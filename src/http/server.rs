@@ -38,7 +38,7 @@ const SOCKET_CONNECTIONS: usize = 16;
 
 /// What is served.
 #[derive(Clone)]
-pub struct Services {
+pub(super) struct Services {
     /// The program's state.
     pub observed: Arc<dyn Observe>,
     /// What the camera sees; None where that isn't shown.
@@ -49,7 +49,7 @@ pub struct Services {
 
 /// A server that is ready to start: its token and its certificate are read.
 #[derive(Debug)]
-pub struct Server {
+pub(super) struct Server {
     listen: Option<SocketAddr>,
     socket: Option<PathBuf>,
     token: Option<Token>,
@@ -62,7 +62,7 @@ impl Server {
     ///
     /// # Errors
     /// A token or certificate that can't be read or used: the key, the file, and what to do.
-    pub fn open(config: &config::Http) -> Result<Option<Self>, SettingError> {
+    pub(super) fn open(config: &config::Http) -> Result<Option<Self>, SettingError> {
         let listen = match config.listen {
             Listen::Off => None,
             Listen::At(address) => Some(address),
@@ -78,7 +78,7 @@ impl Server {
     }
 
     /// What is served where, and who gets it.
-    pub fn describe(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let token = if self.token.is_some() { " with a token" } else { "" };
         let network = self.listen.map(|address| format!("{scheme}://{address}/{token}"));
@@ -90,7 +90,7 @@ impl Server {
     ///
     /// # Errors
     /// When the system gives no thread, or nothing to wait with.
-    pub fn start(self, services: Services, shutdown: &Shutdown) -> io::Result<Serving> {
+    pub(super) fn start(self, services: Services, shutdown: &Shutdown) -> io::Result<Serving> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let bindings = Arc::new(Bindings::default());
         // The first try is made here, so that the address is known when this returns.
@@ -157,7 +157,7 @@ impl Running {
 
 /// A running server. Its drop stops it within 0.7 s, and removes the socket's file.
 #[derive(Debug)]
-pub struct Serving {
+pub(super) struct Serving {
     bindings: Arc<Bindings>,
     ended: Receiver<()>,
     thread: Option<thread::JoinHandle<()>>,
@@ -165,7 +165,8 @@ pub struct Serving {
 
 impl Serving {
     /// Where TCP connections are taken; None while the address can't be had, and where none is configured.
-    pub fn address(&self) -> Option<SocketAddr> {
+    #[cfg(test)]
+    fn address(&self) -> Option<SocketAddr> {
         self.bindings.address.get().copied()
     }
 }

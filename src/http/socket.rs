@@ -1,13 +1,15 @@
 //! The Unix socket: where it is, and its file.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base::values::Auto;
+use rustix::fs::{flock, FlockOperation};
 use rustix::io::Errno;
 use rustix::net::{bind, connect, listen, socket_with, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -16,12 +18,16 @@ use crate::config::SocketPath;
 /// Its owner and the group may connect.
 const MODE: u32 = 0o660;
 
+/// How often, and after what pause, the lock on the socket's folder is tried for. Making a socket takes far less than a pause.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
+
 /// The socket's name in the service's or the user's runtime folder.
 const NAME: &str = "pspnetd.sock";
 
 /// Where the socket is: as configured, or for `auto` `pspnetd.sock` in the service's runtime folder (`$RUNTIME_DIRECTORY`), else in
 /// the user's (`$XDG_RUNTIME_DIR`). None where it is off, and where there is neither.
-pub fn socket_path(configured: &Auto<SocketPath>) -> Option<PathBuf> {
+pub(crate) fn socket_path(configured: &Auto<SocketPath>) -> Option<PathBuf> {
     match configured {
         Auto::Set(SocketPath::Off) => None,
         Auto::Set(SocketPath::At(path)) => Some(path.clone()),
@@ -38,11 +44,14 @@ fn first_of(folders: &str) -> PathBuf {
     folders.split(':').next().unwrap_or_default().into()
 }
 
-/// Makes the socket at `path`. A file that a dead daemon left is replaced.
+/// Makes the socket at `path`. A file that a dead daemon left is replaced. Of several daemons that do this at the same instant,
+/// one gets the socket.
 ///
 /// # Errors
 /// `AddrInUse` where a living daemon answers, or where the path is another kind of file; what the system says otherwise.
 pub(super) fn open(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+    // Until the socket answers. Otherwise a second daemon could take it for a dead one's, and remove it.
+    let _alone = alone_in(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")));
     clear(path)?;
     let socket = new_socket()?;
     bind(&socket, &SocketAddrUnix::new(path)?)?;
@@ -52,6 +61,20 @@ pub(super) fn open(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     fs::set_permissions(path, Permissions::from_mode(MODE))?;
     listen(&socket, 64)?;
     Ok((UnixListener::from(socket), file))
+}
+
+/// Keeps other daemons from making a socket in `folder` until the lock is dropped. None where the folder can't be locked, or
+/// where somebody else keeps it locked: then the socket is made without.
+fn alone_in(folder: &Path) -> Option<File> {
+    let folder = File::open(folder).ok()?;
+    for _ in 0..LOCK_TRIES {
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Some(folder),
+            Err(Errno::AGAIN) => std::thread::sleep(LOCK_PAUSE),
+            Err(_) => return None,
+        }
+    }
+    None
 }
 
 /// Makes sure that nothing is at `path`.
@@ -122,6 +145,36 @@ mod tests {
         UnixStream::connect(&path).unwrap();
         drop((listener, file));
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn of_several_that_start_at_the_same_instant_one_gets_the_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        for round in 0..50 {
+            if round % 2 == 0 {
+                drop(UnixListener::bind(&path).unwrap());
+            }
+            let start = std::sync::Barrier::new(4);
+            let made: Vec<_> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            start.wait();
+                            open(&path)
+                        })
+                    })
+                    .collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            let (won, lost): (Vec<_>, Vec<_>) = made.into_iter().partition(Result::is_ok);
+            assert_eq!(won.len(), 1, "round {round}: {lost:?}");
+            assert!(lost.iter().all(|lost| lost.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)));
+            // What is at the path is the one that was made.
+            UnixStream::connect(&path).unwrap();
+            drop(won);
+            assert!(!path.exists());
+        }
     }
 
     #[test]

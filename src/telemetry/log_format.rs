@@ -79,12 +79,15 @@ impl<'a> CameraLine<'a> {
     /// Reads one; None where `line` is another.
     pub fn read(line: &'a str) -> Option<Self> {
         let text = line.strip_prefix(PREFIX)?;
-        let kinds: [(&str, fn(&'a str) -> Self); 3] =
-            [(WAITING, Self::Waiting), (STILL_WAITING, Self::StillWaiting), (FRAME_SKIPPED, Self::FrameSkipped)];
         Some(match text {
             PAUSED => Self::Paused,
             RESUMED => Self::Resumed,
-            _ => kinds.iter().find_map(|(what, kind)| text.strip_prefix(what).map(kind)).unwrap_or(Self::Running(text)),
+            _ => {
+                let waiting = || text.strip_prefix(WAITING).map(Self::Waiting);
+                let still_waiting = || text.strip_prefix(STILL_WAITING).map(Self::StillWaiting);
+                let skipped = || text.strip_prefix(FRAME_SKIPPED).map(Self::FrameSkipped);
+                waiting().or_else(still_waiting).or_else(skipped).unwrap_or(Self::Running(text))
+            }
         })
     }
 }

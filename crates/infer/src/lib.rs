@@ -20,7 +20,7 @@ pub use buffer::{InputTensor, InputTensors};
 pub use choice::{DelegateOptions, Devices, EngineKind, Threads, TpuDevice};
 pub use crew::{Cpu, Crew};
 pub use delegate::{list, Bus, Delegate, Listed, Listing};
-pub use runtime::{runtime_of, Runtime, RUNTIMES};
+pub use runtime::{runtime_of, MakeEngine, Runtime, RUNTIMES};
 pub use tflite::TfliteEngine;
 
 /// Something that turns an input tensor into an output tensor.

@@ -5,6 +5,9 @@ use model::{ModelError, ModelFile, ModelIo};
 
 use crate::{tflite, Engine};
 
+/// Makes an engine for a file, with so many threads.
+pub type MakeEngine = fn(&ModelFile, usize) -> Result<Box<dyn Engine>, ModelError>;
+
 /// Something that runs models of a kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Runtime {
@@ -18,7 +21,7 @@ pub struct Runtime {
     /// Both ends of a file, without running it.
     pub io: fn(&ModelFile) -> Result<ModelIo, ModelError>,
     /// An engine on the CPU, in this process, with so many threads.
-    pub engine: fn(&ModelFile, usize) -> Result<Box<dyn Engine>, ModelError>,
+    pub engine: MakeEngine,
 }
 
 /// Every runtime, in the order in which they are asked.

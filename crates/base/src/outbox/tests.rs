@@ -30,8 +30,11 @@ fn put(outbox: &mut Outbox<Vec<u8>>, text: &str) -> bool {
     outbox.put(|item| item.extend_from_slice(text.as_bytes()))
 }
 
+/// Outboxes of bytes.
+type Outboxes = Vec<Outbox<Vec<u8>>>;
+
 /// Outboxes with these queues, what lets the carrier go on, and what it carried.
-fn start(queues: &[usize], fate: Fate) -> (Vec<Outbox<Vec<u8>>>, Sender<()>, Receiver<Vec<u8>>) {
+fn start(queues: &[usize], fate: Fate) -> (Outboxes, Sender<()>, Receiver<Vec<u8>>) {
     let ((go, go_on), (carried, taken)) = (bounded(100), bounded(100));
     (Outbox::start(WORDS, queues, Told { go_on, carried, fate }).unwrap(), go, taken)
 }
