@@ -4,7 +4,8 @@
 
 use std::arch::x86_64::*;
 
-use super::vector::{instructions, kernels, Vector};
+use super::entry::kernels;
+use super::vector::{instructions, Vector};
 use super::x86::{shuffle_three, split_pairs, split_quads, split_triples, Shuffles, FLIP, MERGE};
 
 kernels!(Avx2, "avx2");

@@ -1,7 +1,7 @@
 //! The kernels of all SIMD backends, written once over the vectors of an instruction set, as `scalar` specifies them.
 //!
 //! Every `unsafe` function here needs a CPU with the instructions of its vector; one that needs more says so. All are
-//! inlined into the functions of [`kernels!`](super::vector::kernels), in which these instructions are enabled.
+//! inlined into the functions of [`kernels!`](super::entry::kernels), in which these instructions are enabled.
 
 #![allow(unsafe_code)]
 

@@ -16,6 +16,8 @@ mod taps;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod entry;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod generic;
 #[cfg(target_arch = "aarch64")]
 mod neon;

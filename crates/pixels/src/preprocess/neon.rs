@@ -4,7 +4,8 @@
 
 use std::arch::aarch64::*;
 
-use super::vector::{instructions, kernels, Vector};
+use super::entry::kernels;
+use super::vector::{instructions, Vector};
 
 kernels!(Neon, "neon");
 

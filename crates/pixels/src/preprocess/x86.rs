@@ -7,7 +7,8 @@
 
 use std::arch::x86_64::*;
 
-use super::vector::{instructions, kernels, Vector};
+use super::entry::kernels;
+use super::vector::{instructions, Vector};
 
 kernels!(Sse41, "sse4.1");
 
