@@ -173,7 +173,7 @@ fn heads_that_trickle_hold_no_place() {
     web.ends_well();
 }
 
-/// The other limits are held to the second by the unit tests of `publish::http::connection`, at a clock of their own. This
+/// The other limits are held to the second by the unit tests of `http::connection`, at a clock of their own. This
 /// one shows that the running program looks at its connections, those of the socket too.
 #[test]
 fn a_head_that_does_not_come_to_its_end_has_ten_seconds_over_tcp_and_over_the_socket() {

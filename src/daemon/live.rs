@@ -19,8 +19,8 @@ use crate::publish::Sink;
 use crate::scene::{Areas, Outcome};
 use crate::telemetry::sensors::Board;
 use crate::telemetry::state::{
-    Area, CameraState, Class, Engine, History, LastResult, Model, Observe, Program, Series, SinkState, StageBuckets,
-    StageFigures, State,
+    Area, CameraState, Class, EngineState, History, LastResult, Model, Observe, Program, Series, SinkState,
+    StageBuckets, StageFigures, State,
 };
 use crate::telemetry::{EngineReport, HistogramError, Latency};
 
@@ -286,9 +286,9 @@ impl Observe for Live {
     }
 }
 
-fn engine(report: &EngineReport) -> Engine {
+fn engine(report: &EngineReport) -> EngineState {
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-    Engine {
+    EngineState {
         kind: report.kind.to_owned(),
         workers: count(report.workers),
         up: count(report.up),

@@ -59,7 +59,7 @@ pub(super) enum Verdict {
 }
 
 #[derive(Debug)]
-struct State {
+struct Watching {
     phase: Phase,
     since: Instant,
     /// When the peer stopped taking what is there for it.
@@ -70,17 +70,17 @@ struct State {
 /// One connection, watched.
 pub(super) struct Watch {
     clock: Arc<dyn Clock>,
-    state: Mutex<State>,
+    state: Mutex<Watching>,
     changed: Notify,
 }
 
 impl Watch {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
-        let state = State { phase: Phase::Idle, since: clock.now(), blocked: None, verdict: None };
+        let state = Watching { phase: Phase::Idle, since: clock.now(), blocked: None, verdict: None };
         Arc::new(Self { clock, state: Mutex::new(state), changed: Notify::new() })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Watching> {
         lock(&self.state)
     }
 

@@ -8,7 +8,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::record::{seconds_between, Engine, Frames, Power, Record, StageLine, Throttled};
+use super::record::{seconds_between, EngineRecord, Frames, Power, Record, StageLine, Throttled};
 use crate::telemetry::log_format::{CameraLine, StartLine};
 use crate::telemetry::{Counts, Stage};
 
@@ -115,7 +115,7 @@ impl LogLines {
                 let (Some(kind), Some(workers), Some(up)) = (value("kind"), count("workers"), count("up")) else {
                     return false;
                 };
-                let engine = Engine { kind: kind.to_owned(), workers, up, reason: None };
+                let engine = EngineRecord { kind: kind.to_owned(), workers, up, reason: None };
                 if let Some(record) = &mut self.pending {
                     record.engine = Some(engine);
                 }

@@ -23,7 +23,7 @@ pub(super) struct Record<'a> {
     #[serde(default)]
     pub(super) dropped: u64,
     pub(super) camera: Option<String>,
-    pub(super) engine: Option<Engine>,
+    pub(super) engine: Option<EngineRecord>,
     pub(super) power: Option<Power>,
     #[serde(default)]
     pub(super) celsius: BTreeMap<String, Option<f64>>,
@@ -117,7 +117,7 @@ impl From<Frames> for Counts {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Engine {
+pub(super) struct EngineRecord {
     pub(super) kind: String,
     pub(super) workers: u64,
     pub(super) up: u64,

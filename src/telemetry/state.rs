@@ -43,7 +43,7 @@ pub struct State {
     /// The camera.
     pub camera: Camera,
     /// What runs the model.
-    pub engine: Engine,
+    pub engine: EngineState,
     /// Results per second over the last seconds; None before the first.
     pub fps: Option<f64>,
     /// Frames by fate since the start.
@@ -135,7 +135,7 @@ impl CameraState {
 
 /// What runs the model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Engine {
+pub struct EngineState {
     /// `cpu`, or the kind of the workers: `edgetpu`, `delegate`.
     pub kind: String,
     /// Workers that are configured; 0 where the CPU alone runs the model.

@@ -225,7 +225,7 @@ fn the_state_says_what_runs_the_model() {
     rig.vitals.bring_up(2);
     rig.vitals.fail(1, "gone");
     (0..4).for_each(|_| rig.vitals.fall_back());
-    let expected = Engine {
+    let expected = EngineState {
         kind: "edgetpu".to_owned(),
         workers: 3,
         up: 2,

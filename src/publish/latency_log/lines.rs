@@ -44,7 +44,7 @@ impl Writing {
             map.serialize_entry("frames", &record.counts)?;
             map.serialize_entry("dropped", &record.dropped)?;
             map.serialize_entry("camera", record.camera.name())?;
-            map.serialize_entry("engine", &Engine(record.engine))?;
+            map.serialize_entry("engine", &EngineFigures(record.engine))?;
             if let Some((board, record)) = power {
                 map.serialize_entry("power", &Power { board, record })?;
             } else if let Some(joules) = record.joules {
@@ -146,9 +146,9 @@ struct EngineKind<'a> {
     kind: &'a str,
 }
 
-struct Engine<'a>(&'a EngineReport);
+struct EngineFigures<'a>(&'a EngineReport);
 
-impl Serialize for Engine<'_> {
+impl Serialize for EngineFigures<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let EngineReport { kind, workers, up, reason, faults, starts, fallback_frames } = self.0;
         let mut map = serializer.serialize_map(None)?;

@@ -89,7 +89,7 @@ fn words(record: &Record<'_>) -> String {
     if let Some(Throttled { seconds }) = record.throttled {
         words += &format!(", throttled {seconds}");
     }
-    if let Some(Engine { kind, workers, up, reason }) = &record.engine {
+    if let Some(EngineRecord { kind, workers, up, reason }) = &record.engine {
         words += &format!(", {kind} {workers} {up} {reason:?}");
     }
     words + if record.is_idle { ", idle" } else { "" }

@@ -33,14 +33,14 @@ pub(super) struct Arrived {
 /// Where the reading thread and the pipeline meet.
 #[derive(Default)]
 pub(super) struct Meeting {
-    state: Mutex<State>,
+    state: Mutex<Heard>,
     changed: Condvar,
     stop: AtomicBool,
 }
 
 /// What waits to be taken.
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct Heard {
     /// What the command was found to send.
     pub(super) found: Option<Found>,
     newest: Option<Arrived>,
@@ -62,14 +62,14 @@ pub(super) enum Taken {
 }
 
 impl Meeting {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Heard> {
         // Every critical section leaves the state whole.
         lock(&self.state)
     }
 
     /// Waits at most `limit` for something to take.
     pub(super) fn take(&self, limit: Duration) -> (Taken, Option<Found>) {
-        let nothing = |state: &mut State| state.newest.is_none() && state.faults == 0 && state.end.is_none();
+        let nothing = |state: &mut Heard| state.newest.is_none() && state.faults == 0 && state.end.is_none();
         let waited = self.changed.wait_timeout_while(self.lock(), limit, nothing);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let found = state.found;
