@@ -80,7 +80,8 @@ impl<'a> CameraLine<'a> {
     pub fn read(line: &'a str) -> Option<Self> {
         let text = line.strip_prefix(PREFIX)?;
         Some(match text {
-            PAUSED => Self::Paused,
+            // Another version may say it in other words.
+            _ if text.split(':').next() == Some("paused") => Self::Paused,
             RESUMED => Self::Resumed,
             _ => {
                 let waiting = || text.strip_prefix(WAITING).map(Self::Waiting);
@@ -129,6 +130,7 @@ mod tests {
     fn the_words_stay_what_they_were() {
         assert_eq!(CameraLine::Waiting("gone").to_string(), "camera: waiting: gone");
         assert_eq!(CameraLine::Paused.to_string(), "camera: paused: it is closed until the pause ends");
+        assert_eq!(CameraLine::read("camera: paused: by hand"), Some(CameraLine::Paused));
         assert_eq!(CameraLine::FrameSkipped("torn").to_string(), "camera: frame skipped: torn");
         let start = StartLine { version: "1", configuration: None };
         assert_eq!(start.to_string(), "pspnetd 1, no configuration file: defaults");
