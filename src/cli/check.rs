@@ -63,7 +63,13 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if !config.rules.0.is_empty() {
         let known = model.as_ref().map(|model| scene(config, &model.edition));
         let rules = known.transpose().map_err(|error| failures.push(error.into()));
-        report("rules", rules.is_ok().then(|| format!("{} of them", config.rules.0.len())))?;
+        report(
+            "rules",
+            rules.is_ok().then(|| match config.rules.0.len() {
+                1 => "1 rule".to_owned(),
+                count => format!("{count} rules"),
+            }),
+        )?;
     }
     for failure in &failures {
         print_line(&format!("# problem: {failure}"))?;

@@ -185,7 +185,7 @@ impl Default for Snapshot {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,camera=debug`.
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,pspnetd_camera=debug`.
     pub level: LogFilter,
 }
 

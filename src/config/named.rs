@@ -49,7 +49,7 @@ pub(super) fn is_name(name: &str) -> bool {
 }
 
 /// What is said of a name that no table can have.
-pub(super) const NAME_EXPECTED: &str = "a name that can't be; expected letters, digits, - and _";
+pub(super) const NAME_EXPECTED: &str = "invalid name; expected letters, digits, - and _";
 
 /// The section, name and key of a path such as `rules.gate.above`.
 fn parts(path: &str) -> Option<(&'static NamedSection, &str, &str)> {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A daemon's answers for looking at src/publish/http/page.html without a daemon: one scenario per way it can be.
+"""A daemon's answers for looking at src/http/page.html without a daemon: one scenario per way it can be.
 
 Usage: mock.py [PORT] [SCENARIO] [FOLDER]   (default: 8099 running, pictures drawn here)
 
@@ -21,7 +21,7 @@ from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PAGE = ROOT / "src/publish/http/page.html"
+PAGE = ROOT / "src/http/page.html"
 SCENARIOS = (
     "running",
     "waiting",

@@ -1,4 +1,4 @@
-"""The resize of pictures to the model's input, bit for bit as pspnetd does it (its src/preprocess/taps.rs, scalar.rs).
+"""The resize of pictures to the model's input, bit for bit as pspnetd's crates/pixels/src/preprocess does it.
 
 Bilinear with half-pixel centres down to half size, the mean over the exact area below that, in whole numbers: rows
 first, rounded to bytes, then columns.

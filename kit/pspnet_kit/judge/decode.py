@@ -1,4 +1,4 @@
-"""From logits at the network's stride to a class map of the picture's size, as in pspnetd's src/segment/scalar.rs.
+"""From logits at the network's stride to a class map of the picture's size, as in pspnetd's crates/pixels/src/segment.
 
 Bilinear with half-pixel centres, then the lowest class among the greatest. Quantised logits are blended in 16-bit
 whole numbers, so that masks equal the daemon's bit for bit.

@@ -1,4 +1,4 @@
-"""What a byte of a picture becomes in the model's input, bit for bit as pspnetd does it (its src/preprocess)."""
+"""What a byte of a picture becomes in the model's input, bit for bit as pspnetd's crates/pixels/src/preprocess."""
 
 from __future__ import annotations
 

@@ -249,7 +249,7 @@ fn named_tables_are_read_set_and_named_in_errors_with_their_line() {
         assert!(error.contains(&format!(":{line}: {words}")), "{error}");
     }
     for (text, words) in [
-        ("[rules.'a b']\nclass = 'x'\n", ":1: rules.a b: a name that can't be"),
+        ("[rules.'a b']\nclass = 'x'\n", ":1: rules.a b: invalid name"),
         ("[rules]\ngate = 3\n", ":2: rules.gate: expected a section, written [rules.gate]"),
     ] {
         let given = file(text);

@@ -64,6 +64,9 @@ fn find(name: &str, labels: &LabelMap) -> Result<Vec<u8>, String> {
             },
             |near| format!("did you mean {near}?"),
         );
+        if name.is_empty() {
+            return format!("expected a class or a group of the model; {hint}");
+        }
         format!("the model has no class or group of that name; {hint}")
     })
 }
@@ -91,6 +94,7 @@ mod tests {
             "the model has no class or group of that name; did you mean person?"
         );
         assert!(said("zebra", &labels()).ends_with("it has person, road, dog, alive, flat"));
+        assert!(said("", &labels()).starts_with("expected a class or a group of the model; it has person"));
         // A model that doesn't say how many classes it has.
         let error = said("zebra", &LabelMap::new(None, None).unwrap());
         assert!(error.contains("class_19, …") && !error.contains("class_20"), "{error}");

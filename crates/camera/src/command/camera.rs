@@ -90,7 +90,7 @@ impl CommandCamera {
     /// Starts the threads that read the program's two streams.
     pub(super) fn read(&mut self, stdout: ChildStdout, stderr: ChildStderr, limit: &LogLimit) -> io::Result<()> {
         let name = self.name.clone();
-        let log = move |line: &str| log::info!(target: "crate::command", "{name}: {line}");
+        let log = move |line: &str| log::info!("{name}: {line}");
         self.words = Some(Listener::start("command-err", stderr, &limit.words, Arc::clone(&self.clock), log)?);
         self.frames = Some(reader::read_frames(stdout, self.expected, &self.meeting, &self.clock)?);
         Ok(())

@@ -71,7 +71,7 @@ impl Link {
         let log = move |line: &str| {
             let is_news = told.is_news(line, SystemClock.now());
             let level = if is_news { spoken::level(line) } else { Level::Debug };
-            log::log!(target: "crate::worker", level, "{name}: {line}");
+            log::log!(level, "{name}: {line}");
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let listener =
