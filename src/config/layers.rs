@@ -8,7 +8,7 @@ use base::names::nearest;
 use serde::Deserialize;
 use toml::de::DeTable;
 
-use super::named::{is_key, wrong_values, NAME_EXPECTED};
+use super::named::{is_key, wrong_values, NAMED, NAME_EXPECTED};
 use super::spans::{first_misplaced, key_at, leaf_keys, line_of, position, Fault};
 use super::Config;
 
@@ -136,8 +136,11 @@ pub fn load(
     let mut warnings = Vec::new();
     for (name, value) in variables.iter().filter(|(name, _)| !NOT_KEYS.contains(&name.as_str())) {
         let Some(key) = known.iter().find(|key| variable_name(key) == *name) else {
-            let names: Vec<String> = known.iter().map(|key| variable_name(key)).collect();
-            warnings.push(format!("environment: {name} is no known setting{}", did_you_mean(name, &names)));
+            let hint = named_variable(name).unwrap_or_else(|| {
+                let names: Vec<String> = known.iter().map(|key| variable_name(key)).collect();
+                did_you_mean(name, &names)
+            });
+            warnings.push(format!("environment: {name} is no known setting{hint}"));
             continue;
         };
         let setting = Override { origin: format!("environment {name}"), key: key.clone(), value: value.clone() };
@@ -182,6 +185,13 @@ fn variable_name(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "_").to_uppercase())
 }
 
+/// What to do instead of a variable for a key of a named table: a table's name can't be told from the key's by underscores.
+fn named_variable(variable: &str) -> Option<String> {
+    let section = NAMED.iter().map(|section| section.name);
+    let section = section.into_iter().find(|name| variable.starts_with(&format!("{}_", variable_name(name))))?;
+    Some(format!("; a variable can't set [{section}.NAME], `--set {section}.NAME.KEY=VALUE` can"))
+}
+
 fn did_you_mean(key: &str, known: &[String]) -> String {
     let inside: Vec<&str> = known
         .iter()
@@ -222,6 +232,10 @@ fn read_file(path: &Path, defaults: &toml::Table, known: &[String]) -> Result<(S
                 format!("unknown key{}", did_you_mean(&misplaced.path, keys.as_deref().unwrap_or(known)))
             }
             Fault::NoSection => format!("expected a section, written [{}]", misplaced.path),
+            Fault::NoName => {
+                let section = misplaced.path.split('.').next().unwrap_or_default();
+                format!("it belongs to a table with a name that you choose, written [{section}.NAME]")
+            }
             Fault::BadName => NAME_EXPECTED.to_owned(),
         };
         return Err(wrong(misplaced.at.start, misplaced.path, reason));

@@ -51,10 +51,10 @@ pub(super) fn is_name(name: &str) -> bool {
 /// What is said of a name that no table can have.
 pub(super) const NAME_EXPECTED: &str = "invalid name; expected letters, digits, - and _";
 
-/// The section, name and key of a path such as `rules.gate.above`.
+/// The section, name and key of a path such as `rules.gate.above`; without a key it is empty.
 fn parts(path: &str) -> Option<(&'static NamedSection, &str, &str)> {
     let (section, rest) = path.split_once('.')?;
-    let (name, key) = rest.split_once('.')?;
+    let (name, key) = rest.split_once('.').unwrap_or((rest, ""));
     Some((NamedSection::at(section)?, name, key))
 }
 
@@ -116,7 +116,8 @@ mod tests {
         // Also of a table that isn't there yet.
         assert_eq!(is_key(&table, "rules.yard.kind"), Some(Ok(())));
         assert_eq!(is_key(&table, "camera.rate"), None);
-        assert_eq!(is_key(&table, "rules.gate"), None);
+        let (_, known) = is_key(&table, "rules.gate").unwrap().unwrap_err();
+        assert_eq!(known.len(), 3, "{known:?}");
         let (reason, known) = is_key(&table, "rules.gate.abov").unwrap().unwrap_err();
         assert_eq!((reason.as_str(), known.len()), ("unknown key", 3));
         assert!(known.contains(&"rules.gate.above".to_owned()), "{known:?}");

@@ -15,6 +15,8 @@ pub(super) enum Fault {
     Unknown,
     /// It is a section there, and something else in the file.
     NoSection,
+    /// It belongs to a named table, and stands where the tables are.
+    NoName,
     /// A named table can't have this name.
     BadName,
 }
@@ -69,6 +71,9 @@ fn collect_misplaced_in_named(tables: &DeTable<'_>, path: &str, found: &mut Vec<
                     .iter()
                     .filter_map(|(key, value)| Some((key.get_ref().clone().into_owned(), text(value.get_ref())?)));
                 collect_misplaced(entries, &section.keys(&texts.collect()), &path, found);
+            }
+            _ if section.keys(&toml::Table::new()).contains_key(name.get_ref().as_ref()) => {
+                found.push(misplaced(Fault::NoName));
             }
             _ => found.push(misplaced(Fault::NoSection)),
         }

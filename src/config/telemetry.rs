@@ -1,6 +1,6 @@
 //! `[telemetry]`: latency figures, power and heat, and the file that keeps them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base::values::{Auto, Bytes, Seconds};
 use serde::{Deserialize, Serialize};
@@ -103,9 +103,22 @@ impl Telemetry {
     /// The first key that can't be as it is, and why.
     pub(super) fn contradiction(&self, publish: &Publish) -> Option<(&'static str, String)> {
         let log = &self.latency_log;
-        if !log.path.is_empty() && log.path != "-" && Path::new(&log.path) == Path::new(&publish.jsonl.path) {
-            let reason = format!("{} is publish.jsonl.path already; each needs a file of its own", log.path);
-            return Some(("telemetry.latency_log.path", reason));
+        let is_file = |path: &str| !path.is_empty() && path != "-";
+        if is_file(&log.path) && is_file(&publish.jsonl.path) {
+            let (one, other) = (real(&log.path), real(&publish.jsonl.path));
+            let reason = if one == other {
+                Some("publish.jsonl.path already")
+            } else if is_rotated(&one, &other, publish.jsonl.keep) {
+                Some("where publish.jsonl.path is rotated to")
+            } else if is_rotated(&other, &one, log.keep) {
+                Some("rotated to publish.jsonl.path")
+            } else {
+                None
+            };
+            if let Some(reason) = reason {
+                let reason = format!("{} is {reason}; each needs a file of its own", log.path);
+                return Some(("telemetry.latency_log.path", reason));
+            }
         }
         if !log.path.is_empty() && log.interval.0.is_zero() {
             let reason = "a record covers more than no time; an empty telemetry.latency_log.path turns the file off";
@@ -113,6 +126,20 @@ impl Telemetry {
         }
         None
     }
+}
+
+/// The file that `path` leads to, by links and dots, or would if it were there.
+fn real(path: &str) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path));
+    let in_folder = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
+    path.canonicalize().ok().or_else(in_folder).unwrap_or(path)
+}
+
+/// Whether `path` is among the `keep` names that `file` is rotated to.
+fn is_rotated(path: &Path, file: &Path, keep: u32) -> bool {
+    let number = path.as_os_str().as_encoded_bytes().strip_prefix(file.as_os_str().as_encoded_bytes());
+    let number = number.and_then(|rest| std::str::from_utf8(rest.strip_prefix(b".")?).ok());
+    number.and_then(|digits| digits.parse().ok()).is_some_and(|number: u32| (1..=keep).contains(&number))
 }
 
 #[cfg(test)]
@@ -132,7 +159,16 @@ mod tests {
         for (jsonl, log, time, expected) in [
             ("a", "b", "1s", None),
             ("a", "a", "1s", path),
-            ("a", "./a", "1s", None),
+            ("a", "./a", "1s", path),
+            ("a/../b", "b", "1s", None),
+            ("src/../b", "b", "1s", path),
+            ("a.1", "a", "1s", path),
+            ("a.32", "a", "1s", path),
+            ("a.33", "a", "1s", None),
+            ("a", "a.4", "1s", path),
+            ("a", "a.5", "1s", None),
+            ("a", "a.0", "1s", None),
+            ("a", "a.log", "1s", None),
             ("/x/a", "/x/./a", "1s", path),
             ("-", "-", "1s", None),
             ("", "", "1s", None),
@@ -143,5 +179,17 @@ mod tests {
         ] {
             assert_eq!(key(jsonl, log, time), expected, "{jsonl:?} {log:?} {time}");
         }
+    }
+
+    #[test]
+    fn a_link_leads_to_one_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(path("a"), "").unwrap();
+        std::os::unix::fs::symlink(path("a"), path("link")).unwrap();
+        std::os::unix::fs::symlink(folder.path(), path("folder")).unwrap();
+        assert_eq!(super::real(&path("link")), super::real(&path("a")));
+        assert_eq!(super::real(&path("folder/new")), super::real(&path("new")));
+        assert_ne!(super::real(&path("b")), super::real(&path("a")));
     }
 }

@@ -52,7 +52,7 @@ impl PublishStage {
                 Take::Empty => {}
                 Take::Closed => break,
             }
-            if self.is_deserted() {
+            if !self.stage.shutdown.is_pulled() && self.is_deserted() {
                 log::error!("nobody can receive results any more; stopping");
                 self.stage.vitals.end(Ending::SinksGone);
                 self.stage.shutdown.pull();

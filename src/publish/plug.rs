@@ -28,7 +28,7 @@ pub trait Plug: Sync {
     /// Builds it; nothing where the configuration turns it off.
     ///
     /// # Errors
-    /// What only another configuration can mend. What may come later, such as a broker, a folder or an address, is no error.
+    /// What only another configuration can mend. What may come later, such as a broker or an address, is no error.
     fn build(&self, context: &Context<'_>) -> Result<Plugged, Failure>;
 }
 

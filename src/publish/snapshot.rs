@@ -67,7 +67,10 @@ impl SnapshotSink {
         }
         let failed = |reason: String| SettingError::new(KEY, config.dir.clone(), reason);
         let folder = PathBuf::from(&config.dir);
-        std::fs::create_dir_all(&folder).map_err(|error| failed(error.to_string()))?;
+        std::fs::create_dir_all(&folder).map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => failed("it is there, and is not a directory".to_owned()),
+            _ => failed(error.to_string()),
+        })?;
         remove_partial(&folder);
         takes_files(&folder).map_err(|error| failed(error.to_string()))?;
         let outboxes = Outbox::start(WORDS, &[PICTURES], PictureWriter { keep: config.keep })

@@ -2,11 +2,13 @@
 
 /// The known name that `key` was most likely meant to be, if any is near enough.
 pub fn nearest<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
+    let key = key.to_lowercase();
     let score = |candidate: &str| {
-        let whole = strsim::jaro_winkler(key, candidate);
+        let candidate = candidate.to_lowercase();
+        let whole = strsim::jaro_winkler(&key, &candidate);
         // A right name under a wrong table is as good a hint as a typing slip.
         let last = |path: &str| path.rsplit('.').next().map(str::to_owned).unwrap_or_default();
-        whole.max(0.95 * strsim::jaro_winkler(&last(key), &last(candidate)))
+        whole.max(0.95 * strsim::jaro_winkler(&last(&key), &last(&candidate)))
     };
     known
         .iter()
@@ -26,6 +28,7 @@ mod tests {
         assert_eq!(nearest("camera.raet", &known), Some("camera.rate"));
         assert_eq!(nearest("camra.source", &known), Some("camera.source"));
         assert_eq!(nearest("model.rate", &known), Some("camera.rate"));
+        assert_eq!(nearest("RATE", &known), Some("camera.rate"));
         assert_eq!(nearest("zzz", &known), None);
     }
 }

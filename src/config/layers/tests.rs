@@ -239,6 +239,14 @@ fn named_tables_are_read_set_and_named_in_errors_with_their_line() {
     );
     assert!(said(set("rules.gate.above", "2")).starts_with("--set: rules.gate.above: fraction \"2\""));
     assert!(said(set("rules.a b.above", "1")).contains("expected letters, digits, - and _"));
+    assert!(said(set("rules.gate", "0.2")).contains("it is a section with rules.gate.above, "));
+    let variables = env(&[("PSPNETD_RULES_GATE_ABOVE", "0.5")]);
+    let warnings = super::load(Some(given.path()), variables, &[]).unwrap().warnings;
+    assert_eq!(
+        warnings,
+        ["environment: PSPNETD_RULES_GATE_ABOVE is no known setting; a variable can't set [rules.NAME], \
+             `--set rules.NAME.KEY=VALUE` can"]
+    );
     for (line, wrong, words) in [
         (3, "above = 7", "rules.gate.above: fraction \"7\": expected more than 0"),
         (3, "abuve = 0.2", "rules.gate.abuve: unknown key; did you mean rules.gate.above?"),
@@ -251,6 +259,10 @@ fn named_tables_are_read_set_and_named_in_errors_with_their_line() {
     for (text, words) in [
         ("[rules.'a b']\nclass = 'x'\n", ":1: rules.a b: invalid name"),
         ("[rules]\ngate = 3\n", ":2: rules.gate: expected a section, written [rules.gate]"),
+        (
+            "[rules]\nkind = 'area'\n",
+            ":2: rules.kind: it belongs to a table with a name that you choose, written [rules.NAME]",
+        ),
     ] {
         let given = file(text);
         let error = super::load(Some(given.path()), env(&[]), &[]).unwrap_err().to_string();

@@ -89,7 +89,7 @@ impl CommandCamera {
 
     /// Starts the threads that read the program's two streams.
     pub(super) fn read(&mut self, stdout: ChildStdout, stderr: ChildStderr, limit: &LogLimit) -> io::Result<()> {
-        let name = self.name.clone();
+        let name = speaker(&self.name);
         let log = move |line: &str| log::info!("{name}: {line}");
         self.words = Some(Listener::start("command-err", stderr, &limit.words, Arc::clone(&self.clock), log)?);
         self.frames = Some(reader::read_frames(stdout, self.expected, &self.meeting, &self.clock)?);
@@ -230,6 +230,16 @@ impl Drop for CommandCamera {
     }
 }
 
+/// What stands before each line of a program called `name`. The daemon's own lines about the camera begin with `camera:`, and
+/// whoever reads them must not take the program's words for those.
+fn speaker(name: &str) -> String {
+    if name.split(':').next() == Some("camera") {
+        format!("command {name}")
+    } else {
+        name.to_owned()
+    }
+}
+
 /// "command rpicam-vid, MJPEG 640x480 YU12", as far as it is known.
 fn describe(name: &str, found: Option<Found>, expected: Expected, last: Option<(PictureFormat, Size)>) -> String {
     let raw = |format: PictureFormat| format!("raw {} {}", format.size, format.layout);
@@ -241,4 +251,16 @@ fn describe(name: &str, found: Option<Found>, expected: Expected, last: Option<(
         (None, _, Expected::Any) => "MJPEG or Y4M".to_owned(),
     };
     format!("command {name}, {frames}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_program_speaks_as_the_daemon_does() {
+        assert_eq!(["rpicam-vid", "camera.sh", "my camera"].map(speaker), ["rpicam-vid", "camera.sh", "my camera"]);
+        assert_eq!(speaker("camera"), "command camera");
+        assert_eq!(speaker("camera: waiting"), "command camera: waiting");
+    }
 }
