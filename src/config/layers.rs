@@ -151,7 +151,10 @@ pub fn load(
             |reason: String| ConfigError::Setting { origin: setting.origin.clone(), key: setting.key.clone(), reason };
         match is_key(&table, &setting.key) {
             Some(outcome) => {
-                outcome.map_err(|(reason, keys)| refused(format!("{reason}{}", did_you_mean(&setting.key, &keys))))?;
+                outcome.map_err(|(reason, keys)| {
+                    let hint = if keys.is_empty() { String::new() } else { did_you_mean(&setting.key, &keys) };
+                    refused(format!("{reason}{hint}"))
+                })?;
             }
             None if known.contains(&setting.key) => {}
             None => return Err(refused(format!("unknown key{}", did_you_mean(&setting.key, &known)))),
@@ -188,7 +191,9 @@ fn variable_name(key: &str) -> String {
 /// What to do instead of a variable for a key of a named table: a table's name can't be told from the key's by underscores.
 fn named_variable(variable: &str) -> Option<String> {
     let section = NAMED.iter().map(|section| section.name);
-    let section = section.into_iter().find(|name| variable.starts_with(&format!("{}_", variable_name(name))))?;
+    let section = section.into_iter().find(|name| {
+        variable.strip_prefix(&variable_name(name)).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+    })?;
     Some(format!("; a variable can't set [{section}.NAME], `--set {section}.NAME.KEY=VALUE` can"))
 }
 

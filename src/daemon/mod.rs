@@ -34,6 +34,9 @@ const STOP_LIMIT: Duration = Duration::from_millis(700);
 /// By then everything is told and written, if standard error takes what is told.
 const LAST_MOMENT: Duration = Duration::from_millis(900);
 
+/// By then whoever ends the program has done so, or hangs.
+const LONGEST_STOP: Duration = Duration::from_secs(5);
+
 /// Signals this close together are one: a terminal and timeout(1) send to the program and to its group.
 const ONE_SIGNAL: Duration = Duration::from_millis(300);
 
@@ -160,11 +163,13 @@ fn watch_signals(shutdown: &Shutdown, started: Arc<AtomicBool>) -> Result<(), Fa
     Ok(())
 }
 
-/// Leaves when the time to stop is over and standard error takes nothing more: then whoever has a word to say waits for ever.
+/// Leaves when the time to stop is over and standard error takes nothing more: then whoever has a word to say waits for ever. Also
+/// when whoever should end the program has not done so for long.
 fn leave_in_time() {
     let guard = || {
         thread::sleep(LAST_MOMENT);
-        while is_stderr_free() {
+        let patience = std::time::Instant::now() + LONGEST_STOP;
+        while is_stderr_free() && std::time::Instant::now() < patience {
             thread::sleep(TICK);
         }
         leave(0);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base::values::Auto;
-use rustix::fs::{flock, FlockOperation};
+use rustix::fs::{flock, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{bind, connect, listen, socket_with, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -66,7 +66,9 @@ pub(super) fn open(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
 /// Keeps other daemons from making a socket in `folder` until the lock is dropped. None where the folder can't be locked, or
 /// where somebody else keeps it locked: then the socket is made without.
 fn alone_in(folder: &Path) -> Option<File> {
-    let folder = File::open(folder).ok()?;
+    // Whatever else is at the path, such as a pipe, is not opened: that could wait for ever, or have an effect.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = File::from(rustix::fs::open(folder, flags, Mode::empty()).ok()?);
     for _ in 0..LOCK_TRIES {
         match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Some(folder),
@@ -200,6 +202,16 @@ mod tests {
         fs::write(&path, "mine").unwrap();
         assert!(open(&path).unwrap_err().to_string().contains("no socket"));
         assert_eq!(fs::read(&path).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn a_pipe_in_place_of_the_folder_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("p");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || tell.send(open(&pipe.join("s")).map(drop).map_err(|error| error.kind())));
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(Err(io::ErrorKind::NotADirectory)));
     }
 
     #[test]

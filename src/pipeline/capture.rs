@@ -16,7 +16,7 @@ use pixels::preprocess::{Converter, Fit, PixelMap, PreprocessError, Preprocessor
 use pixels::segment::MaskSize;
 
 use super::waits::Waits;
-use super::{About, CameraMaker, Ending, Pool, Stage, TensorSlot};
+use super::{About, Beats, CameraMaker, Ending, Pool, Stage, TensorSlot};
 use crate::publish::PictureGate;
 use crate::telemetry::log_format::CameraLine;
 use crate::telemetry::state::CameraState;
@@ -144,6 +144,7 @@ impl CaptureStage {
                 Err(error) => self.wait_after(&error),
             }
         }
+        self.stage.vitals.beats.capture(Beats::LAST);
     }
 
     fn run_once(&mut self) -> Result<Step, CameraError> {

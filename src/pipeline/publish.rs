@@ -8,7 +8,7 @@ use base::outbox::Closing;
 use base::shutdown::TICK;
 use pixels::segment::{DecodeError, Masker};
 
-use super::{Ending, Pool, ResultSlot, Stage, Vitals};
+use super::{Beats, Ending, Pool, ResultSlot, Stage, Vitals};
 use crate::publish::Sink;
 use crate::scene::{Outcome, Scene};
 use crate::telemetry::{Counters, Stage as Step};
@@ -121,10 +121,20 @@ impl PublishStage {
 
     fn close(&mut self) {
         let told = self.stage.shutdown.is_pulled();
-        let closing = if told { Closing::Within(STOP_LIMIT) } else { Closing::Drain };
+        if !told {
+            // Each sink gives up by itself when nothing goes out any more.
+            self.stage.vitals.beats.publish(Beats::LAST);
+        }
+        let end = self.stage.now().after(STOP_LIMIT);
         let mut lost = 0;
-        for (place, sink) in std::mem::take(&mut self.sinks).into_iter().enumerate() {
+        let sinks = std::mem::take(&mut self.sinks);
+        let mut left = u32::try_from(sinks.len()).unwrap_or(u32::MAX);
+        for (place, sink) in sinks.into_iter().enumerate() {
             let name = sink.name();
+            // A sink that hangs leaves the others their share of the time.
+            let share = end.since(self.stage.now()) / left.max(1);
+            left = left.saturating_sub(1);
+            let closing = if told { Closing::Within(share) } else { Closing::Drain };
             let health = sink.close(closing);
             self.stage.vitals.set_dropped(place, health.dropped);
             if health.dropped > 0 {

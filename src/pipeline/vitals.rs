@@ -180,6 +180,9 @@ pub(super) fn camera_line(state: CameraState, words: &str) -> String {
 }
 
 impl Beats {
+    /// The beat of a stage that has ended, or that waits for an end which has a limit of its own.
+    pub(super) const LAST: Instant = Instant::from_nanos(u64::MAX);
+
     pub(super) fn capture(&self, now: Instant) {
         self.capture.store(now.as_nanos(), Ordering::Relaxed);
     }
@@ -235,6 +238,12 @@ mod tests {
         assert_eq!(vitals.beats.slowest(later), ("infer", Duration::from_secs(5)));
         vitals.beats.infer(1, later);
         assert_eq!(vitals.beats.slowest(later).1, Duration::ZERO);
+        // What has ended is not silent.
+        vitals.beats.capture(Beats::LAST);
+        let latest = Instant::from_nanos(9_000_000_000);
+        vitals.beats.infer(1, Beats::LAST);
+        vitals.beats.infer(0, Beats::LAST);
+        assert_eq!(vitals.beats.slowest(latest), ("publish", Duration::from_secs(4)));
     }
 
     #[test]

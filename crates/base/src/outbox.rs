@@ -19,6 +19,8 @@ use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
 
 /// A drain gives up when nothing was carried for this long.
 const STALLED: Duration = Duration::from_secs(5);
+/// Drops that are no further apart than this are told once. A reader that is only a little too slow makes room again and again.
+const SPELL: Duration = Duration::from_secs(10);
 /// Time between two looks whether everything is carried.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -90,8 +92,8 @@ pub struct Outbox<T> {
     made: Arc<AtomicUsize>,
     queue: usize,
     dropped: u64,
-    /// That items are dropped was said, and nothing was taken since.
-    is_told: bool,
+    /// When the last item was dropped.
+    last_drop: Option<Instant>,
     counts: Arc<Counts>,
     /// Outboxes before this thread that are open, this one included.
     open: Arc<AtomicUsize>,
@@ -141,7 +143,7 @@ impl<T: Default + Send + 'static> Outbox<T> {
                 made: Arc::default(),
                 queue,
                 dropped: 0,
-                is_told: false,
+                last_drop: None,
                 counts: Arc::default(),
                 open: Arc::clone(&open),
                 finished: finished.clone(),
@@ -159,15 +161,13 @@ impl<T: Default + Send + 'static> Outbox<T> {
 
     /// Puts in what `fill` makes of an item, or drops and counts it. True when it was taken.
     pub fn put(&mut self, fill: impl FnOnce(&mut T)) -> bool {
-        let is_taken = match self.try_put(fill) {
+        match self.try_put(fill) {
             Ok(()) => true,
             Err(why) => {
-                self.drop_one(why);
+                self.drop_one(why, Instant::now());
                 false
             }
-        };
-        self.is_told &= !is_taken;
-        is_taken
+        }
     }
 
     /// As [`Outbox::put`], where it is no loss that there is no room.
@@ -182,6 +182,7 @@ impl<T: Default + Send + 'static> Outbox<T> {
         let item = Item { value, back: self.back.clone(), counts: Arc::clone(&self.counts) };
         if let Err(unsent) = self.full.try_send(item) {
             self.counts.taken.fetch_sub(1, Ordering::Relaxed);
+            self.counts.gone.store(true, Ordering::Relaxed);
             let _ = self.back.try_send(unsent.into_inner().value);
             return Err("its thread has ended");
         }
@@ -199,13 +200,17 @@ impl<T: Default + Send + 'static> Outbox<T> {
         None
     }
 
-    fn drop_one(&mut self, why: &str) {
+    fn drop_one(&mut self, why: &str, now: Instant) {
         self.dropped += 1;
-        if !self.is_told {
-            self.is_told = true;
+        if self.begins_spell(now) {
             let Words { name, items, .. } = self.words;
             log::warn!("{name}: {why}; {items} are dropped and counted until that changes");
         }
+    }
+
+    /// Whether a drop `now` is the first of several.
+    fn begins_spell(&mut self, now: Instant) -> bool {
+        self.last_drop.replace(now).is_none_or(|last| now.duration_since(last) > SPELL)
     }
 
     /// Tells others whether there is room.

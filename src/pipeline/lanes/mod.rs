@@ -20,7 +20,7 @@ use base::sync::lock;
 use infer::{Cpu, Crew, InputTensors};
 use model::Edition;
 
-use super::{Pool, ResultSlot, Stage, TensorSlot};
+use super::{Beats, Pool, ResultSlot, Stage, TensorSlot};
 use crate::telemetry::Counters;
 use cpu::CpuLane;
 use order::Order;
@@ -88,6 +88,12 @@ struct Lane {
     /// Its place among the signs of life.
     beat: usize,
     spare: Option<ResultSlot>,
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.stage().vitals.beats.infer(self.beat, Beats::LAST);
+    }
 }
 
 /// A frame that a lane has taken, with a place for its result.

@@ -265,15 +265,23 @@ fn at_the_sources_end_sinks_are_drained_and_what_they_lost_is_told() {
 
 #[test]
 fn a_stop_gives_sinks_little_time_and_is_no_end_of_the_source() {
-    let mut closing = None;
+    let mut closings = Vec::new();
     let rig = Rig::cpu(|clock| {
-        let (_, closed, told) = sink("kept", clock, vec![]);
-        closing = Some(closed);
-        vec![Box::new(told)]
+        let mut make = |name| {
+            let (_, closed, told) = sink(name, clock, vec![]);
+            closings.push(closed);
+            Box::new(told) as Box<dyn Sink>
+        };
+        vec![make("first"), make("last")]
     });
     rig.stage.shutdown.pull();
     let (stage, _) = rig.run();
-    assert_eq!(closing.unwrap().try_recv().unwrap(), Closing::Within(STOP_LIMIT));
+    // The first may take half of it, and takes next to nothing here.
+    for (closed, most) in closings.iter().zip([STOP_LIMIT / 2, STOP_LIMIT]) {
+        let closing = closed.try_recv().unwrap();
+        let is_near = |given: Duration| given <= most && given > most * 9 / 10;
+        assert!(matches!(closing, Closing::Within(given) if is_near(given)), "{closing:?}, not {most:?}");
+    }
     assert_eq!(stage.vitals.ending(), None);
 }
 

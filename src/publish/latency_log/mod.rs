@@ -52,10 +52,7 @@ impl LatencyLog {
         if config.path.is_empty() {
             return Ok(None);
         }
-        if config.path == "-" {
-            let reason = "standard output is for publish.jsonl; name a file".to_owned();
-            return Err(SettingError::new(KEY, config.path.clone(), reason));
-        }
+        refuse_standard_output(config)?;
         let queues: &[usize] = if config.frames { &[QUEUE, FRAMES_QUEUE] } else { &[QUEUE] };
         let mut inlets = Writer::start(&place(config), queues)?.into_iter();
         // One for each queue.
@@ -114,6 +111,14 @@ impl Journal for LatencyLog {
     }
 }
 
+fn refuse_standard_output(config: &Config) -> Result<(), SettingError> {
+    if config.path == "-" {
+        let reason = "standard output is for publish.jsonl; name a file".to_owned();
+        return Err(SettingError::new(KEY, config.path.clone(), reason));
+    }
+    Ok(())
+}
+
 /// The latency log as a plug.
 #[derive(Debug)]
 pub struct LatencyLogPlug;
@@ -126,6 +131,7 @@ impl Plug for LatencyLogPlug {
     fn check(&self, config: &crate::config::Config, _edition: Option<&Edition>) -> Result<Option<String>, Failure> {
         let config = &config.telemetry.latency_log;
         if !config.path.is_empty() {
+            refuse_standard_output(config)?;
             check_path(&place(config))?;
         }
         Ok(None)

@@ -7,8 +7,8 @@ impl<T: Default + Send + 'static> Outbox<T> {
     pub fn by_hand(words: Words, queue: usize) -> (Self, ByHand<T>) {
         let ((full, items), (back, free), (finish, finished)) = (bounded(queue), bounded(queue), bounded(0));
         let (counts, open) = (Arc::default(), Arc::new(AtomicUsize::new(1)));
-        let (made, dropped, is_told) = Default::default();
-        let outbox = Self { words, full, free, back, made, queue, dropped, is_told, counts, open, finished };
+        let (made, dropped, last_drop) = Default::default();
+        let outbox = Self { words, full, free, back, made, queue, dropped, last_drop, counts, open, finished };
         (outbox, ByHand { items, _finish: finish })
     }
 }

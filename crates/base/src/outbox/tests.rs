@@ -64,18 +64,26 @@ impl Carrier<Vec<u8>> for Always {
 }
 
 #[test]
-fn an_item_that_comes_back_is_taken_again_before_another_is_made_and_a_silence_is_told_once() {
+fn an_item_that_comes_back_is_taken_again_before_another_is_made_and_a_thread_that_has_ended_is_gone() {
     let (mut outbox, by_hand) = Outbox::by_hand(WORDS, 1);
     for dropped in [1, 2] {
-        assert!(put(&mut outbox, "taken") && !outbox.is_told);
-        assert!(!put(&mut outbox, "lost") && outbox.is_told);
+        assert!(put(&mut outbox, "taken"));
+        assert!(!put(&mut outbox, "lost"));
         assert_eq!((outbox.health().dropped, outbox.made.load(Ordering::Relaxed)), (dropped, 1));
         assert!(by_hand.carry(&mut Always(Fate::Carried)) && !by_hand.carry(&mut Always(Fate::Carried)));
     }
     // A thread that has ended takes no more.
     drop(by_hand);
     assert!(!put(&mut outbox, "late"));
-    assert_eq!(outbox.close(Closing::Within(LIMIT)), OutboxHealth { dropped: 3, gone: false });
+    assert_eq!(outbox.close(Closing::Within(LIMIT)), OutboxHealth { dropped: 3, gone: true });
+}
+
+#[test]
+fn drops_that_follow_each_other_are_told_once() {
+    let (mut outbox, _by_hand) = Outbox::<Vec<u8>>::by_hand(WORDS, 1);
+    let start = Instant::now();
+    let is_told = |seconds| outbox.begins_spell(start + Duration::from_secs(seconds));
+    assert_eq!([0, 1, 10, 20, 31, 32].map(is_told), [true, false, false, false, true, false]);
 }
 
 #[test]
@@ -83,7 +91,7 @@ fn what_is_offered_in_vain_is_no_loss() {
     let (mut outbox, by_hand) = Outbox::<Vec<u8>>::by_hand(WORDS, 1);
     let room = outbox.room();
     assert!(room.is_there() && outbox.offer(|_| ()));
-    assert!(!room.is_there() && !outbox.offer(|_| ()) && !outbox.is_told);
+    assert!(!room.is_there() && !outbox.offer(|_| ()) && outbox.last_drop.is_none());
     assert!(by_hand.carry(&mut Always(Fate::Carried)) && room.is_there());
     assert_eq!(outbox.health(), OutboxHealth::default());
 }
