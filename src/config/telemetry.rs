@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use base::line_file::rotated;
 use base::values::{Auto, Bytes, Seconds};
 use serde::{Deserialize, Serialize};
 
@@ -137,9 +138,8 @@ fn real(path: &str) -> PathBuf {
 
 /// Whether `path` is among the `keep` names that `file` is rotated to.
 fn is_rotated(path: &Path, file: &Path, keep: u32) -> bool {
-    let number = path.as_os_str().as_encoded_bytes().strip_prefix(file.as_os_str().as_encoded_bytes());
-    let number = number.and_then(|rest| std::str::from_utf8(rest.strip_prefix(b".")?).ok());
-    number.and_then(|digits| digits.parse().ok()).is_some_and(|number: u32| (1..=keep).contains(&number))
+    let number = path.extension().and_then(|digits| digits.to_str()?.parse().ok());
+    number.is_some_and(|number: u32| (1..=keep).contains(&number) && rotated(file, number) == path)
 }
 
 #[cfg(test)]
@@ -168,6 +168,8 @@ mod tests {
             ("a", "a.4", "1s", path),
             ("a", "a.5", "1s", None),
             ("a", "a.0", "1s", None),
+            ("a", "a.01", "1s", None),
+            ("a", "b.1", "1s", None),
             ("a", "a.log", "1s", None),
             ("/x/a", "/x/./a", "1s", path),
             ("-", "-", "1s", None),

@@ -128,12 +128,12 @@ impl PublishStage {
         let end = self.stage.now().after(STOP_LIMIT);
         let mut lost = 0;
         let sinks = std::mem::take(&mut self.sinks);
-        let mut left = u32::try_from(sinks.len()).unwrap_or(u32::MAX);
+        let count = sinks.len();
         for (place, sink) in sinks.into_iter().enumerate() {
             let name = sink.name();
             // A sink that hangs leaves the others their share of the time.
-            let share = end.since(self.stage.now()) / left.max(1);
-            left = left.saturating_sub(1);
+            let left = u32::try_from(count - place).unwrap_or(u32::MAX);
+            let share = end.since(self.stage.now()) / left;
             let closing = if told { Closing::Within(share) } else { Closing::Drain };
             let health = sink.close(closing);
             self.stage.vitals.set_dropped(place, health.dropped);

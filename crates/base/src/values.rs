@@ -186,5 +186,7 @@ macro_rules! text_value {
 
 text_value!([T] Auto<T>, [] Seconds, [] Bytes, [] Fraction);
 
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;

@@ -130,6 +130,8 @@ impl Serialize for FourCc {
 
 #[cfg(test)]
 mod tests {
+    use base::values::testing::{refused, taken};
+
     use super::*;
 
     #[test]
@@ -152,17 +154,6 @@ mod tests {
         for text in ["0", "-1", "nan", "fast", "1e9"] {
             assert!(text.parse::<Rate>().is_err(), "{text}");
         }
-    }
-
-    /// Both ends of a range are taken, and what is just beyond is not.
-    #[track_caller]
-    fn taken<T: FromStr>(texts: &[&str]) {
-        texts.iter().for_each(|text| assert!(text.parse::<T>().is_ok(), "{text} is refused"));
-    }
-
-    #[track_caller]
-    fn refused<T: FromStr>(texts: &[&str]) {
-        texts.iter().for_each(|text| assert!(text.parse::<T>().is_err(), "{text} is taken"));
     }
 
     #[test]

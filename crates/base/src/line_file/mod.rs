@@ -8,6 +8,8 @@ mod check;
 mod target;
 mod writer;
 
+use std::path::{Path, PathBuf};
+
 use crate::values::{Bytes, Seconds};
 
 pub use check::{check, takes_files};
@@ -46,4 +48,11 @@ pub enum SyncPolicy {
     AtRotation,
     /// After each line that asks for it.
     OnDemand,
+}
+
+/// The name of the file at `path` after it was rotated `n` times.
+pub fn rotated(path: &Path, n: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{n}"));
+    PathBuf::from(name)
 }

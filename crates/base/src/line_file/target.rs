@@ -6,11 +6,11 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::age::{first_line_time, is_older};
-use super::{Place, SyncPolicy};
+use super::{rotated, Place, SyncPolicy};
 use crate::failure::SettingError;
 
 /// Time between two looks whether the path still names the open file.
@@ -217,12 +217,8 @@ const fn remedy(kind: ErrorKind) -> Option<&'static str> {
 }
 
 /// Renames `path` to `path.1`, that to `path.2`, and so on; of these `keep` stay.
-fn rotate(path: &PathBuf, keep: u32) -> io::Result<()> {
-    let numbered = |n: u32| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{n}"));
-        PathBuf::from(name)
-    };
+fn rotate(path: &Path, keep: u32) -> io::Result<()> {
+    let numbered = |n: u32| rotated(path, n);
     let taken = (1..keep).take_while(|n| numbered(*n).exists()).last().unwrap_or(0);
     for n in (1..=taken).rev() {
         // What can't be moved is overwritten by the next, which no message would mend.

@@ -1,5 +1,6 @@
 //! What each value takes, and how it is written.
 
+use super::testing::{refused, taken};
 use super::*;
 
 #[test]
@@ -12,17 +13,6 @@ fn times_and_sizes_take_units() {
     assert_eq!("64MiB".parse::<Bytes>().unwrap(), Bytes(64 << 20));
     assert_eq!(Bytes(64 << 20).to_string(), "64MiB");
     assert!("99999999999GiB".parse::<Bytes>().is_err());
-}
-
-/// Both ends of a range are taken, and what is just beyond is not.
-#[track_caller]
-fn taken<T: FromStr>(texts: &[&str]) {
-    texts.iter().for_each(|text| assert!(text.parse::<T>().is_ok(), "{text} is refused"));
-}
-
-#[track_caller]
-fn refused<T: FromStr>(texts: &[&str]) {
-    texts.iter().for_each(|text| assert!(text.parse::<T>().is_err(), "{text} is taken"));
 }
 
 #[test]
