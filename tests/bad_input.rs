@@ -58,6 +58,20 @@ fn a_wrong_value_is_refused_with_line_key_and_what_is_expected() {
 }
 
 #[test]
+fn a_value_that_only_the_run_can_refuse_is_named_with_its_line_too() {
+    let (words, path) = configured("[camera]\nsource = 'pattern:64x48'\n[rules.gate]\nclass = 'zebra'\n");
+    let expected = format!("pspnetd: {}:4: rules.gate.class \"zebra\": the model has no class", path.display());
+    assert!(words.starts_with(&expected), "{words}");
+    let (words, path) = configured("[camera]\nsource = 'pattern:64x48'\n[rules.gate]\nabove = 0.5\n");
+    let expected = format!("pspnetd: {}:3: rules.gate.class \"\": expected a class or a group", path.display());
+    assert!(words.starts_with(&expected), "{words}");
+    let folder = tempfile::tempdir().unwrap();
+    let long = format!("publish.snapshot.dir={}/{}", folder.path().display(), "x".repeat(300));
+    let words = run_and_check(&["--set", &long], &[], 78);
+    assert!(words.contains("--set: publish.snapshot.dir ") && words.contains("too long"), "{words}");
+}
+
+#[test]
 fn a_missing_or_unreadable_configuration_is_refused() {
     let words = run_and_check(&["--config", "/nonexistent/p.toml"], &[], 78);
     assert!(words.starts_with("pspnetd: /nonexistent/p.toml: can't read the configuration: No such file"), "{words}");

@@ -87,15 +87,29 @@ fn check_says_what_it_found_good_and_every_problem() {
     let arguments =
         ["check", "--camera", "replay:/none", "--model", "/none.tflite", "--set", "publish.jsonl.path=/none/x"];
     let bad = finish(pspnetd(arguments)).expect(78).stdout;
-    for words in
-        ["# problem: model /none.tflite", "# problem: camera replay:/none", "# problem: publish.jsonl.path /none/x"]
-    {
+    for words in [
+        "# problem: model /none.tflite",
+        "# problem: camera replay:/none",
+        "# problem: --set: publish.jsonl.path /none/x",
+    ] {
         assert!(bad.contains(words), "no {words:?} in {bad}");
     }
     // A camera that isn't there now is no wrong configuration: `run` would wait for it.
     let mut command = pspnetd(["check", "--camera", "v4l2:/dev/video-none", "--model"]);
     command.arg(colours());
     finish(command).expect(69).says(["/dev/video-none"]);
+}
+
+#[test]
+fn check_names_every_output_that_could_not_be_opened() {
+    let outputs = ["publish.jsonl.path", "publish.snapshot.dir", "telemetry.latency_log.path"];
+    let mut command = pspnetd(["check", "--camera", "pattern:64x64"]);
+    // Below a file there is no folder.
+    command.args(outputs.iter().flat_map(|key| ["--set".to_owned(), format!("{key}=/dev/null/{key}")]));
+    let stdout = finish(command).expect(78).stdout;
+    for key in outputs {
+        assert!(stdout.contains(&format!("# problem: --set: {key} /dev/null/{key}: ")), "{key}:\n{stdout}");
+    }
 }
 
 #[test]
@@ -134,6 +148,7 @@ fn check_ends_with_the_highest_exit_code_of_its_problems() {
         let found: Vec<_> = finished.stdout.lines().filter_map(|line| line.strip_prefix("# problem: ")).collect();
         assert_eq!(found.len(), problems.len(), "{settings:?}: {}", finished.stdout);
         for (found, expected) in found.iter().zip(problems) {
+            let found = found.strip_prefix("--set: ").unwrap_or(found);
             assert!(found.starts_with(expected), "{settings:?}: {found}");
         }
     }

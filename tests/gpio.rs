@@ -105,7 +105,7 @@ fn a_class_that_the_model_does_not_have_is_refused_with_the_nearest() {
     };
     assert_eq!(
         refused("yelow"),
-        "pspnetd: gpio.alarm_class \"yelow\": the model has no class or group of that name; did you mean yellow?"
+        "pspnetd: --set: gpio.alarm_class \"yelow\": the model has no class or group of that name; did you mean yellow?"
     );
     assert!(refused("zzz").contains("it has black, white, red"), "{}", refused("zzz"));
 }

@@ -37,7 +37,7 @@ fn clip(folder: &Path, frames: usize) -> String {
 #[test]
 fn a_full_disk_costs_lines_but_not_the_run() {
     let finished = finish(to_file(once(), Path::new("/dev/full"))).expect(74).says([
-        "No space left on device",
+        "jsonl: /dev/full: No space left on device",
         "5 results were dropped",
         "5 results could not be delivered",
     ]);
@@ -294,7 +294,7 @@ fn paths_that_cannot_be_written_are_refused_at_start() {
             command.arg("--model").arg(colours());
             let finished = finish(command).expect(78);
             let last = finished.stderr.lines().last().unwrap_or_default().to_owned();
-            assert!(last.starts_with(&format!("pspnetd: {key} {path}: ")), "{subcommand}: {last}");
+            assert!(last.starts_with(&format!("pspnetd: --set: {key} {path}: ")), "{subcommand}: {last}");
         };
         words("run");
         words("check");

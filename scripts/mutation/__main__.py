@@ -83,7 +83,7 @@ def write(mutants: list[Mutant]) -> list[Mutant]:
     for folder in crates():
         (TREE / folder / "mutant.rs").write_text(RUNTIME if folder == BASE else "pub use base::mutant::on;\n")
         library = (ROOT / folder / "lib.rs").read_text()
-        (TREE / folder / "lib.rs").write_text(f"#![allow(warnings)]\n{library}\npub mod mutant;\n")
+        (TREE / folder / "lib.rs").write_text(f"#![allow(warnings, missing_docs)]\n{library}\npub mod mutant;\n")
     return inside
 
 
@@ -124,7 +124,7 @@ def build(mutants: list[Mutant]) -> tuple[list[Mutant], list[Mutant], list[dict]
     unviable: list[Mutant] = []
     while True:
         inside = write(mutants)
-        status, messages = cargo("check", "--lib")
+        status, messages = cargo("check", "--workspace", "--lib")
         if status == 0:
             break
         guilty = culprits(messages)
@@ -135,7 +135,7 @@ def build(mutants: list[Mutant]) -> tuple[list[Mutant], list[Mutant], list[dict]
         unviable += [mutant for mutant in mutants if mutant.number in guilty]
         mutants = [mutant for mutant in mutants if mutant.number not in guilty]
     say(f"building {len(inside)} mutants in one program")
-    status, messages = cargo("test", "--no-run", "--lib", "--bins", "--tests")
+    status, messages = cargo("test", "--workspace", "--no-run", "--lib", "--bins", "--tests")
     if status != 0:
         errors = [m["message"]["rendered"] for m in messages if m.get("reason") == "compiler-message"]
         sys.exit("the tests don't build:\n" + "\n".join(errors[-3:]))

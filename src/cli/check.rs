@@ -71,6 +71,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             }),
         )?;
     }
+    let failures: Vec<Failure> = failures.into_iter().map(|failure| loaded.origins.locate(failure)).collect();
     for failure in &failures {
         print_line(&format!("# problem: {failure}"))?;
     }

@@ -28,5 +28,5 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let loaded = args.settings.load(&[("--model", "model.path", model), ("--camera", "camera.source", args.camera)])?;
     let configuration = loaded.file.as_deref();
     log::info!("{}", StartLine { version: env!("CARGO_PKG_VERSION"), configuration });
-    daemon::run(&loaded.config)
+    daemon::run(&loaded.config).map_err(|failure| loaded.origins.locate(failure))
 }

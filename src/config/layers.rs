@@ -3,12 +3,13 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use base::failure::{Failure, Kind};
 use base::names::nearest;
 use serde::Deserialize;
 use toml::de::DeTable;
 
+use super::error::ConfigError;
 use super::named::{is_key, wrong_values, NAMED, NAME_EXPECTED};
+use super::origins::{variable_name, Origins, Override, PREFIX};
 use super::spans::{first_misplaced, key_at, leaf_keys, line_of, position, Fault};
 use super::Config;
 
@@ -16,8 +17,6 @@ use super::Config;
 const INSTALLED: &str = "/etc/pspnetd/pspnetd.toml";
 /// Files past this are refused: `/dev/zero` would never end.
 const LARGEST: u64 = 1 << 20;
-/// Starts every environment variable of ours.
-const PREFIX: &str = "PSPNETD_";
 /// Variables with the prefix that are not keys.
 const NOT_KEYS: [&str; 2] = ["PSPNETD_CONFIG", "PSPNETD_ROOT"];
 /// Keys of the file whose relative paths are meant from the file's own folder.
@@ -36,17 +35,6 @@ const PATH_KEYS: [&str; 8] = [
 const PATHS_OF_A_KIND: [(&str, &[&str]); 3] =
     [("camera.source", &["replay:", "v4l2:"]), ("engine.kind", &["delegate:"]), ("engine.library", &[""])];
 
-/// One setting from the command line, such as `--set camera.rate=max`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Override {
-    /// What the user typed it as, for messages: `--set` or `--model`.
-    pub origin: String,
-    /// `section.key`.
-    pub key: String,
-    /// The value as text.
-    pub value: String,
-}
-
 /// The merged configuration and what was seen on the way.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -56,58 +44,8 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// Things that are probably mistakes but don't stop the program.
     pub warnings: Vec<String>,
-}
-
-/// What is wrong with the configuration.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// The file can't be read.
-    #[error("{}: can't read the configuration: {reason}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's text.
-        reason: String,
-    },
-    /// A place in the file is wrong.
-    #[error("{}:{line}: {}{reason}", path.display(), Named(key))]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The key, or empty where the text isn't TOML at all.
-        key: String,
-        /// What was found and what was expected.
-        reason: String,
-    },
-    /// A setting from the command line or the environment is wrong.
-    #[error("{origin}: {key}: {reason}")]
-    Setting {
-        /// `--set`, or the variable's name.
-        origin: String,
-        /// The key.
-        key: String,
-        /// What was found and what was expected.
-        reason: String,
-    },
-}
-
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
-        Self::new(Kind::Config, error.to_string())
-    }
-}
-
-struct Named<'a>(&'a str);
-
-impl std::fmt::Display for Named<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        write!(f, "{}: ", self.0)
-    }
+    /// Where its values were set.
+    pub origins: Origins,
 }
 
 /// Reads `file` (or the installed one where it exists), then applies the environment and `overrides` in order.
@@ -132,7 +70,9 @@ pub fn load(
         None => (String::new(), toml::Table::new()),
     };
     // The file's values were right as they stand there. From the root a socket's path may be too long.
-    let mut config = deserialize(&table).map_err(|reason| in_file(file.as_deref(), &text, "http.socket", &reason))?;
+    let path = file.clone().unwrap_or_default();
+    let mut config = deserialize(&table)
+        .map_err(|reason| Origins::new(path.clone(), text.clone(), Vec::new(), &[]).refuse("http.socket", reason))?;
     let mut warnings = Vec::new();
     for (name, value) in variables.iter().filter(|(name, _)| !NOT_KEYS.contains(&name.as_str())) {
         let Some(key) = known.iter().find(|key| variable_name(key) == *name) else {
@@ -167,25 +107,12 @@ pub fn load(
         .or_else(|| config.engine.contradiction())
         .or_else(|| config.telemetry.contradiction(&config.publish))
         .or_else(|| config.http.contradiction());
+    let names = variables.into_iter().map(|(name, _)| name).collect();
+    let origins = Origins::new(path, text, names, overrides);
     if let Some((key, reason)) = contradiction {
-        let set_by = |origin: String| ConfigError::Setting { origin, key: key.to_owned(), reason: reason.clone() };
-        let setting = overrides.iter().rev().find(|setting| setting.key == key).map(|setting| setting.origin.clone());
-        let variable = || variables.iter().find(|(name, _)| *name == variable_name(key));
-        let origin = setting.or_else(|| variable().map(|(name, _)| format!("environment {name}")));
-        return Err(origin.map_or_else(|| in_file(file.as_deref(), &text, key, &reason), set_by));
+        return Err(origins.refuse(key, reason));
     }
-    Ok(Loaded { config, file, warnings })
-}
-
-/// The error of a key of the file that is right by itself.
-fn in_file(file: Option<&Path>, text: &str, key: &str, reason: &str) -> ConfigError {
-    let at = DeTable::parse(text).ok().and_then(|table| position(table.get_ref(), key)).unwrap_or(0);
-    let path = file.unwrap_or(Path::new("")).to_path_buf();
-    ConfigError::File { path, line: line_of(text, at), key: key.to_owned(), reason: reason.to_owned() }
-}
-
-fn variable_name(key: &str) -> String {
-    format!("{PREFIX}{}", key.replace('.', "_").to_uppercase())
+    Ok(Loaded { config, file, warnings, origins })
 }
 
 /// What to do instead of a variable for a key of a named table: a table's name can't be told from the key's by underscores.
@@ -205,6 +132,13 @@ fn did_you_mean(key: &str, known: &[String]) -> String {
         .collect();
     if !inside.is_empty() {
         return format!("; it is a section with {}", inside.join(", "));
+    }
+    let (first, rest) = key.split_once('.').unwrap_or((key, ""));
+    let sections: Vec<String> = NAMED.iter().map(|section| section.name.to_owned()).collect();
+    if let Some(section) = nearest(first, &sections).filter(|section| *section != first || rest.is_empty()) {
+        return format!(
+            "; its tables have names that you choose: [{section}.NAME], or `--set {section}.NAME.KEY=VALUE`"
+        );
     }
     nearest(key, known)
         .map_or_else(|| "; `pspnetd check --keys` lists them all".to_owned(), |near| format!("; did you mean {near}?"))

@@ -4,11 +4,13 @@
 //! file, line and key. What a key means at run time is left to the module that uses it.
 
 mod engine;
+mod error;
 mod gpio;
 mod http;
 mod keys;
 mod layers;
 mod named;
+mod origins;
 mod spans;
 mod telemetry;
 
@@ -19,10 +21,12 @@ use camera::{FourCc, Rate, Source};
 
 use crate::scene::rules::Rules;
 pub use engine::{Engine, Workers};
+pub use error::ConfigError;
 pub use gpio::{ButtonAction, Gpio, Level, Pin, Pull};
 pub use http::{Http, Listen, SocketPath, StreamRate};
 use infer::Threads;
-pub use layers::{load, ConfigError, Loaded, Override};
+pub use layers::{load, Loaded};
+pub use origins::{Origins, Override};
 use pixels::frame::Size;
 use pixels::preprocess::Fit;
 use pixels::segment::MaskSize;

@@ -134,6 +134,7 @@ mod tests {
     #[test]
     fn the_first_line_is_the_token() {
         let token = token(&format!("  {SECRET}\t\r\nsomething else\n")).unwrap();
+        assert_eq!(format!("{token:?}"), "Token");
         let verdict = |field: &str| {
             token.verdict(&HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(field).unwrap())]))
         };

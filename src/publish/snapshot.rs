@@ -3,6 +3,7 @@
 //! The publish thread only copies; a thread of this sink's own draws, encodes and writes. The capture thread makes the
 //! RGB picture when [`SnapshotGate`] says that one is due, so that nothing is converted that nobody wants.
 
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,8 @@ use crate::config::{Config, Snapshot};
 use crate::scene::Outcome;
 
 const KEY: &str = "publish.snapshot.dir";
+/// Bytes in a file's name (NAME_MAX).
+const LONGEST_NAME: usize = 255;
 /// Pictures under way: one that is written, and the next.
 const PICTURES: usize = 2;
 /// A picture takes some megabytes, and the next may come in hours.
@@ -68,7 +71,7 @@ impl SnapshotSink {
         let failed = |reason: String| SettingError::new(KEY, config.dir.clone(), reason);
         let folder = PathBuf::from(&config.dir);
         std::fs::create_dir_all(&folder).map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => failed("it is there, and is not a directory".to_owned()),
+            ErrorKind::AlreadyExists => failed("it is there, and is not a directory".to_owned()),
             _ => failed(error.to_string()),
         })?;
         remove_partial(&folder);
@@ -77,6 +80,22 @@ impl SnapshotSink {
             .map_err(|error| failed(format!("no thread can be started: {error}")))?;
         let interval = config.interval.0;
         Ok(outboxes.into_iter().next().map(|outbox| Self { outbox, gate, clock, folder, interval }))
+    }
+}
+
+/// Whether `folder` takes files, or can be made: then the nearest folder above it that is there counts. Makes nothing.
+fn can_be_made(folder: &Path) -> io::Result<()> {
+    // Only what is there is looked up, so a name that no folder can have is found here.
+    if folder.file_name().is_some_and(|name| name.len() > LONGEST_NAME) {
+        return Err(rustix::io::Errno::NAMETOOLONG.into());
+    }
+    // An empty path is what remains of a relative one.
+    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    match (here.symlink_metadata(), here.parent()) {
+        (Err(error), Some(above)) if error.kind() == ErrorKind::NotFound => can_be_made(above),
+        (Err(error), _) => Err(error),
+        // Through a link, so that one to nowhere, or to itself, is an error.
+        (Ok(_), _) => takes_files(here),
     }
 }
 
@@ -92,9 +111,7 @@ impl Plug for SnapshotPlug {
     fn check(&self, config: &Config, _edition: Option<&Edition>) -> Result<Option<String>, Failure> {
         let dir = &config.publish.snapshot.dir;
         if !dir.is_empty() {
-            // A folder that isn't there is made at start, so the nearest one that is there counts.
-            let nearest = Path::new(dir).ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
-            takes_files(nearest).map_err(|error| SettingError::new(KEY, dir.clone(), error.to_string()))?;
+            can_be_made(Path::new(dir)).map_err(|error| SettingError::new(KEY, dir.clone(), error.to_string()))?;
         }
         Ok(None)
     }
@@ -294,6 +311,24 @@ mod tests {
         wait_for(|| !oldest.exists());
         let picture = bench.picture().file_name().unwrap().to_str().unwrap().to_owned();
         assert_eq!(names(&bench.dir), [others[0], &picture, others[1]]);
+    }
+
+    #[test]
+    fn a_folder_that_could_be_made_is_told_from_one_that_could_not_and_nothing_is_made() {
+        let top = tempfile::tempdir().unwrap();
+        let path = |name: &str| top.path().join(name);
+        std::os::unix::fs::symlink(path("round"), path("round")).unwrap();
+        std::os::unix::fs::symlink(path("nowhere"), path("dangling")).unwrap();
+        std::fs::write(path("file"), "").unwrap();
+        let long = "x".repeat(300);
+        for (name, expected) in [("", true), ("a/b/c", true), ("round", false), ("dangling", false)] {
+            assert_eq!(can_be_made(&path(name)).is_ok(), expected, "{name}");
+        }
+        for name in [long.as_str(), "round/a", "file/a", "file", &format!("a/{long}/b")] {
+            assert!(can_be_made(&path(name)).is_err(), "{name}");
+        }
+        assert!(can_be_made(Path::new("a/b")).is_ok());
+        assert!(!path("a").exists());
     }
 
     #[test]

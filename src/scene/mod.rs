@@ -49,3 +49,32 @@ impl Scene {
         self.rules.judge(outcome);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scene::testing::{edition, named};
+
+    #[test]
+    fn a_frame_of_another_edition_is_judged_by_the_classes_of_that_edition() {
+        let rules: Rules = toml::from_str("[gate]\nclass = 'person'\nabove = 0.5").unwrap();
+        let [one, other, without] =
+            [["person", "road"], ["road", "person"], ["road", "car"]].map(|names| edition(named(&names)));
+        let mut scene = Scene::new(&rules, Vec::new(), &one).unwrap();
+        let mut is_on = |edition: &Arc<Edition>, counts: &[(usize, u64)]| {
+            let mut outcome = Outcome::empty(Arc::clone(edition)).seen(counts);
+            scene.look(&mut outcome);
+            outcome.rule("gate").map(|verdict| verdict.judgement.is_on)
+        };
+        for (edition, counts, expected) in [
+            (&one, [(0, 3), (1, 1)], Some(true)),
+            (&other, [(0, 3), (1, 1)], Some(false)),
+            (&other, [(0, 1), (1, 3)], Some(true)),
+            // A rule without its class says nothing, and is back with it.
+            (&without, [(0, 1), (1, 3)], None),
+            (&one, [(0, 1), (1, 3)], Some(false)),
+        ] {
+            assert_eq!(is_on(edition, &counts), expected, "{counts:?}");
+        }
+    }
+}

@@ -8,6 +8,8 @@ use std::borrow::Cow;
 pub struct Failure {
     kind: Kind,
     message: String,
+    /// The configuration key that it is about.
+    setting: Option<Cow<'static, str>>,
 }
 
 /// Kinds of failure, each with its exit code.
@@ -30,7 +32,7 @@ pub enum Kind {
 impl Failure {
     /// A failure of `kind` that `message` explains.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), setting: None }
     }
 
     /// A thread that the system refuses.
@@ -42,6 +44,17 @@ impl Failure {
     /// Its kind.
     pub const fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// The configuration key that it is about, if it is about one.
+    pub fn setting(&self) -> Option<&str> {
+        self.setting.as_deref()
+    }
+
+    /// The same failure, its message beginning with the `place` where what it is about stands.
+    #[must_use]
+    pub fn inside(self, place: &str) -> Self {
+        Self { message: format!("{place}: {}", self.message), ..self }
     }
 
     /// The process's exit code.
@@ -78,7 +91,7 @@ impl SettingError {
 
 impl From<SettingError> for Failure {
     fn from(error: SettingError) -> Self {
-        Self::new(Kind::Config, error.to_string())
+        Self { setting: Some(error.key.clone()), ..Self::new(Kind::Config, error.to_string()) }
     }
 }
 

@@ -240,6 +240,9 @@ fn named_tables_are_read_set_and_named_in_errors_with_their_line() {
     assert!(said(set("rules.gate.above", "2")).starts_with("--set: rules.gate.above: fraction \"2\""));
     assert!(said(set("rules.a b.above", "1")).contains("expected letters, digits, - and _"));
     assert!(said(set("rules.gate", "0.2")).contains("it is a section with rules.gate.above, "));
+    for key in ["rules", "rule.gate.class"] {
+        assert!(said(set(key, "3")).contains(": unknown key; its tables have names that you choose"), "{key}");
+    }
     let variables = env(&[("PSPNETD_RULES_GATE_ABOVE", "0.5")]);
     let warnings = super::load(Some(given.path()), variables, &[]).unwrap().warnings;
     assert_eq!(
@@ -263,6 +266,7 @@ fn named_tables_are_read_set_and_named_in_errors_with_their_line() {
             "[rules]\nkind = 'area'\n",
             ":2: rules.kind: it belongs to a table with a name that you choose, written [rules.NAME]",
         ),
+        ("[rule.gate]\nclass = 'x'\n", ":1: rule: unknown key; its tables have names that you choose: [rules.NAME]"),
     ] {
         let given = file(text);
         let error = super::load(Some(given.path()), env(&[]), &[]).unwrap_err().to_string();

@@ -52,7 +52,7 @@ impl Axis {
 
     /// From zero to at least `most`.
     pub(super) fn from_zero(most: f64) -> Self {
-        Self::linear(0.0, if most > 0.0 { most } else { 1.0 })
+        Self::linear(0.0, most)
     }
 
     /// From a round number below `low` to one above `high`.
