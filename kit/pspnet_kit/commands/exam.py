@@ -91,7 +91,9 @@ def run(args: argparse.Namespace) -> None:
         report.write_json(args.json, about | report.as_dict(gathered, papers, results))
     if document is not None:
         table = report.markdown(papers, results, command_line())
-        write_whole(args.docs, insert(document, table, args.docs, report.BEGIN, report.END).encode("utf-8"))
+        write_whole(
+            args.docs, insert(document, table, args.docs, report.BEGIN, report.END).encode("utf-8", "backslashreplace")
+        )
     for result in results:
         result.refuse_disagreement()
 
@@ -161,6 +163,8 @@ def _teachers(
             each.notes.append(f"its teacher {each.of.teacher} is not here, name it by --teacher FILE")
             continue
         if path not in opened:
-            (opened[path],) = _candidates([path], [""], extra)
+            # With the folder above it: a student may be called as its teacher.
+            name = "/".join(path.resolve().parent.parts[-2:]) if path.stem == "model" else path.stem
+            (opened[path],) = _candidates([path], [name], extra)
         found[each.of.name] = opened[path]
     return found

@@ -171,7 +171,7 @@ def _drawings(found: Gathered, shelf: Shelf) -> None:
     files: list[Path] = []
     for pattern in found.of.patterns:
         files += _files(found, shelf, pattern)
-    paths = sorted(path for path in files if path.suffix == ".json")
+    paths = sorted(path for path in files if path.suffix == ".json" and not path.name.startswith("."))
     drawings = [labelme.read(path, found.of.mapping) for path in paths][:: found.of.every]
     drawn = {path.with_suffix("") for path in paths} | {drawing.beside.with_suffix("") for drawing in drawings}
     if without := [path for path in files if is_picture(path) and path.with_suffix("") not in drawn]:

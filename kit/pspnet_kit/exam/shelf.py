@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ..data.pictures import is_picture
 from ..errors import KitError
@@ -28,13 +28,14 @@ class Shelf:
     def below(self, root: Path, pattern: str) -> list[Path]:
         """The files that a path with wildcards fits, sorted; of a folder, the files that lie in it.
 
-        The path starts at `root`, else at any depth below the first folder that has such files.
+        The path starts at `root`, else, without steps upwards, at any depth below the first folder that has such files.
 
         Raises:
             KitError: when the path can't be one.
         """
         try:
-            places = [root.glob(pattern), *(folder.rglob(pattern) for folder in self.folders)]
+            downwards = "/".join(part for part in PurePosixPath(pattern).parts if part != "..")
+            places = [root.glob(pattern), *(folder.rglob(downwards) for folder in self.folders)]
             return next(filter(None, map(_files, places)), [])
         except (ValueError, NotImplementedError, IndexError) as error:
             raise KitError(f"{root}: {pattern!r} is no path from here: {error}") from error
