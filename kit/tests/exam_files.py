@@ -13,6 +13,8 @@ from built import bands
 from PIL import Image
 from tiny_tflite import identity
 
+from pspnet_kit.export.manifest import Manifest, write_manifest
+
 HEIGHT, WIDTH = 12, 16
 """Of the bands: rows 0 to 3 red, 4 to 7 green, 8 to 11 blue."""
 
@@ -23,11 +25,8 @@ def model(
     """A model that calls red, green and blue by these names."""
     folder.mkdir(parents=True, exist_ok=True)
     path = identity(folder / "model.tflite", HEIGHT, WIDTH)
-    entries = [
-        f'[[classes]]\nname = "{name}"\n' + (f'group = "{group}"\n' if group else "")
-        for name, group in zip(classes, groups, strict=True)
-    ]
-    (folder / "manifest.toml").write_text("".join(entries))
+    entries = [{"name": name, "group": group} for name, group in zip(classes, groups, strict=True)]
+    write_manifest(Manifest("colours", "1", "MIT", "Red, green and blue", entries), path)
     return path
 
 

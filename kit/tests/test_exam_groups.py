@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from built import bands
 from exam_files import model
+from tiny_checkpoint import save, tiny
 from tiny_tflite import convolution, identity
 
 from pspnet_kit.data import VOID
@@ -105,3 +106,19 @@ def test_classes_are_those_of_the_predictor(tmp_path: Path) -> None:
     # No two of the classes share a group.
     assert confidence is not None
     np.testing.assert_allclose(found.confidence, confidence, rtol=1e-5)
+
+
+def test_a_checkpoint_is_a_candidate_too(tmp_path: Path) -> None:
+    classes = [
+        {"name": name, "color": "#000000", "group": group}
+        for name, group in (("a", "sky"), ("b", "water"), ("c", "sky"))
+    ]
+    path = save(tmp_path / "best.pt", tiny(), classes=classes)
+    candidate = Candidate(open_predictor(path), {})
+    assert candidate.groups == ("sky", "water", "sky")
+    image = np.random.default_rng(0).integers(0, 256, (150, 70, 3), np.uint8)
+    found = candidate.answer(image)
+    mask, confidence = candidate.predictor.predict(image)
+    np.testing.assert_array_equal(found.classes, mask)
+    assert confidence is not None and (found.confidence >= confidence - 1e-6).all()
+    assert found.confidence.max() <= 1 + 1e-6

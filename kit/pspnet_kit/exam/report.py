@@ -54,6 +54,12 @@ class Section:
 
     title: str
     rows: list[tuple[str, list[float]]]
+    digits: int = 2
+    """Behind the point."""
+
+    def cells(self) -> list[list[str]]:
+        """The rows as text, in percent."""
+        return [[name, *(_percent(value, self.digits) for value in values)] for name, values in self.rows]
 
 
 def columns(results: Sequence[Result]) -> list[tuple[str, dict[str, Sums]]]:
@@ -76,7 +82,7 @@ def sections(papers: Sequence[Paper], results: Sequence[Result]) -> list[Section
     found.insert(1, Section("IoU on all labelled sets, %", by_group))
     if any(result.pspnetd for result in results):
         shares = [share for r in results for share in ([r.share, r.share] if r.pspnetd else [math.nan])]
-        found.append(Section("pixels that differ from pspnetd, %", [("all sets", shares)]))
+        found.append(Section("pixels that differ from pspnetd, %", [("all sets", shares)], digits=4))
     return [section for section in found if section.rows]
 
 
@@ -107,11 +113,10 @@ def _row_name(figure: Figure, paper: Paper) -> str:
 def tables(papers: Sequence[Paper], results: Sequence[Result]) -> str:
     """What a terminal shows: a column for each model and engine."""
     heads = [name for name, _ in columns(results)]
-    parts = [
-        [[section.title, *heads], *([name, *map(_percent, values)] for name, values in section.rows)]
-        for section in sections(papers, results)
-    ]
-    return "\n\n".join(align(part) for part in parts)
+    rows: list[list[str]] = []
+    for section in sections(papers, results):
+        rows += [[section.title, *heads], *section.cells(), [""] * (1 + len(heads))]
+    return align(rows[:-1])
 
 
 def absences(gathered: Sequence[Gathered]) -> list[str]:
@@ -132,8 +137,7 @@ def markdown(papers: Sequence[Paper], results: Sequence[Result], command: str) -
     lines = [BEGIN, f"Measured in one run by `{command}`.", ""]
     lines += [line(["figure", "sets", *heads]), line(["---", "---", *["---:"] * len(heads)])]
     for section in sections(papers, results):
-        for index, (name, values) in enumerate(section.rows):
-            lines.append(line(["" if index else section.title, name, *map(_percent, values)]))
+        lines += [line(["" if index else section.title, *cells]) for index, cells in enumerate(section.cells())]
     counts = ", ".join(f"{paper.name} {len(paper.of.items)}" for paper in papers)
     return "\n".join([*lines, "", f"Pictures: {counts}.", END])
 
@@ -206,5 +210,5 @@ def _told(values: Sequence[float]) -> bool:
     return not all(math.isnan(value) for value in values)
 
 
-def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:.2f}"
+def _percent(value: float, digits: int) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.{digits}f}"
