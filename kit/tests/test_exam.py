@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +237,18 @@ def test_the_daemon_has_figures_of_its_own(
     assert "pixels that differ from pspnetd, %" in capsys.readouterr().out
     one = json.loads((sets / "all.json").read_text())["models"][0]
     assert one["pspnetd"]["sets"]["yard"]["iou"]["sky"] == pytest.approx(48 / 64)
+
+
+def test_pictures_that_the_disk_can_not_hold_for_the_daemon_are_told(tmp_path: Path) -> None:
+    class Full:
+        def store(self, folder: Path, stem: str) -> Path:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    fake = tmp_path / "pspnetd"
+    fake.write_text("#!/bin/sh\necho pspnetd 0\n")
+    fake.chmod(0o755)
+    with pytest.raises(KitError, match="can't hold pictures for pspnetd: No space left on device"):
+        list(Daemon(fake).masks_of(tmp_path / "model.tflite", [Full()]))
 
 
 def test_the_daemon_itself_agrees(sets: Path) -> None:

@@ -193,10 +193,17 @@ def test_label_pictures_are_mapped_to_groups(tmp_path: Path) -> None:
 
 def test_a_label_of_another_size_is_named(tmp_path: Path) -> None:
     picture(tmp_path / "yard/a.png")
-    drawing(tmp_path / "yard/a.json", [rows("sky", 0, 3)], imageWidth=WIDTH + 1)
-    (item,) = gathered(tmp_path, 'pictures = "yard"\nlabels = "labelme"\n').items
-    with pytest.raises(KitError, match=r"a\.json: is for 17x12, but its picture .*a\.png is 16x12"):
-        item.read()
+    # The second would take 4 GB.
+    for width, height in ((WIDTH + 1, HEIGHT), (65536, 65536)):
+        drawing(tmp_path / "yard/a.json", [rows("sky", 0, 3)], imageWidth=width, imageHeight=height)
+        (item,) = gathered(tmp_path, 'pictures = "yard"\nlabels = "labelme"\n').items
+        with pytest.raises(KitError, match=rf"a\.json: is for {width}x{height}, but its picture .*a\.png is 16x12"):
+            item.read()
+    (tmp_path / "labels").mkdir()
+    Image.new("L", (3, 4)).save(tmp_path / "labels/a.png")
+    keys = 'pictures = "yard"\nlabels = "labels"\n[set.mapping]\n0 = "sky"\n'
+    with pytest.raises(KitError, match=r"labels/a\.png: is for 3x4, but its picture"):
+        gathered(tmp_path, keys).items[0].read()
 
 
 def test_drawn_pictures_lie_beside_or_are_found_by_digest(tmp_path: Path) -> None:

@@ -30,6 +30,11 @@ class Label(Protocol):
         """The file that holds it."""
         ...
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        ...
+
     def label(self) -> NDArray[np.uint8]:
         """Group ids `[h, w]`, 255 where nothing is judged."""
         ...
@@ -41,6 +46,11 @@ class LabelPicture:
 
     path: Path
     format: LabelFormat
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """See Label."""
+        return size_of(self.path)
 
     def label(self) -> NDArray[np.uint8]:
         """See Label."""
@@ -63,11 +73,12 @@ class Item:
         image = self.picture.read()
         if self.drawn is None:
             return image, None
-        label = self.drawn.label()
-        if label.shape != image.shape[:2]:
-            own, other = (f"{shape[1]}x{shape[0]}" for shape in (label.shape, image.shape))
+        # Before the label is made: a mistyped size would take all memory.
+        sizes = (self.drawn.size, (image.shape[1], image.shape[0]))
+        if sizes[0] != sizes[1]:
+            own, other = (f"{width}x{height}" for width, height in sizes)
             raise KitError(f"{self.drawn.path}: is for {own}, but its picture {self.picture.name} is {other}")
-        return image, label
+        return image, self.drawn.label()
 
 
 @dataclass

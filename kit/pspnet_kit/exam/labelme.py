@@ -52,6 +52,11 @@ class Drawing:
     """The view that was cut from a panorama; empty where the picture is none."""
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.width, self.height
+
+    @property
     def beside(self) -> Path:
         """Where the picture lies if the file is as LabelMe wrote it. LabelMe writes the separators of its machine."""
         return self.path.parent / self.picture.replace("\\", "/")

@@ -57,9 +57,13 @@ class Daemon:
         for first in range(0, len(pictures), BATCH):
             with tempfile.TemporaryDirectory() as folder:
                 images = Path(folder) / "images"
-                images.mkdir()
                 batch = enumerate(pictures[first : first + BATCH])
-                yield from self._predict(model, folder, [each.store(images, f"{index:06}") for index, each in batch])
+                try:
+                    images.mkdir()
+                    stored = [each.store(images, f"{index:06}") for index, each in batch]
+                except OSError as error:
+                    raise KitError(f"{folder}: can't hold pictures for pspnetd: {error.strerror or error}") from error
+                yield from self._predict(model, folder, stored)
 
     def evaluate(self, model: Path, dataset: Dataset, pairs: Sequence[Pair]) -> dict[str, Any]:
         """The object that `pspnetd eval --json` prints: `miou`, `pixel_accuracy`, `iou` by class, and more."""
