@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     from ..judge.ablation import anchor, insert, markdown, points, read_plan
 
     plan = read_plan(args.list)
-    document = _read(args.docs) if args.docs else None
+    document = read_document(args.docs) if args.docs else None
     if document is not None:
         insert(document, "", args.docs)
     check_places(plots=(args.plot,), files=(args.json, args.docs))
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     time_all(predictors, judgements, bench, args, plan.reference)
     refuse_disagreement(judgements)
     data = f"{bench.dataset.name} {args.split}, {len(bench.pairs)} pictures"
-    table = markdown(plan, judgements, _command(), data)
+    table = markdown(plan, judgements, command_line(), data)
     print(table)
     if args.plot:
         shown = [judgement for row, judgement in zip(plan.rows, judgements, strict=True) if row.plot]
@@ -62,12 +62,18 @@ def run(args: argparse.Namespace) -> None:
         write_whole(args.docs, insert(document, table, args.docs).encode("utf-8"))
 
 
-def _read(path: Path) -> str:
+def read_document(path: Path) -> str:
+    """The text of a page that a table goes into.
+
+    Raises:
+        KitError: when it can't be read.
+    """
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise KitError(f"{path}: can't be read: {error}") from error
 
 
-def _command() -> str:
+def command_line() -> str:
+    """The command that is running, as a shell would take it."""
     return shlex.join(["kit/kit", *sys.argv[1:]])

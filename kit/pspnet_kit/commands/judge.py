@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     from ..judge import gallery, plots, report
     from ..judge.ablation import point_of
 
-    named = [_split(text) for text in args.models]
+    named = [split_model(text) for text in args.models]
     if args.plot and not args.speed:
         raise KitError("--plot needs --speed: it shows mIoU against latency")
     if args.gallery_pictures < 1:
@@ -122,14 +122,24 @@ def prepare(args: argparse.Namespace) -> Bench:
             raise KitError(f"--limit {args.limit}: expected at least 1")
         step = max(len(pairs) / args.limit, 1.0)
         pairs = [pairs[int(index * step)] for index in range(min(args.limit, len(pairs)))]
-    require_sound(dataset, _bar("reading pictures", len(pairs))(pairs))
+    require_sound(dataset, bar("reading pictures", len(pairs))(pairs))
     return Bench(dataset, pairs, daemon)
 
 
 def open_all(paths: Sequence[Path], names: Sequence[str], dataset: Dataset) -> list[Predictor]:
     """Opens all models and checks their classes, so that the last can't fail after an hour of the others."""
+    from ..judge.predictors import check_classes
+
+    predictors = open_named(paths, names)
+    for predictor in predictors:
+        check_classes(predictor, dataset.classes, dataset.root)
+    return predictors
+
+
+def open_named(paths: Sequence[Path], names: Sequence[str]) -> list[Predictor]:
+    """Opens all models under names that differ; an empty one is called after its file."""
     from ..data.pictures import printable
-    from ..judge.predictors import check_classes, default_name, open_predictor
+    from ..judge.predictors import default_name, open_predictor
 
     names = [printable(name or default_name(path)) for name, path in zip(names, paths, strict=True)]
     if len(set(names)) < len(names):
@@ -137,10 +147,7 @@ def open_all(paths: Sequence[Path], names: Sequence[str], dataset: Dataset) -> l
         names = [
             printable(str(path)) if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)
         ]
-    predictors = [open_predictor(path, name) for path, name in zip(paths, names, strict=True)]
-    for predictor in predictors:
-        check_classes(predictor, dataset.classes, dataset.root)
-    return predictors
+    return [open_predictor(path, name) for path, name in zip(paths, names, strict=True)]
 
 
 def judge_all(predictors: Sequence[Predictor], bench: Bench) -> list[Judgement]:
@@ -150,11 +157,11 @@ def judge_all(predictors: Sequence[Predictor], bench: Bench) -> list[Judgement]:
 
     judgements = []
     for predictor in predictors:
-        found = judge(predictor, bench.dataset, bench.pairs, progress=_bar(predictor.name, len(bench.pairs)))
+        found = judge(predictor, bench.dataset, bench.pairs, progress=bar(predictor.name, len(bench.pairs)))
         found.cost = cost(predictor.path)
         if bench.daemon and predictor.path.suffix == ".tflite":
-            bar = _bar(f"{predictor.name} in pspnetd", len(bench.pairs))
-            found.agreement = agreement(predictor, bench.daemon, bench.dataset, bench.pairs, bar)
+            steps = bar(f"{predictor.name} in pspnetd", len(bench.pairs))
+            found.agreement = agreement(predictor, bench.daemon, bench.dataset, bench.pairs, steps)
         judgements.append(found)
     return judgements
 
@@ -170,9 +177,9 @@ def time_all(
     from ..judge.speed import measure
 
     daemon = bench.daemon if args.engine == "pspnetd" else None
-    bar = _bar("timing", args.rounds)
+    rounds = bar("timing", args.rounds)
     for judgement, speed in zip(
-        judgements, measure(predictors, args.rounds, reference, daemon, args.seconds, bar), strict=True
+        judgements, measure(predictors, args.rounds, reference, daemon, args.seconds, rounds), strict=True
     ):
         judgement.speed = speed
 
@@ -209,7 +216,12 @@ def refuse_disagreement(judgements: Sequence[Judgement]) -> None:
             raise KitError(f"{judgement.path}: {judgement.agreement.sentence()}")
 
 
-def _split(text: str) -> tuple[str, Path]:
+def split_model(text: str) -> tuple[str, Path]:
+    """NAME=FILE as name and file; the name of a file alone is empty.
+
+    Raises:
+        KitError: for a file that is no model by its ending.
+    """
     from ..judge.predictors import SUFFIXES
 
     name, separator, path = text.partition("=")
@@ -234,7 +246,9 @@ def check_places(plots: Iterable[Path | None], files: Iterable[Path | None]) -> 
         check_file(path)
 
 
-def _bar(what: str, total: int) -> Any:
+def bar(what: str, total: int) -> Any:
+    """Wraps steps into a progress bar, where there is tqdm."""
+
     def wrap(items: Iterable[Any]) -> Iterable[Any]:
         try:
             from tqdm import tqdm

@@ -25,15 +25,13 @@ An example:
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from ..errors import KitError
 from .dataset import ClassInfo, Dataset, Source
 from .labels import MAX_CLASSES, VOID, LabelFormat, hex_color, parse_color
 from .sources import FolderPairs, Part
+from .toml_table import Table
 
 FILE = "dataset.toml"
 PALETTE = (0x0072B2, 0xE69F00, 0x009E73, 0xD55E00, 0x56B4E9, 0xCC79A7, 0xF0E442, 0x999999)
@@ -46,11 +44,7 @@ def read(path: Path) -> Dataset:
     Raises:
         KitError: for anything that is wrong in it, with the key or the line.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise KitError(f"{path}: {error}") from error
-    top = _Table(path, "", content)
+    top = Table.of(path)
     name = top.text("name")
     licence, citation = top.text("licence", ""), top.text("citation", "")
     kind = top.text("labels")
@@ -77,7 +71,7 @@ def default_color(index: int) -> str:
     return hex_color(int.from_bytes(shaded, "big"))
 
 
-def _classes(top: _Table, kind: str) -> tuple[tuple[ClassInfo, ...], list[int]]:
+def _classes(top: Table, kind: str) -> tuple[tuple[ClassInfo, ...], list[int]]:
     """The classes and the value of each in the label pictures."""
     tables = top.tables("classes")
     if not 2 <= len(tables) <= MAX_CLASSES:
@@ -103,14 +97,14 @@ def _classes(top: _Table, kind: str) -> tuple[tuple[ClassInfo, ...], list[int]]:
     return tuple(classes), values
 
 
-def _void(top: _Table, kind: str, values: Sequence[int]) -> set[int]:
+def _void(top: Table, kind: str, values: Sequence[int]) -> set[int]:
     # Masks of 0 and 255 are common: there 255 is a class.
     default = [255] if kind == "index" and 255 not in values else []
     entries = top.take("void", list, "a list of ids or colours", default)
     return {_value(top, "void", entry, kind) for entry in entries}
 
 
-def _value(table: _Table, key: str, entry: object, kind: str) -> int:
+def _value(table: Table, key: str, entry: object, kind: str) -> int:
     """An id or a colour of `key` as the number that label pictures are searched for."""
     if kind == "index":
         if type(entry) is not int or not 0 <= entry <= 255:
@@ -122,13 +116,13 @@ def _value(table: _Table, key: str, entry: object, kind: str) -> int:
         raise table.wrong(key, f"has {entry!r}, expected a colour as #rrggbb") from None
 
 
-def _sources(root: Path, top: _Table) -> dict[str, Source]:
+def _sources(root: Path, top: Table) -> dict[str, Source]:
     splits = top.table("splits")
     names = list(splits.content)
     if not names:
         raise top.wrong("splits", "is empty, expected [splits.train] with images and labels")
     sources: dict[str, Source] = {}
-    parts: dict[str, _Table] = {}
+    parts: dict[str, Table] = {}
     for name in names:
         split = splits.table(name)
         if "+" in name:
@@ -149,52 +143,3 @@ def _sources(root: Path, top: _Table) -> dict[str, Source]:
         sources[name] = Part(sources[whole], name, fraction, seed)
         sources[whole] = Part(sources[whole], name, fraction, seed, rest=True)
     return {name: sources[name] for name in names}
-
-
-class _Table:
-    """A table of the file that knows its place, and which of its keys were asked for."""
-
-    def __init__(self, path: Path, place: str, content: dict[str, Any]) -> None:
-        self.path, self.place, self.content = path, place, content
-        self._known: set[str] = set()
-
-    def wrong(self, key: str, problem: str) -> KitError:
-        return KitError(f"{self.path}: {self._name(key)} {problem}")
-
-    def take(self, key: str, kind: type | tuple[type, ...], expected: str, default: Any = None) -> Any:
-        self._known.add(key)
-        value = self.content.get(key, default)
-        if value is None:
-            raise self.wrong(key, f"is missing, expected {expected}")
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise self.wrong(key, f"is {value!r}, expected {expected}")
-        return value
-
-    def text(self, key: str, default: str | None = None) -> str:
-        value: str = self.take(key, str, "a text", default)
-        if not value.strip() and default is None:
-            raise self.wrong(key, "is empty")
-        return value
-
-    def whole(self, key: str, default: int | None = None) -> int:
-        return int(self.take(key, int, "a whole number", default))
-
-    def number(self, key: str) -> float:
-        return float(self.take(key, (int, float), "a number"))
-
-    def table(self, key: str) -> _Table:
-        return _Table(self.path, self._name(key), self.take(key, dict, "a table"))
-
-    def tables(self, key: str) -> Sequence[_Table]:
-        entries = self.take(key, list, f"tables [[{key}]]")
-        for entry in entries:
-            if not isinstance(entry, dict):
-                raise self.wrong(key, f"has {entry!r}, expected tables [[{key}]]")
-        return [_Table(self.path, f"{self._name(key)}[{index}]", entry) for index, entry in enumerate(entries)]
-
-    def refuse_others(self) -> None:
-        if unknown := sorted(set(self.content) - self._known):
-            raise self.wrong(unknown[0], f"is unknown; known here: {', '.join(sorted(self._known))}")
-
-    def _name(self, key: str) -> str:
-        return f"{self.place}.{key}" if self.place else key

@@ -122,16 +122,16 @@ def markdown(plan: Plan, judgements: Sequence[Judgement], command: str, data: st
         BEGIN,
         f"Measured in one run by `{command}`: {data}.",
         "",
-        _line(heads),
-        _line(["---", *["---:"] * 7, "---"]),
-        *(_line(cells) for cells in body),
+        line(heads),
+        line(["---", *["---:"] * 7, "---"]),
+        *(line(cells) for cells in body),
         "",
         _legend(judgements),
     ]
     commands = [row for row in plan.rows if row.command]
     if commands:
         lines += ["", "| model | made by |", "| --- | --- |"]
-        lines += [_line([row.name, f"`{row.command}`"]) for row in commands]
+        lines += [line([row.name, f"`{row.command}`"]) for row in commands]
     return "\n".join([*lines, END])
 
 
@@ -169,20 +169,20 @@ def _legend(judgements: Sequence[Judgement]) -> str:
     return "; ".join(told) + "."
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def insert(document: str, table: str, path: Path) -> str:
+def insert(document: str, table: str, path: Path, begin: str = BEGIN, end: str = END) -> str:
     """`document` with what stands between the markers replaced by `table`, markers and all.
 
     Raises:
         KitError: when there is not exactly one pair of markers.
     """
-    if document.count(BEGIN) != 1 or document.count(END) != 1 or document.index(BEGIN) > document.index(END):
-        raise KitError(f"{path}: expected one line {BEGIN} and below it one line {END}")
-    before, rest = document.split(BEGIN)
-    return before + table + rest.split(END)[1]
+    if document.count(begin) != 1 or document.count(end) != 1 or document.index(begin) > document.index(end):
+        raise KitError(f"{path}: expected one line {begin} and below it one line {end}")
+    before, rest = document.split(begin)
+    return before + table + rest.split(end)[1]
 
 
 def points(plan: Plan, judgements: Sequence[Judgement]) -> list[Point]:

@@ -10,18 +10,26 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
 from ..data import Dataset, Pair
-from ..data.pictures import open_picture, orientation
+from ..data.pictures import open_picture, orientation, read_image
 from ..errors import KitError
 
 BATCH = 32
 """Pictures for one start of the daemon."""
 MATCHING = ("--set", 'model.fit="stretch"', "--set", "model.threads=1")
+
+
+class Storable(Protocol):
+    """A picture that can be put into a folder for the daemon."""
+
+    def store(self, folder: Path, stem: str) -> Path:
+        """Puts it there as a file of this name with an ending that fits, upright; returns the file."""
+        ...
 
 
 class Daemon:
@@ -40,21 +48,29 @@ class Daemon:
     def masks(self, model: Path, dataset: Dataset, pairs: Sequence[Pair]) -> Iterator[np.ndarray]:
         """The class map of each picture, uint8 `[h, w]`, as `pspnetd predict` writes it."""
         for first in range(0, len(pairs), BATCH):
-            batch = pairs[first : first + BATCH]
             with tempfile.TemporaryDirectory() as folder:
-                pictures = _pictures(Path(folder) / "images", dataset, batch)
-                output = Path(folder) / "masks"
-                self._run("predict", "--model", model, "--output", output, *self._settings(folder), *pictures)
-                for picture in pictures:
-                    with Image.open(output / f"{picture.stem}_mask.png") as mask:
-                        yield np.array(mask, dtype=np.uint8)
+                pictures = _pictures(Path(folder) / "images", pairs[first : first + BATCH])
+                yield from self._predict(model, folder, pictures)
+
+    def masks_of(self, model: Path, pictures: Sequence[Storable]) -> Iterator[np.ndarray]:
+        """The same for pictures of any kind, which need not be files."""
+        for first in range(0, len(pictures), BATCH):
+            with tempfile.TemporaryDirectory() as folder:
+                images = Path(folder) / "images"
+                batch = enumerate(pictures[first : first + BATCH])
+                try:
+                    images.mkdir()
+                    stored = [each.store(images, f"{index:06}") for index, each in batch]
+                except OSError as error:
+                    raise KitError(f"{folder}: can't hold pictures for pspnetd: {error.strerror or error}") from error
+                yield from self._predict(model, folder, stored)
 
     def evaluate(self, model: Path, dataset: Dataset, pairs: Sequence[Pair]) -> dict[str, Any]:
         """The object that `pspnetd eval --json` prints: `miou`, `pixel_accuracy`, `iou` by class, and more."""
         with tempfile.TemporaryDirectory() as folder:
             images, labels = Path(folder) / "images", Path(folder) / "labels"
             labels.mkdir()
-            for picture, pair in zip(_pictures(images, dataset, pairs), pairs, strict=True):
+            for picture, pair in zip(_pictures(images, pairs), pairs, strict=True):
                 Image.fromarray(dataset.read(pair)[1]).save(labels / f"{picture.stem}.png", compress_level=1)
             found = self._run(
                 "eval", "--model", model, "--images", images, "--labels", labels, "--json", *self._settings(folder)
@@ -66,6 +82,13 @@ class Daemon:
         with tempfile.TemporaryDirectory() as folder:
             arguments = ("--model", model, "--camera", picture, "--threads", 1, "--seconds", seconds, "--json")
             return _parse(self._run("bench", *arguments, *self._settings(folder)), self.binary)
+
+    def _predict(self, model: Path, folder: str, pictures: Sequence[Path]) -> Iterator[np.ndarray]:
+        output = Path(folder) / "masks"
+        self._run("predict", "--model", model, "--output", output, *self._settings(folder), *pictures)
+        for picture in pictures:
+            with Image.open(output / f"{picture.stem}_mask.png") as mask:
+                yield np.array(mask, dtype=np.uint8)
 
     def _settings(self, folder: str) -> tuple[str, ...]:
         # An empty file instead of the machine's own configuration, which could letterbox or use four threads.
@@ -85,23 +108,25 @@ class Daemon:
         return done.stdout
 
 
-def _pictures(folder: Path, dataset: Dataset, pairs: Sequence[Pair]) -> list[Path]:
+def _pictures(folder: Path, pairs: Sequence[Pair]) -> list[Path]:
     """The pictures under names of their own, in order: the files themselves, or copies of those that EXIF turns.
 
     The daemon takes pictures as they are stored; labels belong to them as they are shown.
     """
     folder.mkdir()
-    pictures = []
-    for index, pair in enumerate(pairs):
-        with open_picture(pair.image) as opened:
-            turned = orientation(opened) != 1
-        picture = folder / f"{index:06}{'.png' if turned else pair.image.suffix}"
-        if turned:
-            Image.fromarray(dataset.read(pair)[0]).save(picture, compress_level=1)
-        else:
-            picture.symlink_to(pair.image.resolve())
-        pictures.append(picture)
-    return pictures
+    return [store_upright(pair.image, folder, f"{index:06}") for index, pair in enumerate(pairs)]
+
+
+def store_upright(path: Path, folder: Path, stem: str) -> Path:
+    """Puts a link to a picture's file into `folder`, or a copy where EXIF turns it; returns that."""
+    with open_picture(path) as opened:
+        turned = orientation(opened) != 1
+    picture = folder / f"{stem}{'.png' if turned else path.suffix}"
+    if turned:
+        Image.fromarray(read_image(path)).save(picture, compress_level=1)
+    else:
+        picture.symlink_to(path.resolve())
+    return picture
 
 
 def _parse(text: str, binary: Path) -> dict[str, Any]:

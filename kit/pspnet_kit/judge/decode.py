@@ -6,6 +6,7 @@ whole numbers, so that masks equal the daemon's bit for bit.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -39,6 +40,14 @@ def upsample(logits: np.ndarray, height: int, width: int) -> np.ndarray:
     return _blend(_blend(values, height, 0), width, 1)
 
 
+def bands(logits: np.ndarray, height: int, width: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """The same as `upsample` in bands of rows, from top to bottom: the rows, and int32 `[rows, width, classes]`."""
+    rows = _blend(logits.astype(np.int32) << FRACTION, height, 0)
+    for first in range(0, height, BAND):
+        band = slice(first, min(first + BAND, height))
+        yield band, _blend(rows[band], width, 1)
+
+
 def decode(logits: np.ndarray, height: int, width: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
     """The class map and the softmax probability of the winner.
 
@@ -49,12 +58,9 @@ def decode(logits: np.ndarray, height: int, width: int, scale: float) -> tuple[n
     Returns:
         uint8 `[height, width]` and float32 `[height, width]`.
     """
-    rows = _blend(logits.astype(np.int32) << FRACTION, height, 0)
     mask = np.empty((height, width), np.uint8)
     confidence = np.empty((height, width), np.float32)
-    for first in range(0, height, BAND):
-        band = slice(first, first + BAND)
-        values = _blend(rows[band], width, 1)
+    for band, values in bands(logits, height, width):
         mask[band] = values.argmax(axis=2)
         below = (values - values.max(axis=2, keepdims=True)).astype(np.float32) * np.float32(scale / (1 << FRACTION))
         confidence[band] = 1.0 / np.exp(below).sum(axis=2)

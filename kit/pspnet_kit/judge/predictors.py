@@ -7,7 +7,7 @@ itself is asked in daemon.py.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ import numpy as np
 from ..data import ClassInfo
 from ..data.resize import resize
 from ..errors import KitError
-from .decode import decode
+from .decode import BAND, FRACTION, bands, decode
 from .preprocess import PixelMap
 
 SUFFIXES = (".pt", ".tflite")
@@ -32,6 +32,8 @@ class Predictor(Protocol):
     classes: int
     class_names: tuple[str, ...]
     """Empty where the file does not tell."""
+    class_infos: tuple[ClassInfo, ...]
+    """The same with colour and group; both empty where they are not said."""
 
     def predict(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """The class map and the confidence of a picture.
@@ -41,6 +43,14 @@ class Predictor(Protocol):
 
         Returns:
             uint8 `[h, w]`, and float32 `[h, w]`, the softmax probability of the class; None where it is unknown.
+        """
+        ...
+
+    def scores(self, image: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """The logits of a picture's pixels in bands of rows, from top to bottom.
+
+        Yields:
+            The rows, and float32 `[rows, w, classes]`, whose first greatest is the class that `predict` tells.
         """
         ...
 
@@ -57,7 +67,8 @@ class TorchPredictor:
         self.model, meta = load_model(path)
         self.model.eval()
         self.size = (int(meta["input"]["height"]), int(meta["input"]["width"]))
-        self.class_names = tuple(entry["name"] for entry in meta["classes"])
+        self.class_infos = _infos(meta["classes"])
+        self.class_names = tuple(entry.name for entry in self.class_infos)
         self.classes = len(self.class_names)
         self._torch = torch
 
@@ -69,11 +80,19 @@ class TorchPredictor:
             return self.model((x - 127.0) / 128.0)
 
     def predict(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        functional = self._torch.nn.functional
-        logits = self.logits(resize(image, *self.size))
-        full = functional.interpolate(logits, size=image.shape[:2], mode="bilinear", align_corners=False)[0]
-        confidence, mask = full.softmax(0).max(0)
+        confidence, mask = self._full(image).softmax(0).max(0)
         return mask.numpy().astype(np.uint8), confidence.numpy()
+
+    def scores(self, image: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        full = self._full(image).numpy()
+        for first in range(0, image.shape[0], BAND):
+            rows = slice(first, min(first + BAND, image.shape[0]))
+            yield rows, full[:, rows].transpose(1, 2, 0)
+
+    def _full(self, image: np.ndarray) -> Any:
+        logits = self.logits(resize(image, *self.size))
+        functional = self._torch.nn.functional
+        return functional.interpolate(logits, size=image.shape[:2], mode="bilinear", align_corners=False)[0]
 
 
 class TflitePredictor:
@@ -101,7 +120,8 @@ class TflitePredictor:
         scale, zero_point = self._input["quantization"]
         signed = self._input["dtype"] == np.int8
         self.pixel_map = PixelMap.new(signed, scale, zero_point, entry.get("mean"), entry.get("std"))
-        self.class_names = tuple(entry["name"] for entry in manifest.get("classes", ()))
+        self.class_infos = _infos(manifest.get("classes", ()))
+        self.class_names = tuple(entry.name for entry in self.class_infos)
 
     def run(self, tensor: np.ndarray) -> np.ndarray:
         """Logits `[h / s, w / s, classes]`, int8 or uint8, for an input tensor `[1, h, w, 3]`."""
@@ -112,6 +132,12 @@ class TflitePredictor:
     def predict(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         logits = self.run(self.pixel_map.apply(resize(image, *self.size)))
         return decode(logits, image.shape[0], image.shape[1], self.scale)
+
+    def scores(self, image: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        logits = self.run(self.pixel_map.apply(resize(image, *self.size)))
+        for rows, values in bands(logits, image.shape[0], image.shape[1]):
+            # Whole numbers below 2^24: no two of them become one in floating point.
+            yield rows, values.astype(np.float32) * np.float32(self.scale / (1 << FRACTION))
 
 
 def open_predictor(path: Path, name: str = "") -> Predictor:
@@ -185,6 +211,15 @@ def _check_manifest(path: Path, manifest: dict[str, Any]) -> None:
     for index, entry in enumerate(classes):
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
             raise KitError(f"{path}: classes[{index}] has no name, expected a text")
+
+
+def _infos(entries: Sequence[Mapping[str, Any]]) -> tuple[ClassInfo, ...]:
+    return tuple(ClassInfo(entry["name"], _text(entry, "color"), _text(entry, "group")) for entry in entries)
+
+
+def _text(entry: Mapping[str, Any], key: str) -> str:
+    value = entry.get(key, "")
+    return value if isinstance(value, str) else ""
 
 
 def default_name(path: Path) -> str:
