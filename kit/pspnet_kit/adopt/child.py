@@ -1,4 +1,4 @@
-"""What may end the process on a hostile file, in a process of its own: reading a flatbuffer, and TensorFlow Lite itself.
+"""Runs in a process of its own what a hostile file may end: reading a flatbuffer, and TensorFlow Lite itself.
 
 `python -m pspnet_kit.adopt.child parse FILE` reads; `… run FILE FOLDER` runs every FOLDER/input_N.npy and writes
 FOLDER/output_N_K.npy. Exit status 3: one line on standard error says why not.
@@ -53,7 +53,7 @@ def _child(task: str, paths: Sequence[Path], name: Path, seconds: float) -> None
         )
     except subprocess.TimeoutExpired:
         work = "reading it" if task == "parse" else "running it"
-        raise KitError(f"{name}: {work} was stopped after {seconds:.0f} seconds; is it made to take for ever?") from None
+        raise KitError(f"{name}: {work} was stopped after {seconds:.0f} seconds; the file may be damaged") from None
     except OSError as error:
         raise KitError(f"{command[0]}: can't be run: {error.strerror or error}") from error
     if not done.returncode:

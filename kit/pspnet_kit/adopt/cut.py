@@ -25,10 +25,17 @@ def cut(model: Any, graph: Graph, ends: Ends, description: str) -> None:
     compact(model)
 
 
-def show(model: Any, ends: Ends) -> None:
-    """Lets `model` as it is give two outputs: `ends.answer`, and the logits that it is cut at."""
-    model.subgraphs[0].outputs = [ends.answer.index, ends.output.index]
+def show(model: Any, graph: Graph, ends: Ends) -> None:
+    """Lets `model` give two outputs, `ends.answer` and the logits that it is cut at; what neither needs is left out.
+
+    The picture goes in as it does in the original.
+    """
+    main = model.subgraphs[0]
+    needed = {each.index for index in (ends.answer.index, ends.output.index) for each in kept(graph, -1, index)}
+    main.operators = [main.operators[index] for index in sorted(needed)]
+    main.outputs = [ends.answer.index, ends.output.index]
     model.signatureDefs = None
+    compact(model)
 
 
 def compact(model: Any) -> None:

@@ -1,7 +1,7 @@
 """Finds where a foreign network is to be cut: the integer picture that goes in, the integer logits that come out.
 
-Behind the logits a file may have resizes, softmax, argmax, conversions of type and changes of the layout; before its picture
-a QUANTIZE and a TRANSPOSE. None of them is needed: pspnetd does that itself. docs/models.md says what it takes.
+Behind the logits a file may have resizes, softmax, argmax, conversions of type and changes of the layout; before its
+picture a QUANTIZE and a TRANSPOSE. None of them is needed: pspnetd does that itself. docs/models.md says what it takes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Ends:
     after: tuple[Operator, ...]
     """What is cut behind `output`."""
     answer: Tensor
-    """What the original says of a picture, to compare with: class ids, or scores in NHWC. Not necessarily its output."""
+    """What the original says of a picture: class ids, or scores in NHWC. Its output, or what that is made of."""
 
     @property
     def classes(self) -> int:
@@ -98,7 +98,7 @@ def refuse_shape(source: Sequence[int], output: Sequence[int], path: Path) -> No
     if min(height, width) < 2 or max(height, width, down, across) > LARGEST_SIDE:
         raise KitError(f"{path}: a picture of {height}x{width}; expected sides of 2 to {LARGEST_SIDE}")
     if min(down, across) < 1 or (down == across == 1):
-        raise KitError(f"{path}: one answer for the whole picture, {list(output)}: a classifier, no segmentation network")
+        raise KitError(f"{path}: one answer for the whole picture, {list(output)}; no segmentation network")
     if down > 2 * height or across > 2 * width:
         raise KitError(f"{path}: its output {list(output)} is larger than its picture: no segmentation network")
     ratio = (width / across) / (height / down)
@@ -110,7 +110,9 @@ def refuse_operators(operators: Sequence[Operator], path: Path) -> None:
     """Refuses what neither TensorFlow Lite has nor a cut can save."""
     for operator in operators:
         if operator.name in ("IF", "WHILE", "CALL", "CALL_ONCE"):
-            raise KitError(f"{path}: operator {operator.index}, {operator.name}, runs another subgraph: not possible here")
+            raise KitError(
+                f"{path}: operator {operator.index}, {operator.name}, runs another subgraph; it can't be adopted"
+            )
         if operator.name not in BUILTIN:
             flex = operator.name.startswith("Flex")
             told = "an operator of TensorFlow that TensorFlow Lite lacks" if flex else "a custom operator"
@@ -163,7 +165,7 @@ def _why_no_picture(tensor: Tensor) -> str:
     if tensor.dtype in EIGHT_BITS:
         return f"{found}; expected [1, height, width, 3], or a TRANSPOSE to it as the first operator"
     return (
-        f"{found} and no QUANTIZE follows it: a network in {tensor.dtype.lower()}. pspnetd runs whole-integer networks; "
+        f"{found} and no QUANTIZE follows it: a network in {tensor.dtype.lower()}. pspnetd runs whole-integer ones; "
         "convert it from its source with full-integer quantisation and pictures to calibrate on"
     )
 
@@ -176,7 +178,7 @@ def _chosen(graph: Graph, path: Path, wanted: str) -> Tensor:
         return graph.outputs[names.index(wanted)]
     if len(graph.outputs) != 1:
         told = _told(graph.outputs)
-        raise KitError(f"{path}: {len(graph.outputs)} outputs ({told}); name the one that has the classes: --output NAME")
+        raise KitError(f"{path}: {len(graph.outputs)} outputs ({told}); --output NAME says which has the classes")
     return graph.outputs[0]
 
 

@@ -20,11 +20,11 @@ POOLS = ("AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D")
 Side = tuple[int, int]
 
 
-def retarget(model: Any, size: Side, path: Path) -> list[str]:
+def retarget(model: Any, size: Side, path: Path) -> tuple[list[str], list[str]]:
     """Changes `model`, of one picture in and one map out, to a picture of `size`, height and width.
 
     Returns:
-        What there is to say of the change.
+        What else changed, and what stays though it might have been changed.
 
     Raises:
         KitError: naming the operator that can't be changed.
@@ -38,8 +38,9 @@ def retarget(model: Any, size: Side, path: Path) -> list[str]:
         _rewrite(model, main.operators[step.operator.index], step)
     for index, shape in shapes.items():
         main.tensors[index].shape = list(shape)
-    notes = dict.fromkeys(note for step in steps for note in step.notes)
-    return list(notes)
+    changes = dict.fromkeys(each for step in steps for each in step.changes)
+    notes = dict.fromkeys(each for step in steps for each in step.notes)
+    return list(changes), list(notes)
 
 
 @dataclass
@@ -64,8 +65,8 @@ class Maps:
             return exact
         where = "no other map has that size" if not met else "maps of that size become different ones"
         raise CannotChangeError(
-            f"makes a map of {old[0]}x{old[1]}, and what it becomes can't be told ({where}); choose a size that has the same "
-            f"ratio to {self.picture[0]}x{self.picture[1]} in whole cells"
+            f"makes a map of {old[0]}x{old[1]}, and what it becomes can't be told ({where}); choose a size of which "
+            f"it is the same part as of {self.picture[0]}x{self.picture[1]}"
         )
 
 
@@ -124,8 +125,8 @@ def _check(walked: tuple[Sequence[Step], dict[int, Shape]], graph: Graph, path: 
         for tensor, shape in zip(step.operator.outputs, made, strict=False):
             if tensor.shape != shape:
                 raise KitError(
-                    f"{path}: {_named(step.operator)} gives {list(tensor.shape)}, by the rules known here {list(shape)}; the "
-                    "size can't be changed"
+                    f"{path}: {_named(step.operator)} gives {list(tensor.shape)}, by the rules known here "
+                    f"{list(shape)}; the size can't be changed"
                 )
 
 

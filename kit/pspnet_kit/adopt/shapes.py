@@ -1,7 +1,8 @@
 """What shape every operator gives, and which constants and options change with the picture's size: a rule for each.
 
 A rule reads the new shapes of an operator's inputs and says those of its outputs; through Step it notes what must be
-rewritten. retarget.py applies the rules to the whole graph, first with the old size, where they must give the file's own shapes.
+rewritten. retarget.py applies the rules to the whole graph, first with the old size, where they must give the shapes of
+the file.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from ..export.tflite_reader import Operator, Tensor
 
 Shape = tuple[int, ...]
 UNARY = (
-    "ABS", "CAST", "CEIL", "COS", "DEQUANTIZE", "ELU", "EXP", "FLOOR", "GELU", "HARD_SWISH", "L2_NORMALIZATION", "LEAKY_RELU",
-    "LOCAL_RESPONSE_NORMALIZATION", "LOG", "LOGISTIC", "LOG_SOFTMAX", "NEG", "QUANTIZE", "RELU", "RELU6", "RELU_0_TO_1",
-    "RELU_N1_TO_1", "ROUND", "RSQRT", "SIGN", "SIN", "SOFTMAX", "SQRT", "SQUARE", "TANH",
+    "ABS", "CAST", "CEIL", "COS", "DEQUANTIZE", "ELU", "EXP", "FLOOR", "GELU", "HARD_SWISH", "L2_NORMALIZATION",
+    "LEAKY_RELU", "LOCAL_RESPONSE_NORMALIZATION", "LOG", "LOGISTIC", "LOG_SOFTMAX", "NEG", "QUANTIZE", "RELU", "RELU6",
+    "RELU_0_TO_1", "RELU_N1_TO_1", "ROUND", "RSQRT", "SIGN", "SIN", "SOFTMAX", "SQRT", "SQUARE", "TANH",
 )  # fmt: skip
 BINARY = ("ADD", "DIV", "FLOOR_DIV", "MAXIMUM", "MINIMUM", "MUL", "POW", "PRELU", "SQUARED_DIFFERENCE", "SUB")
 REDUCTIONS = ("MEAN", "REDUCE_MAX", "REDUCE_MIN", "SUM")
@@ -41,7 +42,7 @@ class CannotChangeError(Exception):
 
 @dataclass
 class Step:
-    """One operator on its way to another size. `shapes` are the new ones of `operator.inputs`; () for one that is left out."""
+    """One operator on its way to another size. `shapes` are the new ones of its inputs; () for one that is left out."""
 
     operator: Operator
     shapes: list[Shape]
@@ -52,8 +53,10 @@ class Step:
     """New values of inputs, by their place."""
     options: dict[str, int | list[int]] = field(default_factory=dict)
     """New values of options."""
+    changes: list[str] = field(default_factory=list)
+    """What changes of its meaning, in words."""
     notes: list[str] = field(default_factory=list)
-    """What the reader should know of the change."""
+    """What stays, though it might have been changed."""
 
     def option(self, name: str, default: int = 0) -> int:
         return self.operator.option(name, default)
@@ -99,26 +102,26 @@ def transposed_convolution(step: Step) -> list[Shape]:
 
 def pool(step: Step) -> list[Shape]:
     n, *sides, c = step.shapes[0]
-    before, sides_ = step.old(0)[1:3], tuple(sides)
+    before, after = step.old(0)[1:3], (sides[0], sides[1])
     window = (step.option("filterHeight"), step.option("filterWidth"))
     name = step.operator.name
     if window == before and step.old_output[1:3] == (1, 1):
-        if sides_ != before:
-            _window(step, sides_, sides_)
-            step.notes.append(f"{name} over the whole map: its window grew from {_by(before)} to {_by(sides_)}")
+        if after != before:
+            _window(step, after, after)
+            step.changes.append(f"{name} over the whole map has a window of {_by(after)} instead of {_by(before)}")
         return [(n, 1, 1, c)]
-    if step.global_pool_beside and sides_ != before:
-        scaled = [k * j / i for k, j, i in zip(window, sides_, before, strict=True)]
-        strides = [step.option(f"stride{a}") * j / i for a, j, i in zip("HW", sides_, before, strict=True)]
+    if step.global_pool_beside and after != before:
+        scaled = [k * j / i for k, j, i in zip(window, after, before, strict=True)]
+        strides = [step.option(f"stride{a}") * j / i for a, j, i in zip("HW", after, before, strict=True)]
         if any(value != int(value) for value in (*scaled, *strides)):
             raise CannotChangeError(
-                f"averages windows of {_by(window)} of a map of {_by(before)} beside one over the whole map, and no whole "
-                f"number of them fills a map of {_by(sides_)}; choose another size"
+                f"pools windows of {_by(window)} on a map of {_by(before)} beside a pool over the whole map; as many "
+                f"do not fit a map of {_by(after)}; choose another size"
             )
-        window = (int(scaled[0]), int(scaled[1]))
+        old, window = window, (int(scaled[0]), int(scaled[1]))
         _window(step, window, (int(strides[0]), int(strides[1])))
-        step.notes.append(f"{name} of a pyramid: its window became {_by(window)}")
-    elif sides_ != before and max(window) > 3:
+        step.changes.append(f"{name} of the pyramid has a window of {_by(window)} instead of {_by(old)}")
+    elif after != before and max(window) > 3:
         step.notes.append(f"{name} keeps its window of {_by(window)} cells")
     return [(n, *_slid(step, sides, window), c)]
 
@@ -244,7 +247,9 @@ def batches(step: Step) -> list[Shape]:
         return [(n // (down * across), h * down - sum(amounts[:2]), w * across - sum(amounts[2:]), c)]
     padded = (h + sum(amounts[:2]), w + sum(amounts[2:]))
     if padded[0] % down or padded[1] % across:
-        raise CannotChangeError(f"needs a map that blocks of {down}x{across} fill, but gets {_by(padded)}; choose another size")
+        raise CannotChangeError(
+            f"needs a map that {down}x{across} blocks fill, but gets {_by(padded)}; choose another size"
+        )
     return [(n * down * across, padded[0] // down, padded[1] // across, c)]
 
 
@@ -254,7 +259,7 @@ def depth(step: Step) -> list[Shape]:
     if step.operator.name == "DEPTH_TO_SPACE":
         return [(n, h * block, w * block, c // block**2)]
     if h % block or w % block:
-        raise CannotChangeError(f"needs a map that blocks of {block}x{block} fill, but gets {h}x{w}; choose another size")
+        raise CannotChangeError(f"needs a map that {block}x{block} blocks fill, but gets {h}x{w}; choose another size")
     return [(n, h // block, w // block, c * block**2)]
 
 
