@@ -18,6 +18,7 @@ from .card import Card
 from .compare import WARN_BELOW, Answers, Run, answers, generated, quantisation, scratch
 from .cut import compact, cut, pack
 from .ends import RESIZES, Ends, find_ends, refuse_shape
+from .fold import fold
 from .names import found_classes, read_classes
 from .original import Original, read
 from .pixels import Found, find_pixels
@@ -85,8 +86,10 @@ class _Work:
         self.path = original.path
         self.model = original.model()
         cut(self.model, graph, ends, description)
-        self.content = pack(self.model)
         self.changes = _cuts(ends, graph)
+        if gone := fold(self.model, self.path):
+            self.changes.append(f"sizes computed from shapes became constants, {gone} operator{'s' * (gone > 1)} less")
+        self.content = pack(self.model, self.path)
         self.size = (ends.input.shape[1], ends.input.shape[2])
 
     def make(
@@ -100,7 +103,7 @@ class _Work:
             before = self.size
             changed, stays = retarget(self.model, size, self.path)
             compact(self.model)
-            self.content, self.size = pack(self.model), size
+            self.content, self.size = pack(self.model, self.path), size
             self.changes += [f"input of {_by(size)} instead of {_by(before)}, height x width", *changed]
             notes += stays
             graph = self.result()

@@ -67,7 +67,7 @@ class Answers:
         """
         tensors = [run.pixel_map.apply(resize(picture, *run.size)) for picture in pictures]
         shares, equal = [], True
-        for number, (logits,) in enumerate(_run(run.content, tensors, path, 1)):
+        for number, (logits,) in enumerate(run_all(run.content, tensors, path, 1)):
             found, _ = decode(logits[0], *self.size, scale)
             shares.append(float((found == self.classes[number]).mean()))
             equal = equal and np.array_equal(logits, self.logits[number])
@@ -108,7 +108,7 @@ def answers(original: Original, ends: Ends, pixel_map: PixelMap, pictures: Seque
             raise KitError(f"{original.path}: its input has another type than the tensor behind it; expected float32")
         tensors.append(np.ascontiguousarray(tensor.transpose(TO_NCHW)) if turned else tensor)
     classes, logits = [], []
-    for answer, cut in _run(pack(model), tensors, original.path, 2):
+    for answer, cut in run_all(pack(model, original.path), tensors, original.path, 2):
         classes.append(class_map(answer, ends, size, scale_of[ends.answer.index]))
         logits.append(cut)
     return Answers(size, classes, logits)
@@ -141,7 +141,7 @@ def quantisation(tensor: Any) -> tuple[float, int]:
     return float(found.scale[0]), 0 if zero_points is None or not len(zero_points) else int(zero_points[0])
 
 
-def _run(content: bytes, tensors: Sequence[np.ndarray], path: Path, outputs: int) -> Iterator[list[np.ndarray]]:
+def run_all(content: bytes, tensors: Sequence[np.ndarray], path: Path, outputs: int) -> Iterator[list[np.ndarray]]:
     """The outputs for each input tensor, computed by TensorFlow Lite in another process."""
     with scratch() as folder:
         try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from ..errors import KitError
 from ..export.flatbuffer import AlignedBuilder
-from ..export.tflite_reader import Graph
+from ..export.tflite_reader import BROKEN, Graph
 from .ends import Ends, kept
 
 METADATA = b"TFLITE_METADATA"
@@ -64,8 +66,15 @@ def compact(model: Any) -> None:
         operator.opcodeIndex = codes[operator.opcodeIndex]
 
 
-def pack(model: Any) -> bytes:
-    """The file."""
+def pack(model: Any, path: Path) -> bytes:
+    """The file's bytes; `path` is what errors name.
+
+    Raises:
+        KitError: when the original has values that no file can have.
+    """
     builder = AlignedBuilder(1 << 16)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    try:
+        builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    except BROKEN as error:
+        raise KitError(f"{path}: a damaged TFLite model ({error})") from error
     return bytes(builder.Output())

@@ -7,6 +7,7 @@ the file.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -309,13 +310,18 @@ def expand_dims(step: Step) -> list[Shape]:
 
 
 def reshape(step: Step) -> list[Shape]:
-    """The old target with height, width and their products replaced, where only one way fits the number of values."""
+    """The old target with height, width and their products replaced, where only one way fits the number of values.
+
+    A target that is a map becomes what other maps of its size do: it may have been a row of cells before.
+    """
     old, new, target = step.old(0), step.shapes[0], step.old_output
     if len(step.operator.inputs) > 1:
         step.values(1)
     if old == new:
         return [target]
-    found = {shape for shape in _targets(old, new, target) if prod(shape) == prod(new)}
+    found = {shape for shape in _maps(target, step.size_of) if prod(shape) == prod(new)}
+    if len(found) != 1:
+        found = {shape for shape in _targets(old, new, target) if prod(shape) == prod(new)}
     if len(found) != 1:
         raise CannotChangeError(f"makes {list(target)} of {list(old)}, and what it makes of {list(new)} can't be told")
     (shape,) = found
@@ -324,6 +330,13 @@ def reshape(step: Step) -> list[Shape]:
     if getattr(step.operator.options, "newShape", None) is not None:
         step.options["newShape"] = list(shape)
     return [shape]
+
+
+def _maps(target: Shape, size_of: Sizes) -> Iterator[Shape]:
+    """The target as a map of another size, NHWC and NCHW."""
+    for first in (1, 2) if len(target) == 4 else ():
+        with contextlib.suppress(CannotChangeError):
+            yield (*target[:first], *size_of((target[first], target[first + 1])), *target[first + 2 :])
 
 
 def _targets(old: Shape, new: Shape, target: Shape) -> Iterator[Shape]:
