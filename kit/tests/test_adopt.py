@@ -118,7 +118,9 @@ def test_sizes_that_exporters_compute_become_constants_and_can_change(tmp_path: 
         g = Graph("batch left open")
         x = trunk(g, g.input("int8", [1, height, width, 3], Q, signature=[-1, height, width, 3]))
         _, h, w, c = g.shape(x)
-        shape = g.op("SHAPE", 1, [x], g.tensor("shape", "int32", [4]), schema.ShapeOptionsT())
+        options = schema.ShapeOptionsT()
+        options.outType = schema.TensorType.INT32
+        shape = g.op("SHAPE", 1, [x], g.tensor("shape", "int32", [4]), options)
         row = g.op("RESHAPE", 1, [x, shape], g.tensor("same", "int8", [1, h, w, c], LOGITS))
         return g.build([softmax(g, g.add(row, x, "int8", Quant(0.1, 0)))])
 

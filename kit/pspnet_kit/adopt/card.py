@@ -79,6 +79,8 @@ def write_folder(folder: Path, model: bytes, card: Card) -> None:
     except (OSError, KitError, UnicodeEncodeError) as error:
         with contextlib.suppress(OSError):
             _clear(part)
+        if isinstance(error, KitError):
+            raise
         why = error.strerror or error if isinstance(error, OSError) else error
         raise KitError(f"{folder}: can't be written: {why}") from error
 

@@ -19,7 +19,7 @@ from ..errors import KitError
 
 REFUSED = 3
 GIB = 1 << 30
-PARSE_BYTES, PARSE_SECONDS = 4 * GIB, 120
+PARSE_BYTES, PARSE_SECONDS = 4 * GIB, 60
 RUN_BYTES, RUN_SECONDS = 8 * GIB, 120
 """Address space and time, at most; the time to run is for each picture."""
 
@@ -58,7 +58,9 @@ def _child(task: str, paths: Sequence[Path], name: Path, seconds: float) -> None
         raise KitError(f"{command[0]}: can't be run: {error.strerror or error}") from error
     if not done.returncode:
         return
-    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    # TensorFlow Lite says on its way what it does.
+    said = [line for line in done.stderr.strip().splitlines() if not line.startswith("INFO:")]
+    last = (said or ["no message"])[-1]
     if done.returncode == REFUSED:
         raise KitError(f"{name}: {last}")
     how = f"exit status {done.returncode}"

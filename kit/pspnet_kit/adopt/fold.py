@@ -1,7 +1,7 @@
 """Makes constants of what a network computes from the shapes of its tensors: with one picture these never change.
 
-Exporters that leave the batch open write such sizes as SHAPE, STRIDED_SLICE and PACK. As constants they can be rewritten
-for another picture, and neither XNNPACK nor an Edge TPU has to stop for them.
+Exporters that leave the batch open write such sizes as SHAPE, STRIDED_SLICE and PACK. As constants they can be
+rewritten for another picture, and neither XNNPACK nor an Edge TPU has to stop for them.
 """
 
 from __future__ import annotations
