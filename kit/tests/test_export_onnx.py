@@ -13,15 +13,10 @@ from PIL import Image
 
 from pspnet_kit import checkpoint
 from pspnet_kit.commands import export as command
+from pspnet_kit.data.pictures import read_pictures
 from pspnet_kit.errors import KitError
 from pspnet_kit.export import onnx, torchscript
-from pspnet_kit.export.agreement import (
-    Inputs,
-    check_export,
-    deployable,
-    network_inputs,
-    read_pictures,
-)
+from pspnet_kit.export.agreement import Inputs, check_export, deployable, network_inputs
 from pspnet_kit.model import Architecture, PSPNet, build
 
 HEIGHT, WIDTH = 48, 96

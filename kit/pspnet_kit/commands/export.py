@@ -39,7 +39,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from ..checkpoint import load_model
-    from ..export.agreement import network_inputs, read_pictures
+    from ..data.pictures import read_pictures
+    from ..export.agreement import network_inputs
 
     files = {form: args.output / (args.checkpoint.stem + FORMATS[form]) for form in args.to}
     for path in files.values():

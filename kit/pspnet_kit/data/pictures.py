@@ -80,6 +80,19 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         return np.array(turned.convert("RGB"), dtype=np.uint8)
 
 
+def read_pictures(folder: Path, most: int = 8) -> list[NDArray[np.uint8]]:
+    """Up to `most` pictures of a folder, evenly spread over its sorted names.
+
+    Raises:
+        KitError: where there is no folder, no picture in it, or one that can't be read.
+    """
+    paths = list_pictures(folder)
+    if not paths:
+        raise KitError(f"{folder}: no picture in it ({', '.join(SUFFIXES)})")
+    chosen = np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int))
+    return [read_image(paths[index]) for index in chosen]
+
+
 def orientation(picture: Image.Image) -> int:
     """The EXIF orientation, 1 (upright) to 8; 1 where none is said."""
     return int(picture.getexif().get(_ORIENTATION, 1))

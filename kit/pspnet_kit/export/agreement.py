@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 
 from ..data.augment import resize_input
-from ..data.pictures import SUFFIXES, list_pictures, read_image
 from ..errors import KitError
 from ..model import PSPNet
 
@@ -60,19 +59,6 @@ def example(height: int, width: int) -> torch.Tensor:
 def network_inputs(pictures: Sequence[NDArray[np.uint8]], height: int, width: int) -> Inputs:
     """Pictures `[h, w, 3]` of any size as the network's input."""
     return torch.stack([resize_input(picture, height, width) for picture in pictures]).numpy()
-
-
-def read_pictures(folder: Path, most: int = 8) -> list[NDArray[np.uint8]]:
-    """Up to `most` pictures of a folder, evenly spread over its sorted names.
-
-    Raises:
-        KitError: where there is no folder, no picture in it, or one that can't be read.
-    """
-    paths = list_pictures(folder)
-    if not paths:
-        raise KitError(f"{folder}: no picture in it ({', '.join(SUFFIXES)})")
-    chosen = np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int))
-    return [read_image(paths[index]) for index in chosen]
 
 
 def check_export(model: PSPNet, run: Runner, inputs: Inputs, path: Path) -> Agreement:

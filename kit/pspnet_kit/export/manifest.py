@@ -22,14 +22,28 @@ HEAD = """\
 # What pspnetd needs to know about {file} and can't read from the file itself. README.md is the model card.
 
 """
-INPUT = f"""
-# real = (pixel - mean) / std. The input tensor has scale 1/{STD}: a pixel is its tensor value up to one subtraction.
+OWN_INPUT = f" The input tensor has scale 1/{STD}: a pixel is its tensor value up to one subtraction."
+INPUT = """
+# real = (pixel - mean) / std.{told}
 [input]
-mean = [{MEAN}, {MEAN}, {MEAN}]
-std = [{STD}, {STD}, {STD}]
-
+mean = [{mean}]
+std = [{std}]
+"""
+CLASSES = """
 # In the order of the output's channels.
 """
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Means and deviations of R, G and B, in pixels: real = (pixel - mean) / std."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+OWN = Pixels((MEAN,) * 3, (STD,) * 3)
+"""Of the networks that this kit trains."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +68,8 @@ class Manifest:
     """`name`, `color` (#rrggbb) and, where it belongs to one, `group`, in the order of the logits."""
     training: Training = field(default_factory=Training)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    pixels: Pixels | None = OWN
+    """None: a pixel is its own tensor value."""
 
 
 def write_manifest(manifest: Manifest, model: Path) -> Path:
@@ -127,7 +143,10 @@ def as_toml(manifest: Manifest, file: str, sha256: str, edgetpu: Mapping[str, st
     parts = [HEAD.format(file=file), _strings(top), "\n[file]\n", _strings({"path": file, "sha256": sha256})]
     if edgetpu:
         parts += ["\n[edgetpu]\n", _strings(edgetpu)]
-    parts.append(INPUT)
+    if pixels := manifest.pixels:
+        mean, std = (", ".join(map(_number, values)) for values in (pixels.mean, pixels.std))
+        parts.append(INPUT.format(told=OWN_INPUT if pixels == OWN else "", mean=mean, std=std))
+    parts.append(CLASSES)
     entries = [{key: entry.get(key, "") for key in ("name", "color", "group")} for entry in manifest.classes]
     parts.append("\n".join("[[classes]]\n" + _strings(entry) for entry in entries))
     if training := _strings(vars(manifest.training)):

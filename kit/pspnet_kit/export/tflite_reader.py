@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from ..errors import KitError
 
 CUSTOM = "CUSTOM"
+BROKEN = (struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
+"""What reading a damaged flatbuffer raises, depending on where an offset happens to lead."""
 BYTES = {"INT8": 1, "UINT8": 1, "BOOL": 1, "INT16": 2, "FLOAT16": 2, "INT32": 4, "FLOAT32": 4, "INT64": 8}
 
 
@@ -118,12 +120,32 @@ def read(path: Path) -> Graph:
         content = path.read_bytes()
     except OSError as error:
         raise KitError(f"{path}: {error.strerror or error}") from error
+    return graph_of(unpack(content, path), path)
+
+
+def unpack(content: bytes, path: Path) -> Any:
+    """The schema's ModelT of a file's bytes; `path` is what errors name.
+
+    Raises:
+        KitError: when they are no TFLite model.
+    """
     if content[4:8] != b"TFL3":
         raise KitError(f"{path}: no TFLite model (its bytes 4 to 8 are {content[4:8]!r}, expected b'TFL3')")
     try:
-        return _graph(schema.ModelT.InitFromPackedBuf(content, 0))
-    # A damaged flatbuffer fails wherever an offset happens to lead.
-    except (struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError, MemoryError) as error:
+        return schema.ModelT.InitFromPackedBuf(content, 0)
+    except BROKEN as error:
+        raise KitError(f"{path}: a damaged TFLite model ({error})") from error
+
+
+def graph_of(model: Any, path: Path) -> Graph:
+    """The main subgraph of a ModelT; `path` is what errors name.
+
+    Raises:
+        KitError: when its parts don't fit together.
+    """
+    try:
+        return _graph(model)
+    except BROKEN as error:
         raise KitError(f"{path}: a damaged TFLite model ({error})") from error
 
 
