@@ -16,7 +16,7 @@ from needs import needs, suits
 from torch import Tensor, nn
 
 from pspnet_kit.model.blocks import ConvBN
-from pspnet_kit.model.surgery import split
+from pspnet_kit.model.surgery import split, split_apart
 from pspnet_kit.training import cpu_kernels
 from pspnet_kit.training.cpu_kernels import NEEDED, _BatchNorm, _Depthwise, accelerate, load_kernels
 
@@ -94,12 +94,19 @@ BLOCKS = {
     "linear": lambda: ConvBN(12, 20, activation=None),
     "Tucker": lambda: factorised(ConvBN(12, 20, 3), 4, True, 6),
     "strided Tucker": lambda: factorised(ConvBN(12, 20, 3, 2), 4, True, 6),
+    "CP": lambda: apart(ConvBN(12, 20, 3), 7),
+    "strided CP": lambda: apart(ConvBN(12, 20, 3, 2), 7),
     "SVD": lambda: factorised(ConvBN(12, 20), 5, False, 5),
 }
 
 
 def factorised(block: ConvBN, reduce: int, core: bool, expand: int) -> ConvBN:
     block.conv = split(block.conv, reduce, core, expand)
+    return block
+
+
+def apart(block: ConvBN, rank: int) -> ConvBN:
+    block.conv = split_apart(block.conv, rank)
     return block
 
 

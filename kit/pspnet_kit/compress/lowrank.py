@@ -1,7 +1,8 @@
 """Splits convolutions into chains of smaller ones of low rank, from their weights alone.
 
-A k x k convolution becomes 1x1, k x k, 1x1 by a Tucker-2 decomposition of its channels (Kim et al. 2016), a 1x1 becomes
-two by its singular values. Nothing stands between the factors; BatchNorm stays behind the last.
+A k x k convolution becomes 1x1, k x k, 1x1 by a Tucker-2 decomposition of its channels (Kim et al. 2016), or 1x1, k x 1
+and 1 x k depthwise, 1x1 by a CP decomposition (cp.py); a 1x1 becomes two by its singular values. Nothing stands between
+the factors; BatchNorm stays behind the last.
 """
 
 from __future__ import annotations
@@ -10,16 +11,19 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import KitError
-from ..model.surgery import CORE, EXPAND, REDUCE, replace, split
+from ..model.surgery import COLUMN, CORE, EXPAND, PARTS, REDUCE, ROW, replace, split, split_apart
+from .cp import Terms, parafac
 from .dependency import trace
 from .macs import LayerCost, Totals, count, totals
 
 SWEEPS = 20
+Method = Literal["tucker", "cp"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,10 @@ class Rule:
     """A layer that would not save this share of its MACs stays whole: each factor is another pass over memory."""
     smallest: float = 0.01
     """A layer with less than this share of the network's MACs stays whole."""
+    method: Method = "tucker"
+    """Of what is larger than 1x1."""
+    seed: int = 0
+    """Of the CP decomposition's starts."""
 
     def __post_init__(self) -> None:
         shares = [share for share in (self.energy, self.ratio, self.saving) if share is not None]
@@ -45,6 +53,8 @@ class Rule:
             raise KitError("low rank: expected one of energy, ratio and saving, above 0 and at most 1")
         if self.multiple < 1 or not 0 <= self.minimum_saving < 1 or not 0 <= self.smallest <= 1:
             raise KitError("low rank: expected a multiple of at least 1, a minimum saving below 1 and a share up to 1")
+        if self.method not in get_args(Method):
+            raise KitError(f"low rank: method {self.method!r}: expected {' or '.join(get_args(Method))}")
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,8 @@ class Split:
     macs_after: int
     error: float
     """Norm of the difference of the weights, over the norm of the weights."""
+    method: str
+    """`svd`, `tucker` or `cp`; the last has one rank, told twice."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,8 @@ class _Choice:
     expand: int
     macs: int
     energy: float
+    terms: Terms | None = None
+    """Of a CP decomposition that was made to know its energy."""
 
 
 def factorise(
@@ -101,14 +115,18 @@ def factorise(
     for layer in named:
         conv = modules[layer.name]
         assert isinstance(conv, nn.Conv2d)
-        if layer.groups > 1 or layer.name.rpartition(".")[2] in (REDUCE, CORE, EXPAND):
+        if layer.groups > 1 or layer.name.rpartition(".")[2] in PARTS:
             continue
         if layer.macs < rule.smallest * before.macs:
             continue
-        choice = _choose(conv, layer, rule)
+        apart = rule.method == "cp" and layer.kernel != (1, 1)
+        choice = _choose_terms(conv, layer, rule) if apart else _choose(conv, layer, rule)
         if choice is None or choice.macs >= layer.macs or choice.macs > layer.macs * (1 - rule.minimum_saving):
             continue
-        chain, error = decompose(conv, choice.reduce, choice.expand)
+        if apart:
+            chain, error = decompose_apart(conv, choice.reduce, rule.seed, choice.terms)
+        else:
+            chain, error = decompose(conv, choice.reduce, choice.expand)
         replace(result, layer.name, chain)
         splits.append(
             Split(
@@ -119,6 +137,7 @@ def factorise(
                 layer.macs,
                 choice.macs,
                 error,
+                "cp" if apart else "tucker" if layer.kernel != (1, 1) else "svd",
             )
         )
     if not splits:
@@ -157,6 +176,21 @@ def decompose(conv: nn.Conv2d, reduce: int, expand: int) -> tuple[nn.Module, flo
             parts[CORE] = torch.einsum("oihw,co->cihw", parts[CORE], right)
         chain = split(conv, reduce if reduce < inputs else None, True, expand if expand < outputs else None)
         built = torch.einsum("oihw,ci,do->dchw", core, left, right)
+    _fill(chain, parts, conv)
+    norm = float(weight.norm())
+    return chain, float((built - weight).norm()) / norm if norm else 0.0
+
+
+def decompose_apart(conv: nn.Conv2d, rank: int, seed: int = 0, terms: Terms | None = None) -> tuple[nn.Module, float]:
+    """The chain of CP's factors for `conv`, of `terms` where they are known, and its relative error."""
+    found = terms or parafac(conv.weight, rank, seed)
+    chain = split_apart(conv, rank)
+    _fill(chain, dict(zip((REDUCE, COLUMN, ROW, EXPAND), found.parts(), strict=True)), conv)
+    return chain, found.error
+
+
+def _fill(chain: nn.Sequential, parts: dict[str, Tensor], conv: nn.Conv2d) -> None:
+    """Gives the chain its weights, and the bias that `conv` has."""
     with torch.no_grad():
         for name, value in parts.items():
             chain.get_submodule(name).weight.copy_(value)
@@ -164,8 +198,6 @@ def decompose(conv: nn.Conv2d, reduce: int, expand: int) -> tuple[nn.Module, flo
             last = chain[-1]
             assert isinstance(last, nn.Conv2d) and last.bias is not None
             last.bias.copy_(conv.bias)
-    norm = float(weight.norm())
-    return chain, float((built - weight).norm()) / norm if norm else 0.0
 
 
 def svd(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
@@ -221,6 +253,36 @@ def _choose(conv: nn.Conv2d, layer: LayerCost, rule: Rule) -> _Choice | None:
     return max(cheap, key=lambda choice: (choice.energy, -choice.macs), default=None)
 
 
+def _choose_terms(conv: nn.Conv2d, layer: LayerCost, rule: Rule) -> _Choice | None:
+    """The rank of a CP decomposition by the rule; None where none saves enough.
+
+    What a rank keeps is only known once the decomposition is made, so `energy` looks for the smallest rank by halving.
+    """
+    high, wide = layer.kernel
+
+    def choice(rank: int, terms: Terms | None = None) -> _Choice:
+        ends = layer.inputs * layer.input_area + layer.outputs * layer.output_area
+        macs = rank * (ends + high * layer.between_area + wide * layer.output_area)
+        return _Choice(rank, rank, macs, 1 - terms.error**2 if terms else 0.0, terms)
+
+    saving = rule.saving if rule.saving is not None else rule.minimum_saving
+    most = int(layer.macs * (1 - saving) // choice(1).macs) // rule.multiple
+    if rule.ratio is not None:
+        return choice(max(1, round(max(layer.inputs, layer.outputs) * rule.ratio / rule.multiple)) * rule.multiple)
+    if rule.saving is not None:
+        return choice(most * rule.multiple) if most else None
+    assert rule.energy is not None
+    low, found = 1, None
+    while low <= most:
+        middle = (low + most) // 2
+        terms = parafac(conv.weight, middle * rule.multiple, rule.seed)
+        if 1 - terms.error**2 >= rule.energy - 1e-12:
+            found, most = choice(middle * rule.multiple, terms), middle - 1
+        else:
+            low = middle + 1
+    return found
+
+
 def _share(channels: int, rule: Rule) -> int:
     assert rule.ratio is not None
     return min(channels, max(1, round(channels * rule.ratio / rule.multiple)) * rule.multiple)
@@ -256,4 +318,4 @@ def _choices(conv: nn.Conv2d, layer: LayerCost, multiple: int) -> list[_Choice]:
     return choices
 
 
-__all__ = ["Report", "Rule", "Split", "decompose", "factorise", "svd", "tucker"]
+__all__ = ["Method", "Report", "Rule", "Split", "decompose", "decompose_apart", "factorise", "svd", "tucker"]

@@ -24,6 +24,8 @@ class LayerCost:
     input_area: int
     """Height times width of what it reads, padding included where that is a layer of its own."""
     output_area: int
+    between_area: int
+    """Height of what it writes times width of what it reads: what comes out where only rows are combined."""
     macs: int
     parameters: int
     """Weights and biases of the convolution; BatchNorm is folded into them."""
@@ -49,7 +51,7 @@ def count(model: nn.Module, height: int, width: int) -> list[LayerCost]:
         def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             assert isinstance(module, nn.Conv2d)
             before = layers[name].macs if name in layers else 0
-            layers[name] = _cost(name, module, _area(inputs[0]), _area(output), before)
+            layers[name] = _cost(name, module, inputs[0], output, before)
 
         return record
 
@@ -96,7 +98,7 @@ def _area(x: Tensor) -> int:
     return int(x.shape[-2] * x.shape[-1])
 
 
-def _cost(name: str, conv: nn.Conv2d, input_area: int, output_area: int, before: int) -> LayerCost:
+def _cost(name: str, conv: nn.Conv2d, x: Tensor, y: Tensor, before: int) -> LayerCost:
     weights = conv.weight.numel()
     return LayerCost(
         name=name,
@@ -104,9 +106,10 @@ def _cost(name: str, conv: nn.Conv2d, input_area: int, output_area: int, before:
         outputs=conv.out_channels,
         kernel=(conv.kernel_size[0], conv.kernel_size[1]),
         groups=conv.groups,
-        input_area=input_area,
-        output_area=output_area,
-        macs=before + weights * output_area,
+        input_area=_area(x),
+        output_area=_area(y),
+        between_area=int(y.shape[-2] * x.shape[-1]),
+        macs=before + weights * _area(y),
         parameters=weights + (conv.out_channels if conv.bias is not None else 0),
         int8_bytes=weights + 4 * conv.out_channels,
     )

@@ -16,6 +16,9 @@ from ..errors import KitError
 
 REDUCE, CORE, EXPAND = "reduce", "core", "expand"
 """A split convolution is an nn.Sequential of these: 1x1 to fewer channels, the k x k one, 1x1 to the outputs."""
+COLUMN, ROW = "column", "row"
+"""In place of the core, depthwise: kh x 1, 1 x kw."""
+PARTS = (REDUCE, CORE, COLUMN, ROW, EXPAND)
 
 
 def split(conv: nn.Conv2d, reduce: int | None, core: bool, expand: int | None) -> nn.Sequential:
@@ -45,6 +48,19 @@ def split(conv: nn.Conv2d, reduce: int | None, core: bool, expand: int | None) -
     return nn.Sequential(parts).to(conv.weight.device, conv.weight.dtype).train(conv.training)
 
 
+def split_apart(conv: nn.Conv2d, rank: int) -> nn.Sequential:
+    """The chain 1x1, kh x 1 depthwise, 1 x kw depthwise, 1x1 of `rank` channels, with random weights."""
+    (high, wide), (below, beside) = conv.kernel_size, conv.padding
+    (down, across), spread = conv.stride, conv.dilation
+    # Both get the whole dilation, as Edge TPU compilers want the same in x and y; over a single pixel it does nothing.
+    parts: OrderedDict[str, nn.Module] = OrderedDict()
+    parts[REDUCE] = nn.Conv2d(conv.in_channels, rank, 1, bias=False)
+    parts[COLUMN] = nn.Conv2d(rank, rank, (high, 1), (down, 1), (below, 0), spread, rank, bias=False)
+    parts[ROW] = nn.Conv2d(rank, rank, (1, wide), (1, across), (0, beside), spread, rank, bias=False)
+    parts[EXPAND] = nn.Conv2d(rank, conv.out_channels, 1, bias=conv.bias is not None)
+    return nn.Sequential(parts).to(conv.weight.device, conv.weight.dtype).train(conv.training)
+
+
 def replace(model: nn.Module, name: str, module: nn.Module) -> None:
     """Puts `module` at the qualified name `name`."""
     parent, _, child = name.rpartition(".")
@@ -66,7 +82,7 @@ def fit_to(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         whole, _, part = name.rpartition(".")
         if key in known:
             _fit_tensor(modules[name], key, kind, tensor, graph)
-        elif part in (REDUCE, CORE, EXPAND) and isinstance(modules.get(whole), nn.Conv2d):
+        elif part in PARTS and isinstance(modules.get(whole), nn.Conv2d):
             if whole not in splits:
                 splits.append(whole)
         else:
@@ -117,15 +133,18 @@ def _fit_tensor(module: nn.Module, key: str, kind: str, tensor: Tensor, graph: G
 def _fit_split(model: nn.Module, name: str, state: Mapping[str, Tensor], graph: Graph) -> None:
     conv = model.get_submodule(name)
     assert isinstance(conv, nn.Conv2d)
-    weights = {part: state.get(f"{name}.{part}.weight") for part in (REDUCE, CORE, EXPAND)}
-    reduce, core, expand = (weights[part] for part in (REDUCE, CORE, EXPAND))
+    weights = {part: state.get(f"{name}.{part}.weight") for part in PARTS}
+    reduce, core, column, row, expand = (weights[part] for part in PARTS)
     first = next((part for part, weight in weights.items() if weight is not None), EXPAND)
     refusal = KitError(f"{name}.{first}.weight: no splitting of {name}, {_shape(conv.weight)}, leads to it")
     if conv.groups > 1 or any(weight is not None and weight.dim() != 4 for weight in weights.values()):
         raise refusal
     if sum(weight is not None for weight in weights.values()) < 2:
         raise refusal
-    if core is None and conv.kernel_size != (1, 1):
+    apart = column is not None and row is not None and reduce is not None and expand is not None and core is None
+    if apart != (column is not None or row is not None):
+        raise refusal
+    if core is None and not apart and conv.kernel_size != (1, 1):
         raise refusal
     entry = reduce if reduce is not None else core
     end = expand if expand is not None else core
@@ -133,13 +152,12 @@ def _fit_split(model: nn.Module, name: str, state: Mapping[str, Tensor], graph: 
     if not _may_become(graph, name, conv, entry.shape[1], end.shape[0]):
         raise refusal
     conv.in_channels, conv.out_channels = entry.shape[1], end.shape[0]
-    chain = split(
-        conv,
-        reduce.shape[0] if reduce is not None else None,
-        core is not None,
-        expand.shape[1] if expand is not None else None,
-    )
-    replace(model, name, chain)
+    middle = reduce.shape[0] if reduce is not None else None
+    if apart:
+        assert middle is not None
+        replace(model, name, split_apart(conv, middle))
+        return
+    replace(model, name, split(conv, middle, core is not None, expand.shape[1] if expand is not None else None))
 
 
 def _may_become(graph: Graph, name: str, conv: nn.Conv2d, inputs: int, outputs: int) -> bool:
@@ -178,4 +196,4 @@ def _shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "a number"
 
 
-__all__ = ["CORE", "EXPAND", "REDUCE", "fit_to", "replace", "split"]
+__all__ = ["COLUMN", "CORE", "EXPAND", "PARTS", "REDUCE", "ROW", "fit_to", "replace", "split", "split_apart"]

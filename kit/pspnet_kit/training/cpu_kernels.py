@@ -102,6 +102,9 @@ def _forward(block: ConvBN, kernels: Any, x: Tensor) -> Tensor:
 
 def _convolve(conv: nn.Conv2d, pad: nn.Module | None, kernels: Any, x: Tensor) -> Tensor:
     """`pad`: what stands before the convolution, still to be done."""
+    if conv.kernel_size[0] != conv.kernel_size[1]:
+        x = pad(x) if pad else x
+        return F.conv2d(x, conv.weight.to(torch.bfloat16), None, conv.stride, conv.padding, conv.dilation, conv.groups)
     kernel, stride = conv.kernel_size[0], conv.stride[0]
     if conv.groups == conv.in_channels > 1 and kernel in (3, 5) and conv.dilation[0] == 1:
         before = pad.before if isinstance(pad, SamePad) else conv.padding[0]
