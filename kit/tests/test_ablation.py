@@ -34,8 +34,9 @@ command = "kit train small.toml"
 
 @pytest.fixture
 def listed(tmp_path: Path) -> Path:
-    for name in ("teacher.pt", "small.tflite"):
-        (tmp_path / name).touch()
+    (tmp_path / "teacher.pt").touch()
+    # What looks like noise cannot be compressed.
+    (tmp_path / "small.tflite").write_bytes(np.random.default_rng(0).bytes(1_500_000))
     path = tmp_path / "list.toml"
     path.write_text(LIST)
     return path
@@ -79,6 +80,7 @@ def test_the_list_is_read(listed: Path) -> None:
         ('reference = "small"', 'reference = "large"', "reference 'large': expected the name of a row"),
         ('"small"\n[[', '"small"\nreference_published = "61.6"\n[[', "reference_published '61.6': expected a number"),
         ('"small"\n[[', '"small"\nreference_published = 0.0\n[[', "reference_published 0.0: expected more than 0"),
+        ('"small"\n[[', '"small"\nmark = "Scene <!--"\n[[', "mark 'Scene <!--': expected words of small letters"),
         ("note =", "notes =", "row 1: unknown notes"),
         ("plot = false", "plot = 0", "plot: expected true or false"),
         ('model = "teacher.pt"', "", "row 1: has no model"),
@@ -114,9 +116,10 @@ def test_the_table(listed: Path, judged: list[Judgement]) -> None:
     assert "Measured in one run by `kit ablation list.toml`: CamVid val, 2 pictures." in text
     # mIoU by hand: 2 of 3 and 1 of 2.
     assert (
-        "| teacher | 58.33 | 100.00 | 1.234 M | 2.500 | 4.94 | 44.0 * | 0.10 (0.10 to 0.10) | float \\| large |" in text
+        "| teacher | 58.33 | 100.00 | 1.234 M | 2.500 | 4.94 |  | 44.0 * | 0.10 (0.10 to 0.10) | float \\| large |"
+        in text
     )
-    assert "| small | 58.33 | 100.00 | 1.234 M | 2.500 | 4.94 | 4.40 | 1.00 (1.00 to 1.00) |  |" in text
+    assert "| small | 58.33 | 100.00 | 1.234 M | 2.500 | 4.94 | 1.50 | 4.40 | 1.00 (1.00 to 1.00) |  |" in text
     assert "| small | `kit train small.toml` |" in text
     assert "times as fast as small" in text and "medians of 3 rounds" in text
 
@@ -134,6 +137,15 @@ def test_only_what_is_between_the_markers_changes() -> None:
     for broken in ("no markers", f"{END}{BEGIN}", f"{BEGIN}{END}{BEGIN}{END}"):
         with pytest.raises(KitError, match=r"models\.md: expected one line"):
             insert(broken, "", path)
+
+
+def test_a_list_may_name_the_markers_of_its_table(listed: Path, judged: list[Judgement]) -> None:
+    listed.write_text('mark = "ablation-scene"' + LIST)
+    plan = read_plan(listed)
+    table = markdown(plan, judged, "", "")
+    assert table.startswith("<!-- ablation-scene -->\n") and table.endswith("\n<!-- /ablation-scene -->")
+    document = f"{BEGIN}\none\n{END}\n<!-- ablation-scene -->\nold\n<!-- /ablation-scene -->\n"
+    assert insert(document, table, Path("models.md"), *plan.markers) == f"{BEGIN}\none\n{END}\n{table}\n"
 
 
 def test_the_plot_has_the_rows_that_ask_for_it(listed: Path, judged: list[Judgement]) -> None:

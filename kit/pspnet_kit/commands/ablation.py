@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     plan = read_plan(args.list)
     document = read_document(args.docs) if args.docs else None
     if document is not None:
-        insert(document, "", args.docs)
+        insert(document, "", args.docs, *plan.markers)
     check_places(plots=(args.plot,), files=(args.json, args.docs))
     bench = prepare(args)
     predictors = open_all([row.model for row in plan.rows], [row.name for row in plan.rows], bench.dataset)
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         report.write_json(args.json, judgements, about(args, bench))
     if document is not None:
-        write_whole(args.docs, insert(document, table, args.docs).encode("utf-8"))
+        write_whole(args.docs, insert(document, table, args.docs, *plan.markers).encode("utf-8"))
 
 
 def read_document(path: Path) -> str:

@@ -2,12 +2,15 @@
 
 The list is a TOML file with one `[[row]]` per model: `name`, `model` (a .pt or .tflite, relative to the list), and if
 wanted `note` and `command`. `reference` names the row that speed refers to, `plot = false` keeps a row out of the plot.
+`mark` names the markers that the table goes between, of several tables in one document.
 `reference_published` is the reference's mIoU in percent where the published networks of the plot were judged, if the
 pictures here are others: the plot then shows differences to the reference.
 """
 
 from __future__ import annotations
 
+import lzma
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +22,8 @@ from .judgement import Judgement
 from .plots import Anchor, Point
 from .predictors import SUFFIXES
 
-BEGIN, END = "<!-- ablation -->", "<!-- /ablation -->"
+MARK = "ablation"
+BEGIN, END = f"<!-- {MARK} -->", f"<!-- /{MARK} -->"
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,13 @@ class Plan:
     """Index of the row that speed refers to."""
     reference_published: float | None = None
     """Its mIoU in percent on the pictures of the published networks."""
+    mark: str = MARK
+    """Name of the markers in the document."""
+
+    @property
+    def markers(self) -> tuple[str, str]:
+        """The lines that the table begins and ends with."""
+        return f"<!-- {self.mark} -->", f"<!-- /{self.mark} -->"
 
 
 def read_plan(path: Path) -> Plan:
@@ -56,7 +67,7 @@ def read_plan(path: Path) -> Plan:
         raise KitError(f"{path}: no such file") from None
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise KitError(f"{path}: {error}") from error
-    _refuse_unknown(path, "", values, ("reference", "reference_published", "row"))
+    _refuse_unknown(path, "", values, ("reference", "reference_published", "mark", "row"))
     entries = values.get("row")
     if not isinstance(entries, list) or not entries:
         raise KitError(f"{path}: has no [[row]]; expected one for each model")
@@ -73,7 +84,10 @@ def read_plan(path: Path) -> Plan:
         raise KitError(f"{path}: reference_published {published!r}: expected a number in percent")
     if published is not None and not 0 < published < 100:
         raise KitError(f"{path}: reference_published {published}: expected more than 0 and less than 100 percent")
-    return Plan(rows, names.index(reference), published)
+    mark = values.get("mark", MARK)
+    if not isinstance(mark, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", mark):
+        raise KitError(f"{path}: mark {mark!r}: expected words of small letters and digits with hyphens between them")
+    return Plan(rows, names.index(reference), published, mark)
 
 
 def _row(path: Path, number: int, entry: Any) -> Row:
@@ -113,17 +127,19 @@ def markdown(plan: Plan, judgements: Sequence[Judgement], command: str, data: st
         "parameters",
         "GMAC",
         "MB",
+        "MB in xz",
         "ms",
         f"times as fast as {plan.rows[plan.reference].name}",
         "",
     ]
     body = [_cells(row, judgement) for row, judgement in zip(plan.rows, judgements, strict=True)]
+    begin, end = plan.markers
     lines = [
-        BEGIN,
+        begin,
         f"Measured in one run by `{command}`: {data}.",
         "",
         line(heads),
-        line(["---", *["---:"] * 7, "---"]),
+        line(["---", *["---:"] * 8, "---"]),
         *(line(cells) for cells in body),
         "",
         _legend(judgements),
@@ -132,7 +148,7 @@ def markdown(plan: Plan, judgements: Sequence[Judgement], command: str, data: st
     if commands:
         lines += ["", "| model | made by |", "| --- | --- |"]
         lines += [line([row.name, f"`{row.command}`"]) for row in commands]
-    return "\n".join([*lines, END])
+    return "\n".join([*lines, end])
 
 
 def _cells(row: Row, judgement: Judgement) -> list[str]:
@@ -148,10 +164,16 @@ def _cells(row: Row, judgement: Judgement) -> list[str]:
         f"{cost.parameters / 1e6:.3f} M",
         f"{cost.macs / 1e9:.3f}",
         f"{cost.bytes / 1e6:.2f}",
+        f"{shipped(row.model) / 1e6:.2f}" if is_tflite(judgement) else "",
         ms if is_tflite(judgement) else f"{ms} *",
         f"{speed.ratio:.2f} ({low:.2f} to {high:.2f})",
         row.note,
     ]
+
+
+def shipped(path: Path) -> int:
+    """Bytes of the file as a package ships it, compressed by xz."""
+    return len(lzma.compress(path.read_bytes(), preset=9))
 
 
 def is_tflite(judgement: Judgement) -> bool:

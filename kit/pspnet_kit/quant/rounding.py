@@ -7,6 +7,8 @@ most: nine correlated pixels per weight vector, where errors that do not cancel 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -55,6 +57,22 @@ def compensated(weight: Tensor, scales: Tensor, spread: Tensor) -> Tensor:
         scales: `[outputs]`.
         spread: of covariance(), `[k, k]` or `[outputs, k, k]`.
     """
+    steps = scales.double()
+
+    def nearest(column: Tensor) -> Tensor:
+        return torch.round(column / steps).clamp(-WEIGHT_HIGH, WEIGHT_HIGH) * steps
+
+    return rounded_in_turn(weight, nearest, spread)
+
+
+def rounded_in_turn(weight: Tensor, nearest: Callable[[Tensor], Tensor], spread: Tensor) -> Tensor:
+    """Weights that `nearest` chose, one after another, each moved first by what those before it left over.
+
+    Args:
+        weight: `[outputs, ...]`, k numbers each.
+        nearest: gives the allowed values for one weight of every output, float64 `[outputs]`.
+        spread: of covariance(), `[k, k]` or `[outputs, k, k]`.
+    """
     rest = weight.flatten(1).double()
     spread = spread if spread.dim() == 3 else spread[None]
     size = rest.shape[1]
@@ -65,11 +83,10 @@ def compensated(weight: Tensor, scales: Tensor, spread: Tensor) -> Tensor:
     damped = spread + damping[:, None, None] * torch.eye(size, dtype=spread.dtype)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
     factor = torch.linalg.cholesky(inverse).transpose(1, 2)
-    steps = scales.double()
     rounded = torch.empty_like(rest)
     for i in range(size):
         column = rest[:, i]
-        rounded[:, i] = torch.round(column / steps).clamp(-WEIGHT_HIGH, WEIGHT_HIGH) * steps
+        rounded[:, i] = nearest(column)
         error = (column - rounded[:, i]) / factor[:, i, i]
         rest[:, i:] -= error[:, None] * factor[:, i, i:]
     back = torch.empty_like(rounded)
