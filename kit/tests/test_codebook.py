@@ -6,6 +6,7 @@ import argparse
 import gzip
 import itertools
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -17,11 +18,13 @@ from torch import Tensor, nn
 
 from pspnet_kit import checkpoint
 from pspnet_kit.commands import codebook as command
+from pspnet_kit.commands import quantise as quantise_command
 from pspnet_kit.compress.codebook import Settings, codebook
 from pspnet_kit.compress.kmeans import huffman_bits, kmeans
 from pspnet_kit.errors import KitError
 from pspnet_kit.export.runner import TfliteRunner
 from pspnet_kit.export.tflite import export_tflite
+from pspnet_kit.export.tflite_reader import read
 from pspnet_kit.quant.graph import trace
 from pspnet_kit.quant.ptq import Settings as PtqSettings
 from pspnet_kit.quant.ptq import quantise
@@ -176,22 +179,27 @@ def int8_rows(weight: np.ndarray) -> int:
 def test_the_int8_file_keeps_the_values_and_runs_in_litert(tmp_path: Path) -> None:
     coded, report = codebook(settled(PLAIN), SIZE, Settings(3), inputs(3))
     graph = trace(coded, inputs(1))
-    nearest = quantise(graph, pictures(3), PtqSettings(refinement=Refinement(rounding=False)))
-    names = {node.module: node.name for node in graph.convolutions}
-    for layer in report.layers:
-        assert int8_rows(nearest.weights[names[layer.name]].weight) <= 8
-    # Rounding for the least change of outputs would spread them again.
-    spread = quantise(graph, pictures(3))
+    layers = [layer.name for layer in report.layers]
+    kept = quantise(graph, pictures(3), PtqSettings(refinement=Refinement(kept=frozenset(layers))))
+    # Rounding for the least change of outputs would spread them.
+    spread, nearest = (quantise(graph, pictures(3), PtqSettings(refinement=Refinement(on))) for on in (True, False))
+    refined = 0
+    for node in graph.convolutions:
+        same = np.array_equal(kept.weights[node.name].weight, nearest.weights[node.name].weight)
+        if node.module in layers:
+            assert same and int8_rows(kept.weights[node.name].weight) <= 8
+        refined += not same
+    assert 0 < refined <= len(graph.convolutions) - len(layers)
     assert int8_rows(spread.weights["head.conv"].weight) > 8
-    export_tflite(nearest, tmp_path / "model.tflite", "test")
+    export_tflite(kept, tmp_path / "model.tflite", "test")
     seen = np.stack(pictures(5)[3:])
-    expected: Tensor = simulate(nearest, torch.from_numpy(seen))[graph.output].permute(0, 2, 3, 1)
+    expected: Tensor = simulate(kept, torch.from_numpy(seen))[graph.output].permute(0, 2, 3, 1)
     got = TfliteRunner(tmp_path / "model.tflite").raw(seen).astype(int)
     assert len(np.unique(got)) > 20
     assert np.abs(got - expected.numpy()).max() <= 1
 
 
-def run(*arguments: object) -> None:
+def run(*arguments: object, command: ModuleType = command) -> None:
     parser = argparse.ArgumentParser()
     command.configure(parser)
     command.run(parser.parse_args([str(argument) for argument in arguments]))
@@ -208,6 +216,16 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert (step["command"], step["settings"], step["pictures"]) == ("codebook", {"bits": 3, "scope": "layer"}, 2)
     assert max(values_of(coded, "head.conv")) <= 8
     told = capsys.readouterr().out.splitlines()
+    # What `kit quantise` writes takes as few values, until another step has changed the weights.
+    for history, few in ((meta["history"], True), ([*meta["history"], {"command": "train"}], False)):
+        checkpoint.save(tmp_path / "c.pt", {**meta, "model": coded.state_dict(), "history": history})
+        run(tmp_path / "c.pt", "--out", tmp_path / "c.tflite", "--calibration", folder, command=quantise_command)
+        operators = read(tmp_path / "c.tflite").operators
+        constants = {tensor.name: tensor for operator in operators for tensor in operator.constants}
+        weights = constants["head.conv/weights"]
+        assert weights.data is not None
+        assert (int8_rows(weights.data.view(np.int8).reshape(weights.shape)) <= 8) == few
+    told = [line for line in told if not line.startswith("calibration")]
     # The sizes of the files are true: both are written as quantise --nearest does it.
     sizes = [
         [int(cell.replace(",", "")) for cell in line.split()[1:]]

@@ -1,6 +1,6 @@
 """`kit codebook`: gives the weights of a trained network few values, and says what that saves.
 
-The result stays a float checkpoint: `kit quantise --nearest` makes an int8 file of it whose weights keep those values.
+The result stays a float checkpoint; `kit quantise` makes an int8 file of it whose weights keep those values.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
     checkpoint.save(args.out, checkpoint.after_step(meta, coded, step))
     print(describe(report, settings))
     print(f"\n{files(model, coded, size, pictures)}")
-    print(f"{args.out}: written; its int8 file keeps the values with: kit quantise {args.out} --nearest …")
+    print(f"{args.out}: written; next: kit quantise {args.out}, which keeps the values")
     if comparison:
         print(f"\n{comparison.table(args.out)}")
 
@@ -124,7 +124,7 @@ def files(before: nn.Module, after: nn.Module, size: tuple[int, int], pictures: 
 
 
 def int8_file(model: nn.Module, size: tuple[int, int], pictures: list[NDArray[np.uint8]]) -> bytes:
-    """The file that `kit quantise --nearest` would write, but for the ranges of activations and biases."""
+    """The file that `kit quantise --nearest` would write, but for the ranges of activations, and for biases."""
     import torch
 
     from ..export.tflite import to_bytes

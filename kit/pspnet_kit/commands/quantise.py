@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from ..checkpoint import load_model
+    from ..compress.codebook import coded_layers
     from ..export.runner import TfliteRunner
     from ..export.tflite import export_tflite
     from ..quant.graph import trace
@@ -84,7 +85,10 @@ def run(args: argparse.Namespace) -> None:
     if trained:
         ir = quantise_graph(graph, trained)
     else:
-        refinement = Refinement(rounding=not args.nearest, bias=not args.keep_biases)
+        kept = coded_layers(meta.get("history", []))
+        if kept:
+            print(f"{len(kept)} convolutions keep the values of their codebooks")
+        refinement = Refinement(rounding=not args.nearest, bias=not args.keep_biases, kept=kept)
         ir = quantise(graph, pictures, Settings(args.method, args.percentile, refinement), args.force)
     export_tflite(ir, args.out, f"PSPNet {model.architecture.backbone}, int8", args.input)
     print(f"{args.out}: {args.out.stat().st_size:,} bytes; the checkpoint {args.checkpoint.stat().st_size:,}")

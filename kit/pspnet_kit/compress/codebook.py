@@ -10,7 +10,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -140,6 +140,12 @@ def codebook(
     return result, _report(graph.convolutions, layers)
 
 
+def coded_layers(history: Sequence[dict[str, Any]]) -> frozenset[str]:
+    """Paths of the convolutions that have codebooks, by a checkpoint's history: none after any other step."""
+    last = history[-1] if history else {}
+    return frozenset(layer["name"] for layer in last["layers"]) if last.get("command") == "codebook" else frozenset()
+
+
 def _report(convolutions: Sequence[Conv], layers: list[Layer]) -> Report:
     every = sum(node.weight.numel() for node in convolutions)
     return Report(layers, every - sum(layer.weights for layer in layers))
@@ -219,4 +225,4 @@ def _correct(model: nn.Module, node: Conv, shift: Tensor) -> Tensor:
     return shift
 
 
-__all__ = ["Layer", "Report", "Scope", "Settings", "codebook"]
+__all__ = ["Layer", "Report", "Scope", "Settings", "codebook", "coded_layers"]

@@ -20,6 +20,8 @@ class Refinement:
     """Round weights by rounding.compensated instead of to nearest."""
     bias: bool = True
     """Correct the biases."""
+    kept: frozenset[str] = frozenset()
+    """Paths of convolutions whose weights take few values and shall keep them: rounded to nearest in any case."""
 
 
 def refine(ir: QuantisedGraph, inputs: Tensor, wanted: Refinement) -> QuantisedGraph:
@@ -44,7 +46,7 @@ def refine(ir: QuantisedGraph, inputs: Tensor, wanted: Refinement) -> QuantisedG
                 input_scale = ir.affines[node.inputs[0]].scale
                 scales = weight_scales(node.weight, node.bias, input_scale)
                 weight = node.weight
-                if wanted.rounding:
+                if wanted.rounding and node.module not in wanted.kept:
                     weight = compensated(node.weight, scales, covariance(node, ours[0]))
                 steps = torch.round(weight / scales[:, None, None, None]) * scales[:, None, None, None]
                 aim = convolve(node, theirs[0], node.weight, node.bias)
