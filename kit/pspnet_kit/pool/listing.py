@@ -43,6 +43,7 @@ LICENCES = {
     "MIT": "https://opensource.org/license/mit",
     "BSD-3-Clause": "https://opensource.org/license/bsd-3-clause",
     "Apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0",
+    "unrestricted": "",
     "CDLA-Permissive-1.0": "https://cdla.dev/permissive-1-0/",
 }
 """The licences that permit any use, and where their texts stand."""
