@@ -89,6 +89,10 @@ def download(entry: Entry, folder: Path) -> Path:
         how = f": {entry.source.get}" if entry.source.get else ""
         raise KitError(f"{entry.where}: is in none of the --from folders, and has no address to download it from{how}")
     part = folder / f"{entry.sha256}.download"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KitError(f"{folder}: can't be made: {error.strerror or error}") from error
     address = entry.source.raw.replace("{path}", urllib.parse.quote(entry.path))
     content = _rest(address, part, entry)
     if hashlib.sha256(content).hexdigest() != entry.sha256:
@@ -108,6 +112,8 @@ def _rest(address: str, part: Path, entry: Entry) -> bytes:
             # A server that knows no ranges sends everything again.
             mode = "ab" if answer.status == HTTPStatus.PARTIAL_CONTENT else "wb"
             _receive(answer, part, mode, entry)
+            if answer.length:
+                raise KitError(f"{entry.where}: {address} broke off; run the command again to go on")
     except urllib.error.HTTPError as error:
         # A range past the end: the whole file is here, or a wrong one.
         if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
