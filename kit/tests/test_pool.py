@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from needs import needs
 from PIL import Image
+from radiance_files import rgbe
 
 from pspnet_kit.__main__ import main
 from pspnet_kit.data.pictures import read_image
 from pspnet_kit.errors import KitError
-from pspnet_kit.pool import listing, radiance
+from pspnet_kit.pool import listing
 
 KIT = Path(__file__).parents[1]
 SOURCE = """
@@ -36,34 +37,6 @@ attribution = "Jane Doe"
 
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def rgbe(linear: np.ndarray) -> bytes:
-    """A flat Radiance picture of these values."""
-    exponent = np.where(linear.max(axis=2) > 0, np.ceil(np.log2(np.maximum(linear.max(axis=2), 1e-30))) + 1, -128)
-    mantissa = np.floor(linear / 2.0 ** (exponent[..., None] - 8)).astype(np.uint8)
-    pixels = np.concatenate([mantissa, (exponent[..., None] + 128).astype(np.uint8)], axis=2)
-    size = f"-Y {linear.shape[0]} +X {linear.shape[1]}\n"
-    return b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n" + size.encode() + pixels.tobytes()
-
-
-def runs(flat: bytes) -> bytes:
-    """The same picture with the run lengths of Radiance 2.0: runs where two are equal, else single values."""
-    head, pixels = flat.split(b"+X ", 1)
-    width, pixels = pixels.split(b"\n", 1)
-    columns = int(width)
-    out = head + b"+X " + width + b"\n"
-    for row in np.frombuffer(pixels, np.uint8).reshape(-1, columns, 4):
-        out += bytes([2, 2, columns >> 8, columns & 255])
-        for channel in row.T:
-            place = 0
-            while place < columns:
-                run = 1
-                while place + run < columns and run < 127 and channel[place + run] == channel[place]:
-                    run += 1
-                out += bytes([128 + run, channel[place]]) if run > 1 else bytes([1, channel[place]])
-                place += run
-    return out
 
 
 @pytest.fixture
@@ -342,8 +315,23 @@ def test_a_source_says_its_licence_and_whom_to_name(
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path, files: Path) -> None:
+    other = 'path = "a/wide.jpg", sha256 = "' + "3" * 64 + '", place = "yard"'
     with pytest.raises(KitError, match=r"wide\.jpg of .* has the name 'yard_wide' of wide\.png .*give it a `name`"):
-        listing.read(write_list(tmp_path, files, WIDE, WIDE.replace('"wide.png"', '"a/wide.jpg"', 1)))
+        listing.read(write_list(tmp_path, files, WIDE, other))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ((WIDE, WIDE + ', name = "b"'), r"wide\.png of .* is there twice, also as that of wide\.png"),
+        ((CLIP, HELD.replace("[3, 3, 1]", "[2, 3, 1]")), r"frame 2 of clip\.gif of .* is there twice"),
+    ],
+)
+def test_nothing_is_learned_twice_or_though_it_is_held_back(
+    tmp_path: Path, files: Path, rows: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(KitError, match=message):
+        listing.read(write_list(tmp_path, files, *rows))
 
 
 def test_the_list_of_the_scene_models_is_right() -> None:
@@ -352,45 +340,3 @@ def test_the_list_of_the_scene_models_is_right() -> None:
     held = {(entry.path, entry.sha256) for entry in entries if entry.held}
     both = {path for path, digest in held if any(e.sha256 == digest and not e.held for e in entries)}
     assert both == {"usr/share/doc/opencv-doc/examples/data/vtest.avi"}, "of other files all or nothing is held back"
-
-
-@pytest.mark.parametrize("coded", [False, True])
-def test_radiance_pictures_come_back(tmp_path: Path, coded: bool) -> None:
-    random = np.random.default_rng(3)
-    linear = np.repeat(2.0 ** random.uniform(-6, 6, (4, 5, 3)), 4, axis=1)
-    linear[2] = 0
-    content = rgbe(linear)
-    (tmp_path / "x.hdr").write_bytes(runs(content) if coded else content)
-    read = radiance.read(tmp_path / "x.hdr")
-    assert read.shape == (4, 20, 3) and read.dtype == np.float32
-    # A mantissa has 8 bits, shared by the brightest of the three.
-    assert (np.abs(read - linear).max(axis=2) <= linear.max(axis=2) / 128).all()
-    assert not read[2].any()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda content: b"P6" + content, "is no Radiance picture"),
-        (lambda content: content.replace(b"-Y", b"+Y"), "has no size as -Y HEIGHT"),
-        (lambda content: content[:-20], "cut off"),
-        (lambda content: runs(content)[:-20], "cut off or broken at row"),
-        (lambda content: runs(content).replace(b"\x02\x02\x00\x14", b"\x02\x02\x00\x15", 3), "cut off"),
-    ],
-)
-def test_broken_radiance_pictures_are_refused(tmp_path: Path, change: object, message: str) -> None:
-    content = rgbe(np.repeat(np.random.default_rng(0).uniform(0.1, 3, (4, 5, 3)), 4, axis=1))
-    assert callable(change)
-    (tmp_path / "x.hdr").write_bytes(change(content))
-    with pytest.raises(KitError, match=r"x\.hdr: .*" + message):
-        radiance.read(tmp_path / "x.hdr")
-
-
-def test_the_exposure_follows_the_median_and_the_stops() -> None:
-    dim = np.full((60, 120, 3), 0.01, np.float32)
-    dim[:5] = 1000
-    mid = radiance.develop(dim, 0)
-    assert np.array_equal(mid, radiance.develop(dim * 64, 0)), "the scene's own brightness doesn't matter"
-    # 0.18 becomes 0.18 * (1 + 0.18 / 16) / 1.18 = 0.154, which sRGB codes as 109.
-    assert (mid[30] == 109).all() and (mid[:5] == 255).all()
-    assert radiance.develop(dim, -2)[30, 0, 0] < 70 < 150 < radiance.develop(dim, 1.5)[30, 0, 0]

@@ -27,6 +27,7 @@ An example:
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -118,14 +119,22 @@ def read(path: Path) -> list[Entry]:
     top.refuse_others()
     if not entries:
         raise KitError(f"{path}: has no source, expected tables [[source]]")
-    made: dict[str, Entry] = {}
-    for entry in entries:
-        # Frames of one file may be split; everything else would overwrite itself.
-        key = entry.stem if entry.frames is None else f"{entry.stem} from frame {entry.frames[0]}"
-        if key in made:
-            raise KitError(f"{path}: {entry.where} has the name {key!r} of {made[key].where}; give it a `name`")
-        made[key] = entry
+    _refuse_doubles(path, entries)
     return entries
+
+
+def _refuse_doubles(path: Path, entries: Sequence[Entry]) -> None:
+    """Refuses what would overwrite another output, be learned twice, or be learned though it is held back."""
+    names: dict[str, Entry] = {}
+    frames: dict[tuple[str, int], Entry] = {}
+    for entry in entries:
+        for number in range(entry.frames[0], entry.frames[1] + 1, entry.frames[2]) if entry.frames else (-1,):
+            name = entry.stem if number < 0 else f"{entry.stem}, frame {number},"
+            if (other := frames.setdefault((entry.sha256, number), entry)) is not entry:
+                what = "" if number < 0 else f"frame {number} of "
+                raise KitError(f"{path}: {what}{entry.where} is there twice, also as that of {other.where}")
+            if (other := names.setdefault(name, entry)) is not entry:
+                raise KitError(f"{path}: {entry.where} has the name {name!r} of {other.where}; give it a `name`")
 
 
 def _source(table: Table) -> Source:
