@@ -245,12 +245,16 @@ def test_another_file_than_the_list_says_is_refused(
     assert not list((tmp_path / "pool/downloads").iterdir())
 
 
-def test_an_address_where_nobody_answers_is_told(
+def test_a_host_that_can_not_be_reached_is_told_and_soon_left_alone(
     tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = SOURCE + 'raw = "http://127.0.0.1:9/{path}"\n'
-    assert download(tmp_path, write_list(tmp_path, files, WIDE, source=source)) == 1
-    assert "can't be downloaded from http://127.0.0.1:9/wide.png" in capsys.readouterr().out
+    rows = [f'path = "{name}.png", sha256 = "{name * 64}", place = "yard"' for name in "abcde"]
+    assert download(tmp_path, write_list(tmp_path, files, *rows, source=source)) == 1
+    out = capsys.readouterr().out
+    assert "can't be downloaded from http://127.0.0.1:9/a.png" in out
+    assert out.count("can't be downloaded") == 3
+    assert out.count("was not tried, since 127.0.0.1:9 could not be reached 3 times") == 2
 
 
 def test_frames_of_a_video(tmp_path: Path, files: Path) -> None:

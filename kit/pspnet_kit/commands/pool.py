@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> None:
     entries = listing.read(args.list)
     check_folder(args.out)
     shelf = locate.Shelf(args.folders)
+    downloads = locate.Downloads(args.out / _DOWNLOADS)
     index = _Index(args.out)
     problems: list[tuple[Entry, str]] = []
     here: list[Entry] = []
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
             file = shelf.find(entry.sha256, entry.path)
             if file is None and args.offline:
                 raise KitError(f"{entry.where}: is in none of the --from folders")
-            made = make(entry, file or locate.download(entry, args.out / _DOWNLOADS))
+            made = make(entry, file or downloads.get(entry))
         except KitError as error:
             problems.append((entry, str(error)))
             continue

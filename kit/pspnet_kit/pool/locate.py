@@ -19,6 +19,8 @@ from .listing import Entry
 
 _TIMEOUT = 30
 """Seconds without a byte after which a download is given up."""
+_PATIENCE = 3
+"""How often a host may be out of reach before no more of its files are tried."""
 _LARGEST = 1 << 30
 """Bytes that no file of a list has."""
 _CHUNK = 1 << 20
@@ -75,53 +77,69 @@ def digest(path: Path) -> str:
     return total.hexdigest()
 
 
-def download(entry: Entry, folder: Path) -> Path:
-    """The file of the entry in `folder`, downloaded unless it lies there; what a broken download left is gone on with.
+class Downloads:
+    """A folder of downloaded files, named by their digests. What a broken download left is gone on with."""
 
-    Raises:
-        KitError: when it can't be had, or is another file than the list says.
-    """
-    target = folder / f"{entry.sha256}{entry.suffix}"
-    with contextlib.suppress(OSError):
-        if digest(target) == entry.sha256:
-            return target
-    if not entry.source.raw:
-        how = f": {entry.source.get}" if entry.source.get else ""
-        raise KitError(f"{entry.where}: is in none of the --from folders, and has no address to download it from{how}")
-    part = folder / f"{entry.sha256}.download"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise KitError(f"{folder}: can't be made: {error.strerror or error}") from error
-    address = entry.source.raw.replace("{path}", urllib.parse.quote(entry.path))
-    content = _rest(address, part, entry)
-    if hashlib.sha256(content).hexdigest() != entry.sha256:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._silent: dict[str, int] = {}
+        """How often each host could not be reached since it last answered."""
+
+    def get(self, entry: Entry) -> Path:
+        """The file of the entry, downloaded unless it is here.
+
+        Raises:
+            KitError: when it can't be had, or is another file than the list says.
+        """
+        target = self._folder / f"{entry.sha256}{entry.suffix}"
+        with contextlib.suppress(OSError):
+            if digest(target) == entry.sha256:
+                return target
+        if not entry.source.raw:
+            how = f": {entry.source.get}" if entry.source.get else ""
+            raise KitError(
+                f"{entry.where}: is in none of the --from folders, and has no address to download it from{how}"
+            )
+        part = self._folder / f"{entry.sha256}.download"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise KitError(f"{self._folder}: can't be made: {error.strerror or error}") from error
+        address = entry.source.raw.replace("{path}", urllib.parse.quote(entry.path))
+        self._fetch(address, part, entry)
+        content = part.read_bytes()
+        if hashlib.sha256(content).hexdigest() != entry.sha256:
+            part.unlink(missing_ok=True)
+            raise KitError(f"{entry.where}: {address} gives another file than the list says; its digest differs")
+        write_whole(target, content)
         part.unlink(missing_ok=True)
-        raise KitError(f"{entry.where}: {address} gives another file than the list says; its digest differs")
-    write_whole(target, content)
-    part.unlink(missing_ok=True)
-    return target
+        return target
 
-
-def _rest(address: str, part: Path, entry: Entry) -> bytes:
-    """The whole file; `part` keeps what has come so far."""
-    here = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(address, headers={"Range": f"bytes={here}-"} if here else {})
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
-            # A server that knows no ranges sends everything again.
-            mode = "ab" if answer.status == HTTPStatus.PARTIAL_CONTENT else "wb"
-            _receive(answer, part, mode, entry)
-            if answer.length:
-                raise KitError(f"{entry.where}: {address} broke off; run the command again to go on")
-    except urllib.error.HTTPError as error:
-        # A range past the end: the whole file is here, or a wrong one.
-        if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise KitError(f"{entry.where}: {address} answers {error.code} {error.reason}") from error
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-        raise KitError(f"{entry.where}: can't be downloaded from {address}: {reason}") from error
-    return part.read_bytes()
+    def _fetch(self, address: str, part: Path, entry: Entry) -> None:
+        """Goes on with `part` until it is whole."""
+        host = urllib.parse.urlsplit(address).netloc
+        if self._silent.get(host, 0) >= _PATIENCE:
+            raise KitError(
+                f"{entry.where}: {address} was not tried, since {host} could not be reached {_PATIENCE} times"
+            )
+        here = part.stat().st_size if part.exists() else 0
+        request = urllib.request.Request(address, headers={"Range": f"bytes={here}-"} if here else {})
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
+                # A server that knows no ranges sends everything again.
+                mode = "ab" if answer.status == HTTPStatus.PARTIAL_CONTENT else "wb"
+                _receive(answer, part, mode, entry)
+                if answer.length:
+                    raise KitError(f"{entry.where}: {address} broke off; run the command again to go on")
+        except urllib.error.HTTPError as error:
+            # A range past the end: the whole file is here, or a wrong one.
+            if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise KitError(f"{entry.where}: {address} answers {error.code} {error.reason}") from error
+        except (OSError, http.client.HTTPException) as error:
+            self._silent[host] = self._silent.get(host, 0) + 1
+            reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+            raise KitError(f"{entry.where}: can't be downloaded from {address}: {reason}") from error
+        self._silent[host] = 0
 
 
 def _receive(answer: http.client.HTTPResponse, part: Path, mode: str, entry: Entry) -> None:
