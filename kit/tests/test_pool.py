@@ -272,6 +272,28 @@ def test_frames_of_a_video(tmp_path: Path, files: Path) -> None:
     assert levels == pytest.approx([40, 120, 200], abs=4)
 
 
+def test_panoramas_of_both_kinds_are_made_alike(
+    tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needs(shutil.which("ffmpeg") is not None, "ffmpeg is not installed: apt-get install ffmpeg")
+    linear = np.random.default_rng(0).uniform(0.1, 2, (16, 32, 3))
+    (files / "a.hdr").write_bytes(rgbe(linear))
+    (files / "b.raw").write_bytes(linear[..., [1, 2, 0]].transpose(2, 0, 1).astype("<f4").tobytes())
+    raw = ["-f", "rawvideo", "-pixel_format", "gbrpf32le", "-video_size", "32x16", "-i", str(files / "b.raw")]
+    subprocess.run(["ffmpeg", "-v", "error", *raw, str(files / "b.exr")], check=True)
+    (files / "c.exr").write_bytes((files / "b.exr").read_bytes()[:300])
+    rows = [
+        f'path = "{name}", sha256 = "SHA({name})", place = "hall", exposures = [1, 0, -1]'
+        for name in ("a.hdr", "b.exr", "c.exr")
+    ]
+    assert pool(tmp_path, write_list(tmp_path, files, *rows), "--offline") == 1
+    assert made(tmp_path) == {f"panoramas/{name}_{light}.jpg" for name in "ab" for light in listing.EXPOSURES}
+    assert "c.exr: " in (out := capsys.readouterr().out) and "2 of 3" in out
+    for light in listing.EXPOSURES:
+        one, other = (read_image(tmp_path / f"pool/panoramas/{name}_{light}.jpg").astype(int) for name in "ab")
+        assert abs(one - other).mean() < 3
+
+
 def test_videos_need_ffmpeg(
     tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

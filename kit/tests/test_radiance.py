@@ -44,6 +44,17 @@ def test_broken_radiance_pictures_are_refused(tmp_path: Path, change: object, me
         radiance.read(tmp_path / "x.hdr")
 
 
+def test_planes_of_floats_become_linear_pictures() -> None:
+    linear = np.random.default_rng(1).uniform(0, 9, (3, 6, 3)).astype("<f4")
+    linear[2, 5] = np.nan, -1, np.inf
+    planes = linear[..., [1, 2, 0]].transpose(2, 0, 1).tobytes()
+    read = radiance.of_planes(Path("x.exr"), planes)
+    assert np.array_equal(read[:2], linear[:2]) and read[2, 5].tolist() == [0, 0, 65504]
+    for broken in (planes[:-4], planes + b"x", b""):
+        with pytest.raises(KitError, match=r"x\.exr: is no panorama"):
+            radiance.of_planes(Path("x.exr"), broken)
+
+
 def test_the_exposure_follows_the_median_and_the_stops() -> None:
     dim = np.full((60, 120, 3), 0.01, np.float32)
     dim[:5] = 1000

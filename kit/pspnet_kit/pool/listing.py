@@ -50,7 +50,7 @@ LICENCES = {
 """The licences that permit any use, and where their texts stand."""
 EXPOSURES = ("bright", "mid", "dark")
 VIDEOS = (".avi", ".mp4", ".mkv", ".webm", ".mov", ".gif")
-PANORAMA = ".hdr"
+PANORAMAS = (".hdr", ".exr")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -175,10 +175,10 @@ def _entry(source: Source, table: Table) -> Entry:
     stem = table.text("name", PurePosixPath(path).stem)
     stem = re.sub(r"[^a-z0-9]+", "-", stem.lower().removesuffix("_1k")).strip("-")
     frames = _numbers(table, "frames", 3, "first, last and step") if suffix in VIDEOS else ()
-    exposures = _numbers(table, "exposures", 3, f"the stops of {', '.join(EXPOSURES)}") if suffix == PANORAMA else ()
+    exposures = _numbers(table, "exposures", 3, f"the stops of {', '.join(EXPOSURES)}") if suffix in PANORAMAS else ()
     crop = _numbers(table, "crop", 4, "left, top, width and height") if "crop" in table.content else ()
-    if suffix not in (*SUFFIXES, *VIDEOS, PANORAMA):
-        endings = ", ".join((*SUFFIXES, *VIDEOS, PANORAMA))
+    if suffix not in (*SUFFIXES, *VIDEOS, *PANORAMAS):
+        endings = ", ".join((*SUFFIXES, *VIDEOS, *PANORAMAS))
         raise table.wrong("path", f"is {path!r}, expected a file that ends in one of {endings}")
     if frames and not (0 <= frames[0] <= frames[1] and frames[2] >= 1):
         raise table.wrong("frames", f"is {list(frames)}, expected first, last and step, the first not after the last")
@@ -189,7 +189,7 @@ def _entry(source: Source, table: Table) -> Entry:
         path=path,
         sha256=sha256,
         place=table.text("place"),
-        stem=stem if suffix == PANORAMA else f"{source.name}_{stem}",
+        stem=stem if suffix in PANORAMAS else f"{source.name}_{stem}",
         held=table.flag("held"),
         frames=(int(frames[0]), int(frames[1]), int(frames[2])) if frames else None,
         exposures=exposures,

@@ -16,20 +16,20 @@ from ..data.pictures import open_picture, read_image
 from ..data.resize import resize
 from ..errors import KitError
 from . import radiance
-from .listing import EXPOSURES, PANORAMA, Entry
+from .listing import EXPOSURES, PANORAMAS, Entry
 
 WIDEST = 640
 """Pictures are scaled down to this width. Panoramas stay as they are."""
 QUALITY = 92
 """Of the JPEG files."""
 _FFMPEG_TIME = 600
-"""Seconds for the frames of one video."""
+"""Seconds for the frames of one video, or one panorama."""
 
 
 def outputs(entry: Entry) -> list[str]:
     """The files that the entry becomes, relative to the pool."""
     base = "held/" if entry.held else ""
-    if entry.suffix == PANORAMA:
+    if entry.suffix in PANORAMAS:
         return [f"{base}panoramas/{entry.stem}_{name}.jpg" for name in EXPOSURES]
     if entry.frames is None:
         return [f"{base}pictures/{entry.stem}.jpg"]
@@ -43,8 +43,8 @@ def make(entry: Entry, file: Path) -> list[bytes]:
     Raises:
         KitError: when the file can't be read, has fewer frames or pixels than the list says, or isn't 2:1.
     """
-    if entry.suffix == PANORAMA:
-        linear = radiance.read(file)
+    if entry.suffix in PANORAMAS:
+        linear = radiance.read(file) if entry.suffix == ".hdr" else _exr(file)
         pictures = [radiance.develop(linear, stops) for stops in entry.exposures]
         panorama.check(pictures[0], file)
         return [_jpeg(picture) for picture in pictures]
@@ -97,19 +97,26 @@ def _video_frames(entry: Entry, file: Path) -> list[bytes]:
     first, last, step = entry.frames
     wanted = rf"between(n\,{first}\,{last})*not(mod(n-{first}\,{step}))"
     with tempfile.TemporaryDirectory(prefix="kit-pool-") as folder:
-        command = ["ffmpeg", "-nostdin", "-v", "error", "-threads", "1", "-i", str(file.absolute())]
-        command += ["-an", "-vf", f"select={wanted}", "-vsync", "0", "-frames:v", str(len(outputs(entry)))]
-        try:
-            done = subprocess.run(
-                [*command, f"{folder}/%06d.png"], capture_output=True, text=True, errors="replace", timeout=_FFMPEG_TIME
-            )
-        except FileNotFoundError:
-            raise KitError(
-                f"{file}: needs the program ffmpeg, which isn't installed (apt-get install ffmpeg)"
-            ) from None
-        except subprocess.TimeoutExpired:
-            raise KitError(f"{file}: ffmpeg took more than {_FFMPEG_TIME} s") from None
-        if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise KitError(f"{file}: ffmpeg can't decode this video: {said}")
+        count = ["-frames:v", str(len(outputs(entry)))]
+        _ffmpeg(file, "-an", "-vf", f"select={wanted}", "-vsync", "0", *count, f"{folder}/%06d.png")
         return [_jpeg(_fit(entry, file, read_image(frame))) for frame in sorted(Path(folder).glob("*.png"))]
+
+
+def _exr(file: Path) -> NDArray[np.float32]:
+    """An OpenEXR panorama as linear RGB."""
+    return radiance.of_planes(file, _ffmpeg(file, "-pix_fmt", "gbrpf32le", "-frames:v", "1", "-f", "rawvideo", "-"))
+
+
+def _ffmpeg(file: Path, *arguments: str) -> bytes:
+    """What ffmpeg, given the file, writes to its output."""
+    command = ["ffmpeg", "-nostdin", "-v", "error", "-threads", "1", "-i", str(file.absolute()), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_FFMPEG_TIME)
+    except FileNotFoundError:
+        raise KitError(f"{file}: needs the program ffmpeg, which isn't installed (apt-get install ffmpeg)") from None
+    except subprocess.TimeoutExpired:
+        raise KitError(f"{file}: ffmpeg took more than {_FFMPEG_TIME} s") from None
+    if done.returncode:
+        said = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
+        raise KitError(f"{file}: ffmpeg can't decode this file: {said}")
+    return done.stdout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from .listing import LICENCES, PANORAMA, Entry
+from .listing import LICENCES, PANORAMAS, Entry
 from .make import WIDEST
 
 
@@ -15,13 +15,13 @@ def notice(entries: Sequence[Entry]) -> str:
     for source in dict.fromkeys(entry.source for entry in entries):
         own = [entry for entry in entries if entry.source == source]
         changes = [source.changes] if source.changes else []
-        if any(entry.suffix == PANORAMA for entry in own):
+        if any(entry.suffix in PANORAMAS for entry in own):
             changes.append("exposed and tone-mapped to 8 bits")
         if any(entry.frames for entry in own):
             changes.append("frames taken")
         if any(entry.crop for entry in own):
             changes.append("cropped")
-        if any(entry.suffix != PANORAMA for entry in own):
+        if any(entry.suffix not in PANORAMAS for entry in own):
             changes.append(f"scaled to at most {WIDEST} pixels wide")
         text = LICENCES[source.licence]
         lines = [

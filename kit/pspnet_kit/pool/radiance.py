@@ -1,10 +1,11 @@
-"""Reads Radiance .hdr pictures and makes pictures of 8 bits of them, at any exposure.
+"""Reads Radiance .hdr pictures, and makes pictures of 8 bits of linear ones, at any exposure.
 
 The format: Ward 1991, Real Pixels, in Graphics Gems II; the run lengths of each channel are those of Radiance 2.0.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -77,6 +78,19 @@ def _pixels(path: Path, content: bytes, start: int, height: int, width: int) -> 
             raise KitError(f"{path}: is broken at row {row} of {height}: a run is longer than the row")
         pixels[row] = np.frombuffer(line, np.uint8).reshape(4, width)
     return pixels
+
+
+def of_planes(path: Path, planes: bytes) -> NDArray[np.float32]:
+    """A panorama as linear RGB, of its green, blue and red floats; what is no number or negative becomes 0.
+
+    Raises:
+        KitError: when they aren't twice as wide as high; `path` is for the message.
+    """
+    height = math.isqrt(len(planes) // 24)
+    if not height or len(planes) != 24 * height**2:
+        raise KitError(f"{path}: is no panorama, which is twice as wide as high")
+    values = np.frombuffer(planes, "<f4").reshape(3, height, 2 * height)[[2, 0, 1]].transpose(1, 2, 0)
+    return np.maximum(np.nan_to_num(values, nan=0, posinf=65504), 0).astype(np.float32)
 
 
 def develop(linear: NDArray[np.float32], stops: float) -> NDArray[np.uint8]:
