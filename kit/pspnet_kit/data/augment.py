@@ -18,6 +18,8 @@ from .labels import VOID
 from .resize import resize
 
 MEAN, DEVIATION = 127.0, 128.0
+SOFT_STRIDE = 8
+"""Pixels of a sample for one cell of its soft targets: a fine network's own stride."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,96 @@ def paste_rare(
     return np.where(mask[..., None], donor[0], image), np.where(mask, donor[1], label)
 
 
+def paste_soft(
+    soft: NDArray[np.uint8], donor: tuple[NDArray[np.uint8], NDArray[np.uint8]], classes: tuple[int, ...]
+) -> NDArray[np.uint8]:
+    """What paste_rare does, for soft targets `[groups, h, w]`: `donor` has those and the label of the other picture."""
+    grid = soft.shape[1:]
+    if donor[0].shape != soft.shape:
+        return soft
+    rows, columns = (
+        (np.arange(cells) * 2 + 1) * pixels // (2 * cells) for cells, pixels in zip(grid, donor[1].shape, strict=True)
+    )
+    return np.where(np.isin(donor[1][np.ix_(rows, columns)], classes), donor[0], soft)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a picture that becomes a sample, and how."""
+
+    shape: tuple[int, int]
+    """Of the picture: height and width."""
+    crop: tuple[int, int]
+    """Of the sample."""
+    top: int
+    left: int
+    height: int
+    width: int
+    antialias: bool
+    flip: bool
+
+    @classmethod
+    def draw(
+        cls,
+        shape: tuple[int, int],
+        size: tuple[int, int],
+        crop: tuple[int, int],
+        how: Augmentation,
+        random: np.random.Generator,
+    ) -> Window:
+        """A crop of the picture as if it had been scaled to about the network's input `size` first."""
+        rows, columns = shape
+        zoom = float(np.exp(random.uniform(np.log(how.scale[0]), np.log(how.scale[1]))))
+        stretch = float(np.exp(random.uniform(-how.aspect, how.aspect)))
+        box_h = max(round(crop[0] * rows / (size[0] * zoom)), 2)
+        box_w = max(round(crop[1] * columns / (size[1] * zoom * stretch)), 2)
+        top = int(random.integers(min(rows - box_h, 0), max(rows - box_h, 0) + 1))
+        left = int(random.integers(min(columns - box_w, 0), max(columns - box_w, 0) + 1))
+        # pspnetd averages areas where it shrinks to less than half, and interpolates above. The mix makes the network
+        # indifferent to which; the picture that nothing averaged is left out where pspnetd can't make it.
+        antialias = bool(random.random() < 0.5) or max(box_h / crop[0], box_w / crop[1]) > 2
+        return cls(shape, crop, top, left, box_h, box_w, antialias, bool(random.random() < how.flip))
+
+    def cut(self, image: NDArray[np.uint8], label: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+        """Float32 `[3, *crop]` (normalised) and int64 `[*crop]`; what lies outside the picture is void."""
+        rows, columns = self.shape
+        bottom, right = self.top + self.height, self.left + self.width
+        inner = (slice(max(self.top, 0), min(bottom, rows)), slice(max(self.left, 0), min(right, columns)))
+        x = to_input(image[inner])[None]
+        y = torch.from_numpy(np.ascontiguousarray(label[inner]))[None, None]
+        margins = (max(-self.left, 0), max(right - columns, 0), max(-self.top, 0), max(bottom - rows, 0))
+        if any(margins):
+            x = F.pad(x, margins)
+            y = F.pad(y, margins, value=VOID)
+        x = F.interpolate(x, size=self.crop, mode="bilinear", align_corners=False, antialias=self.antialias)[0]
+        y = F.interpolate(y, size=self.crop, mode="nearest-exact")[0, 0]
+        if self.flip:
+            x, y = x.flip(-1), y.flip(-1)
+        return x, y.long()
+
+    def cut_soft(self, soft: NDArray[np.uint8]) -> Tensor:
+        """The same part of soft targets `[groups, h, w]`, which cover the picture.
+
+        Gives float32 `[groups, *crop / SOFT_STRIDE]` of 0 to 1; what lies outside the picture is 0 in all groups.
+        """
+        cells = [-(-side // SOFT_STRIDE) for side in self.crop]
+        # Two samples each way in a cell: a scaled-down picture has several targets in one.
+        where = [
+            (start + (torch.arange(2 * count) + 0.5) * (extent / (2 * count))) * (2 / whole) - 1
+            for start, extent, count, whole in zip(
+                (self.top, self.left), (self.height, self.width), cells, self.shape, strict=True
+            )
+        ]
+        y, x = torch.meshgrid(where[0], where[1], indexing="ij")
+        values = torch.from_numpy(soft)[None].float() / 255
+        sampled = F.grid_sample(
+            values, torch.stack([x, y], -1)[None], mode="bilinear", padding_mode="border", align_corners=False
+        )[0]
+        inside = (x.abs() < 1) & (y.abs() < 1)
+        targets = F.avg_pool2d((sampled * inside)[None], 2)[0]
+        return targets.flip(-1) if self.flip else targets
+
+
 def geometry(
     image: NDArray[np.uint8],
     label: NDArray[np.uint8],
@@ -83,32 +175,8 @@ def geometry(
     how: Augmentation,
     random: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """A crop of the picture as if it had been scaled to about the network's input `size` first.
-
-    Gives float32 `[3, *crop]` (normalised) and int64 `[*crop]`; what lies outside the picture is void.
-    """
-    rows, columns = label.shape
-    zoom = float(np.exp(random.uniform(np.log(how.scale[0]), np.log(how.scale[1]))))
-    stretch = float(np.exp(random.uniform(-how.aspect, how.aspect)))
-    box_h = max(round(crop[0] * rows / (size[0] * zoom)), 2)
-    box_w = max(round(crop[1] * columns / (size[1] * zoom * stretch)), 2)
-    top = int(random.integers(min(rows - box_h, 0), max(rows - box_h, 0) + 1))
-    left = int(random.integers(min(columns - box_w, 0), max(columns - box_w, 0) + 1))
-    inner = (slice(max(top, 0), min(top + box_h, rows)), slice(max(left, 0), min(left + box_w, columns)))
-    x = to_input(image[inner])[None]
-    y = torch.from_numpy(np.ascontiguousarray(label[inner]))[None, None]
-    margins = (max(-left, 0), max(left + box_w - columns, 0), max(-top, 0), max(top + box_h - rows, 0))
-    if any(margins):
-        x = F.pad(x, margins)
-        y = F.pad(y, margins, value=VOID)
-    # pspnetd averages areas where it shrinks to less than half, and interpolates above. The mix makes the network
-    # indifferent to which; the picture that nothing averaged is left out where pspnetd can't make it.
-    antialias = bool(random.random() < 0.5) or max(box_h / crop[0], box_w / crop[1]) > 2
-    x = F.interpolate(x, size=crop, mode="bilinear", align_corners=False, antialias=antialias)[0]
-    y = F.interpolate(y, size=crop, mode="nearest-exact")[0, 0]
-    if random.random() < how.flip:
-        x, y = x.flip(-1), y.flip(-1)
-    return x, y.long()
+    """What Window.draw and Window.cut give."""
+    return Window.draw((label.shape[0], label.shape[1]), size, crop, how, random).cut(image, label)
 
 
 def colour(x: Tensor, how: Augmentation, random: np.random.Generator) -> Tensor:
