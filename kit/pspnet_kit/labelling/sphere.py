@@ -32,10 +32,11 @@ def vote(exposures: Sequence[NDArray[np.uint8]], teacher: Teacher) -> NDArray[np
     height, width = VIEW
     cells = (height // STRIDE, width // STRIDE)
     weight = _weight(cells)[..., None]
-    for pitch in PITCHES:
-        for yaw in range(0, 360, STEP):
-            views = [panorama.view(exposure, yaw, pitch, FOV, width, height) for exposure in exposures]
-            seen = np.mean([teacher.probabilities(view, cells) for view in views], axis=0)
+    for row, pitch in enumerate(PITCHES):
+        for column, yaw in enumerate(range(0, 360, STEP)):
+            # Neighbouring views overlap and show different exposures, so every direction is seen in all of them.
+            exposure = exposures[(row + column) % len(exposures)]
+            seen = teacher.probabilities(panorama.view(exposure, yaw, pitch, FOV, width, height), cells)
             # The weight goes round with the values, as their last channel.
             values, _ = panorama.back(np.concatenate([seen * weight, weight], -1), yaw, pitch, FOV, SPHERE)
             total += values.astype(np.float32)
