@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from ..errors import KitError
@@ -68,26 +69,32 @@ def paste_rare(
     donor: tuple[NDArray[np.uint8], NDArray[np.uint8]],
     classes: tuple[int, ...],
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Copies every pixel of `classes` from the donor, where it is; donors of another size give nothing."""
-    if donor[1].shape != label.shape:
-        return image, label
+    """Copies every pixel of `classes` from the donor, where it is; a donor of another size is scaled first."""
     mask = np.isin(donor[1], classes)
     if not mask.any():
         return image, label
-    return np.where(mask[..., None], donor[0], image), np.where(mask, donor[1], label)
+    rows, columns = label.shape
+    picture, ids = donor
+    if ids.shape != label.shape:
+        picture = np.asarray(Image.fromarray(picture).resize((columns, rows), Image.Resampling.BILINEAR))
+        ids = ids[_nearest((rows, columns), ids.shape)]
+        mask = np.isin(ids, classes)
+    return np.where(mask[..., None], picture, image), np.where(mask, ids, label)
 
 
 def paste_soft(
     soft: NDArray[np.uint8], donor: tuple[NDArray[np.uint8], NDArray[np.uint8]], classes: tuple[int, ...]
 ) -> NDArray[np.uint8]:
     """What paste_rare does, for soft targets `[groups, h, w]`: `donor` has those and the label of the other picture."""
-    grid = soft.shape[1:]
-    if donor[0].shape != soft.shape:
-        return soft
-    rows, columns = (
-        (np.arange(cells) * 2 + 1) * pixels // (2 * cells) for cells, pixels in zip(grid, donor[1].shape, strict=True)
-    )
-    return np.where(np.isin(donor[1][np.ix_(rows, columns)], classes), donor[0], soft)
+    grid = (soft.shape[1], soft.shape[2])
+    mask = np.isin(donor[1][_nearest(grid, donor[1].shape)], classes)
+    return np.where(mask, donor[0][(slice(None), *_nearest(grid, donor[0].shape[1:]))], soft)
+
+
+def _nearest(cells: tuple[int, int], shape: tuple[int, ...]) -> tuple[NDArray[np.generic], ...]:
+    """Indices of the pixels of a `shape` that lie in the middle of each of `cells`."""
+    rows, columns = ((np.arange(n) * 2 + 1) * pixels // (2 * n) for n, pixels in zip(cells, shape, strict=True))
+    return np.ix_(rows, columns)
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class Batches:
         if self.how.paste_classes and random.random() < self.how.paste:
             other = int(random.integers(len(self.samples)))
             donor = self.samples[other]
-            if soft is not None and self.soft and donor[1].shape == label.shape:
+            if soft is not None and self.soft:
                 soft = paste_soft(soft, (self.soft[other], donor[1]), self.how.paste_classes)
             image, label = paste_rare(image, label, donor, self.how.paste_classes)
         window = Window.draw((label.shape[0], label.shape[1]), self.size, crop, self.how, random)
