@@ -6,6 +6,7 @@ Each draw comes from the generator that is handed in, so a sample is the same wh
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,10 +89,10 @@ def paste_soft(
     """What paste_rare does, for soft targets `[groups, h, w]`: `donor` has those and the label of the other picture."""
     grid = (soft.shape[1], soft.shape[2])
     mask = np.isin(donor[1][_nearest(grid, donor[1].shape)], classes)
-    return np.where(mask, donor[0][(slice(None), *_nearest(grid, donor[0].shape[1:]))], soft)
+    return np.where(mask, donor[0][:, *_nearest(grid, donor[0].shape[1:])], soft)
 
 
-def _nearest(cells: tuple[int, int], shape: tuple[int, ...]) -> tuple[NDArray[np.generic], ...]:
+def _nearest(cells: tuple[int, int], shape: tuple[int, ...]) -> tuple[Any, ...]:
     """Indices of the pixels of a `shape` that lie in the middle of each of `cells`."""
     rows, columns = ((np.arange(n) * 2 + 1) * pixels // (2 * n) for n, pixels in zip(cells, shape, strict=True))
     return np.ix_(rows, columns)
