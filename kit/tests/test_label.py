@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny_tflite
 from PIL import Image
+from tiny_checkpoint import constant, save, tiny
 
 from pspnet_kit import files
 from pspnet_kit.__main__ import main
@@ -170,6 +171,30 @@ def test_a_pool_that_grew_is_labelled_on(tmp_path: Path) -> None:
     picture(tmp_path / "pool/pictures/b.png", RED)
     assert label(tmp_path) == 0
     assert len(open_dataset(tmp_path / "out", "toml").pairs("train")) == 2
+
+
+def test_what_left_the_pool_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in "ab":
+        picture(tmp_path / f"pool/pictures/{name}.png", RED)
+    assert label(tmp_path) == 0
+    assert "no longer in" not in capsys.readouterr().out
+    (tmp_path / "pool/pictures/a.png").unlink()
+    assert label(tmp_path) == 0
+    said = f"warning: no longer in {tmp_path}/pool, but still in {tmp_path}/out: 1 of its pictures: a"
+    assert said in capsys.readouterr().out
+
+
+def test_a_student_is_the_teacher_of_further_pictures(tmp_path: Path) -> None:
+    picture(tmp_path / "pool/pictures/a.png", RED)
+    student = constant(tiny(), 2)
+    save(tmp_path / "student.pt", student, names=["leaf", "brick", "stone"])
+    # The mapping names classes that the student lacks: it isn't asked.
+    assert label(tmp_path, "--teacher", str(tmp_path / "student.pt"), "--threshold", "0.5") == 0
+    data = open_dataset(tmp_path / "out", "toml")
+    pair = data.pairs("train")[0]
+    assert (data.read(pair)[1] == 2).all()
+    # Logits 0, 0 and 1.
+    assert (data.read_soft(pair)[1] == round(255 * (1 + exp(1)) / (2 + exp(1)))).all()
 
 
 def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], *more: str) -> str:

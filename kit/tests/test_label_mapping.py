@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from colour_vision import VISIONS, differences
 
 from pspnet_kit.data import ClassInfo
 from pspnet_kit.data.dataset import group_names
@@ -78,6 +79,23 @@ def test_the_shipped_mapping_gives_every_class_of_the_teacher_one_group() -> Non
         "structure",
         "water",
     ]
+
+
+@pytest.mark.parametrize("vision", VISIONS)
+def test_the_shipped_colours_tell_groups_apart_for_every_reader(vision: str) -> None:
+    infos = classes.read(SCENE / "classes.toml")
+    apart = differences([info.color for info in infos], vision)
+    groups = np.array([info.group for info in infos])
+    same = groups[:, None] == groups[None]
+    assert apart[~same].min() >= 21
+    assert apart[same & ~np.eye(len(infos), dtype=bool)].min() >= 10
+
+
+def test_differences_of_colours_are_known_ones() -> None:
+    # White and black are 100 apart for everybody; red and green are near each other without green cones.
+    pairs = {vision: differences(["#ffffff", "#000000", "#a08000", "#80a000"], vision) for vision in VISIONS}
+    assert all(apart[0, 1] == pytest.approx(100, abs=0.1) for apart in pairs.values())
+    assert pairs["normal"][2, 3] > 3 * pairs["deuteranopia"][2, 3]
 
 
 def test_probability_stays_whole() -> None:

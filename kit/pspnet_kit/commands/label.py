@@ -69,7 +69,8 @@ def run(args: argparse.Namespace) -> None:
     teacher = Ensemble(args.teacher)
     same = list(teacher.names) == [info.name for info in infos]
     meaning = mapping.identity(infos) if same else mapping.read(args.mapping, teacher.names, infos, args.teacher[0])
-    store = Store(args.out, _settings(args, [digest(path) for path in args.teacher], same), infos)
+    settings = _settings(args, [digest(path) for path in args.teacher], meaning, [info.name for info in infos])
+    store = Store(args.out, settings, infos)
     places = pool.find(args.pool)
     faults = pool.broken([place for place in places if not _done(store, place, args.views)], _bar("reading"))
     if args.skip_broken:
@@ -82,6 +83,10 @@ def run(args: argparse.Namespace) -> None:
             _label(place, store, teacher, meaning, args)
     store.finish(args.name, args.licence, args.citation)
     print(_told(args.out))
+    wanted = {name for place in places for name in _names(place, args.views)}
+    if gone := sorted(store.names() - wanted):
+        files = ", ".join(gone[:3]) + (" …" if len(gone) > 3 else "")
+        print(f"warning: no longer in {args.pool}, but still in {args.out}: {len(gone)} of its pictures: {files}")
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -95,22 +100,20 @@ def _check(args: argparse.Namespace) -> None:
         raise KitError(f"--seed {args.seed}: expected at least 0")
 
 
-def _settings(args: argparse.Namespace, digests: list[str], same: bool) -> dict[str, object]:
-    """All that the labels depend on."""
-    files = {"classes": args.classes.read_text(encoding="utf-8")}
-    if not same:
-        files["mapping"] = args.mapping.read_text(encoding="utf-8")
-    numbers = {"method": METHOD} | {name: getattr(args, name) for name in ("views", "threshold", "side", "seed")}
-    return {"teachers": digests, **files, **numbers}
+def _settings(args: argparse.Namespace, teachers: list[str], meaning: Mapping, classes: list[str]) -> dict[str, object]:
+    """All that the labels depend on; colours are not among it."""
+    numbers = {name: getattr(args, name) for name in ("views", "threshold", "side", "seed")}
+    return {"method": METHOD, "teachers": teachers, "classes": classes, "mapping": meaning.as_dict(), **numbers}
 
 
 def _done(store: Store, place: Place, views: int) -> bool:
     """A panorama's views are written in order, so the last one tells."""
-    return store.has(_view_name(place, views - 1) if place.panorama else place.name)
+    return store.has(_names(place, views)[-1])
 
 
-def _view_name(place: Place, index: int) -> str:
-    return f"{place.name}_view{index:03d}"
+def _names(place: Place, views: int) -> list[str]:
+    """Of what is written for a picture or panorama."""
+    return [f"{place.name}_view{index:03d}" for index in range(views)] if place.panorama else [place.name]
 
 
 def _label(place: Place, store: Store, teacher: Teacher, meaning: Mapping, args: argparse.Namespace) -> None:
@@ -127,8 +130,9 @@ def _label(place: Place, store: Store, teacher: Teacher, meaning: Mapping, args:
         return
     random = np.random.default_rng((args.seed, zlib.crc32(place.name.encode("utf-8", "surrogateescape"))))
     votes = sphere.vote(images, teacher)
-    for index, view in enumerate(sphere.cut(images, votes, args.views, VIEW, random)):
-        _put(store, _view_name(place, index), view.image, view.probabilities, meaning, args.threshold)
+    views = sphere.cut(images, votes, args.views, VIEW, random)
+    for name, view in zip(_names(place, args.views), views, strict=True):
+        _put(store, name, view.image, view.probabilities, meaning, args.threshold)
 
 
 def _limited(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -27,6 +27,14 @@ class Mapping:
     group_of: NDArray[np.int64]
     """The group's index of each class."""
 
+    def as_dict(self) -> dict[str, list[list[int]]]:
+        """Plain values: of each class of the teacher the class that it is, none where there is only a group, and the
+        group."""
+        return {
+            "classes": [[int(index) for index in np.flatnonzero(row)] for row in self.classes],
+            "groups": [[int(index) for index in np.flatnonzero(row)] for row in self.groups],
+        }
+
     def split(self, probabilities: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Probabilities `[…, teacher's classes]` as those of classes and those of groups.
 

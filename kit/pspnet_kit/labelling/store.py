@@ -51,6 +51,10 @@ class Store:
         """Whether the picture `name` is there with its labels."""
         return self._path("images", name).is_file()
 
+    def names(self) -> set[str]:
+        """Of all pictures that are there with their labels."""
+        return {path.stem for path in (self.out / "images").glob("*.jpg")}
+
     def put(self, name: str, image: NDArray[np.uint8], label: NDArray[np.uint8], groups: NDArray[np.float32]) -> None:
         """Writes picture, train ids `[h, w]` and the probabilities of groups `[h', w', groups]`.
 
