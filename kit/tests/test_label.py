@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from math import exp
 from pathlib import Path
 
@@ -140,6 +141,21 @@ def test_views_of_a_panorama_are_labelled_from_the_sphere(tmp_path: Path) -> Non
         sure = ids != 255
         assert sure.mean() > 0.8
         assert ((image[..., 0] > image[..., 1])[sure] == (ids[sure] == 1)).mean() > 0.97
+
+
+def test_what_can_not_be_at_a_place_is_not_there(tmp_path: Path) -> None:
+    for name in "ab":
+        picture(tmp_path / f"pool/pictures/{name}.png", GREEN, RED)
+    kinds = [{"file": "pictures/a.png", "place": "cellar"}, {"file": "pictures/b.png", "place": "wood"}]
+    (tmp_path / "pool/pool.json").write_text(json.dumps({"pictures": kinds}))
+    (tmp_path / "places.toml").write_text('[never]\ncellar = ["plant"]')
+    assert label(tmp_path, "--places", str(tmp_path / "places.toml"), "--threshold", "0.5") == 0
+    data = open_dataset(tmp_path / "out", "toml")
+    cellar, wood = data.pairs("train")
+    assert not data.read_soft(cellar)[0].any() and (data.read_soft(cellar)[1] == 255).all()
+    assert data.read_soft(wood)[0, 8, 2] == round(255 * SURE)
+    # Half of what is left of green may be any class of the other group.
+    assert (data.read(cellar)[1][:, 60:] == 1).all() and (data.read(wood)[1][:, :36] == 0).all()
 
 
 def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from colour_vision import VISIONS, differences
 from pspnet_kit.data import ClassInfo
 from pspnet_kit.data.dataset import group_names
 from pspnet_kit.errors import KitError
-from pspnet_kit.labelling import classes, mapping
+from pspnet_kit.labelling import classes, mapping, places
 
 SCENE = Path(__file__).parents[1] / "scene"
 ADE20K = [
@@ -168,3 +168,41 @@ def test_mistakes_in_a_list_of_classes_are_named(tmp_path: Path, text: str, said
     (tmp_path / "c.toml").write_text(text)
     with pytest.raises(KitError, match=said):
         classes.read(tmp_path / "c.toml")
+
+
+def test_the_shipped_places_rule_out_groups_that_are_there() -> None:
+    groups = group_names(classes.read(SCENE / "classes.toml"))
+    never = places.read(SCENE / "places.toml", groups)
+    assert never["car park"].tolist() == [name in ("paved", "plant", "person", "vehicle") for name in groups]
+    assert all(0 < factor.sum() < len(groups) for factor in never.values())
+
+
+def test_impossible_groups_leave_their_share_to_the_others() -> None:
+    own = np.array([[0.2, 0.5, 0.2], [0.0, 1.0, 0.0]], np.float32)
+    groups = np.array([[0.5, 0.5], [0.0, 1.0]], np.float32)
+    left, rest = places.restrict(own, groups, GROUP_OF, np.array([1, 0], np.float32))
+    np.testing.assert_allclose(left, np.array([[0.4, 0, 0.4], [0, 0, 0]]), rtol=1e-6)
+    np.testing.assert_allclose(rest, np.array([[1.0, 0], [0, 0]]))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[never]\nhall = ['structure', 'moss']", r"'hall' is .*expected a list of some of structure, plant"),
+        ("[never]\nhall = ['structure', 'plant']", r"expected a list of some of"),
+        ("[never]\nhall = 'plant'", r"expected a list of some of"),
+        ("[always]\nhall = ['plant']", r"expected one table \[never\]"),
+        ("never = 3", r"expected one table \[never\]"),
+    ],
+)
+def test_mistakes_in_a_list_of_places_are_named(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "p.toml").write_text(text)
+    with pytest.raises(KitError, match=said):
+        places.read(tmp_path / "p.toml", ["structure", "plant"])
+
+
+@pytest.mark.parametrize("text", ["[", "{}", '{"pictures": 3}', '{"pictures": [{"place": "x"}]}'])
+def test_a_broken_list_of_the_pool_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pool.json").write_text(text)
+    with pytest.raises(KitError, match=r"pool\.json: expected a list `pictures` of `file` and `place`"):
+        places.kinds(tmp_path)

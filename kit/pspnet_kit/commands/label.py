@@ -7,7 +7,7 @@ distil.soft_weight.
 from __future__ import annotations
 
 import argparse
-import zlib
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,22 +15,11 @@ from typing import TYPE_CHECKING
 from ..errors import KitError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ..labelling.mapping import Mapping
+    from ..labelling.labeller import Labeller, Settings
     from ..labelling.pool import Place
-    from ..labelling.store import Store
-    from ..labelling.teacher import Teacher
 
 HELP = "label pictures and panoramas by a teacher, as a data set"
 SCENE = Path(__file__).parents[2] / "scene"
-STRIDE = 4
-"""Pixels of a written picture for one cell of its soft targets."""
-METHOD = 1
-"""Counts up when the same arguments give other labels."""
-VIEW = (256, 384)
-"""Height and width of the views that are cut from panoramas."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +32,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", type=Path, default=SCENE / "classes.toml", help="default: the scene models'")
     parser.add_argument(
         "--mapping", type=Path, default=SCENE / "teacher-ade20k31.toml", help="default: ADE20K's 31 classes of MOSAIC"
+    )
+    parser.add_argument(
+        "--places",
+        type=Path,
+        help="what is never at a kind of place of the pool's list (default: the scene models', with their classes)",
     )
     parser.add_argument("--views", type=int, default=48, metavar="N", help="of each panorama (default: 48)")
     parser.add_argument("--threshold", type=float, default=0.6, help="of a sure label, 0 to 1 (default: 0.6)")
@@ -60,33 +54,52 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         KitError: for broken pictures, a teacher that does not suit, or a place that can't be written.
     """
-    from ..labelling import classes, mapping, pool
-    from ..labelling.store import Store
-    from ..labelling.teacher import Ensemble, digest
+    from ..labelling import pool
+    from ..labelling.labeller import Settings
 
+    settings = Settings(args.views, args.threshold, args.side, args.seed)
     _check(args)
-    infos = classes.read(args.classes)
-    teacher = Ensemble(args.teacher)
-    same = list(teacher.names) == [info.name for info in infos]
-    meaning = mapping.identity(infos) if same else mapping.read(args.mapping, teacher.names, infos, args.teacher[0])
-    settings = _settings(args, [digest(path) for path in args.teacher], meaning, [info.name for info in infos])
-    store = Store(args.out, settings, infos)
-    places = pool.find(args.pool)
-    faults = pool.broken([place for place in places if not _done(store, place, args.views)], _bar("reading"))
+    labeller = _labeller(args, settings)
+    found = pool.find(args.pool)
+    faults = pool.broken([place for place in found if not labeller.done(place)], _bar("reading"))
     if args.skip_broken:
         for fault in faults.values():
             print(f"left out: {fault}")
     else:
         pool.refuse(args.pool, faults)
-    for place in _bar("labelling")([place for place in places if place.name not in faults]):
-        if not _done(store, place, args.views):
-            _label(place, store, teacher, meaning, args)
-    store.finish(args.name, args.licence, args.citation)
+    for place in _bar("labelling")([place for place in found if place.name not in faults]):
+        if not labeller.done(place):
+            labeller.label(place)
+    labeller.store.finish(args.name, args.licence, args.citation)
     print(_told(args.out))
-    wanted = {name for place in places for name in _names(place, args.views)}
-    if gone := sorted(store.names() - wanted):
+    if gone := sorted(labeller.store.names() - {name for place in found for name in labeller.names(place)}):
         files = ", ".join(gone[:3]) + (" …" if len(gone) > 3 else "")
         print(f"warning: no longer in {args.pool}, but still in {args.out}: {len(gone)} of its pictures: {files}")
+
+
+def _labeller(args: argparse.Namespace, settings: Settings) -> Labeller:
+    from ..data.dataset import group_names
+    from ..labelling import classes, mapping, places
+    from ..labelling.labeller import METHOD, Labeller
+    from ..labelling.store import Store
+    from ..labelling.teacher import Ensemble, digest
+
+    infos = classes.read(args.classes)
+    teacher = Ensemble(args.teacher)
+    same = list(teacher.names) == [info.name for info in infos]
+    meaning = mapping.identity(infos) if same else mapping.read(args.mapping, teacher.names, infos, args.teacher[0])
+    known = args.places or (SCENE / "places.toml" if args.classes == SCENE / "classes.toml" else None)
+    never = places.read(known, group_names(infos)) if known else {}
+    # All that the labels depend on; colours are not among it.
+    stored = {
+        "method": METHOD,
+        "teachers": [digest(path) for path in args.teacher],
+        "classes": [info.name for info in infos],
+        "mapping": meaning.as_dict(),
+        "never": {kind: [int(value) for value in factor] for kind, factor in never.items()},
+        **dataclasses.asdict(settings),
+    }
+    return Labeller(Store(args.out, stored, infos), teacher, meaning, never, settings)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -98,67 +111,6 @@ def _check(args: argparse.Namespace) -> None:
         raise KitError(f"--side {args.side}: expected at least 64")
     if args.seed < 0:
         raise KitError(f"--seed {args.seed}: expected at least 0")
-
-
-def _settings(args: argparse.Namespace, teachers: list[str], meaning: Mapping, classes: list[str]) -> dict[str, object]:
-    """All that the labels depend on; colours are not among it."""
-    numbers = {name: getattr(args, name) for name in ("views", "threshold", "side", "seed")}
-    return {"method": METHOD, "teachers": teachers, "classes": classes, "mapping": meaning.as_dict(), **numbers}
-
-
-def _done(store: Store, place: Place, views: int) -> bool:
-    """A panorama's views are written in order, so the last one tells."""
-    return store.has(_names(place, views)[-1])
-
-
-def _names(place: Place, views: int) -> list[str]:
-    """Of what is written for a picture or panorama."""
-    return [f"{place.name}_view{index:03d}" for index in range(views)] if place.panorama else [place.name]
-
-
-def _label(place: Place, store: Store, teacher: Teacher, meaning: Mapping, args: argparse.Namespace) -> None:
-    import numpy as np
-
-    from ..data.pictures import read_image
-    from ..labelling import sphere
-
-    images = [read_image(file) for file in place.files]
-    if not place.panorama:
-        image = _limited(images[0], args.side)
-        cells = (-(-image.shape[0] // STRIDE), -(-image.shape[1] // STRIDE))
-        _put(store, place.name, image, teacher.probabilities(image, cells), meaning, args.threshold)
-        return
-    random = np.random.default_rng((args.seed, zlib.crc32(place.name.encode("utf-8", "surrogateescape"))))
-    votes = sphere.vote(images, teacher)
-    views = sphere.cut(images, votes, args.views, VIEW, random)
-    for name, view in zip(_names(place, args.views), views, strict=True):
-        _put(store, name, view.image, view.probabilities, meaning, args.threshold)
-
-
-def _limited(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The picture, shrunk where its longer side is longer than that."""
-    from ..data.resize import resize
-
-    height, width, _ = image.shape
-    factor = side / max(height, width)
-    return image if factor >= 1 else resize(image, max(round(height * factor), 1), max(round(width * factor), 1))
-
-
-def _put(
-    store: Store,
-    name: str,
-    image: NDArray[np.uint8],
-    probabilities: NDArray[np.float32],
-    meaning: Mapping,
-    threshold: float,
-) -> None:
-    from ..labelling.mapping import hard_labels
-    from ..labelling.teacher import scaled
-
-    classes, groups = meaning.split(probabilities)
-    size = (image.shape[0], image.shape[1])
-    label = hard_labels(scaled(classes, size), scaled(groups, size), meaning.group_of, threshold)
-    store.put(name, image, label, groups)
 
 
 def _told(out: Path) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from ..data import panorama
 from ..data.pictures import list_pictures, read_image
 from ..errors import KitError
+from . import places
 
 EXPOSURE = re.compile(r"_(bright|mid|dark)$")
 _SHOWN = 20
@@ -24,6 +25,8 @@ class Place:
     """Of the files that are written for it."""
     files: tuple[Path, ...]
     panorama: bool
+    kind: str = ""
+    """What the pool's list calls it, such as "office"."""
 
 
 def find(root: Path) -> list[Place]:
@@ -36,28 +39,33 @@ def find(root: Path) -> list[Place]:
     if not any(folder.is_dir() for folder in folders):
         raise KitError(f"{root}: has no folder pictures and none panoramas; expected a pool with one of them")
     pictures, panoramas = (list_pictures(folder) if folder.is_dir() else [] for folder in folders)
-    places = [Place(file.stem, (file,), False) for file in pictures]
+    kinds = places.kinds(root)
+
+    def kind(file: Path) -> str:
+        return kinds.get(str(file.relative_to(root)), "")
+
+    found = [Place(file.stem, (file,), False, kind(file)) for file in pictures]
     exposures: dict[str, list[Path]] = {}
     for file in panoramas:
         exposures.setdefault(EXPOSURE.sub("", file.stem), []).append(file)
-    places += [Place(name, tuple(files), True) for name, files in exposures.items()]
+    found += [Place(name, tuple(files), True, kind(files[0])) for name, files in exposures.items()]
     known: dict[str, Place] = {}
-    for place in places:
+    for place in found:
         if other := known.get(place.name):
             raise KitError(
                 f"{place.files[0]}: has the same name as {other.files[0]}, so their labels would be one file"
             )
         known[place.name] = place
-    if not places:
+    if not found:
         raise KitError(f"{root}: its folders pictures and panoramas are empty")
-    return places
+    return found
 
 
-def broken(places: Sequence[Place], progress: Callable[[Sequence[Place]], Iterable[Place]] = iter) -> dict[str, str]:
+def broken(found: Sequence[Place], progress: Callable[[Sequence[Place]], Iterable[Place]] = iter) -> dict[str, str]:
     """What can't be used, by the place's name, and why: no picture, cut off, a panorama that isn't 2:1 or whose
     exposures differ in size."""
     faults: dict[str, str] = {}
-    for place in progress(places):
+    for place in progress(found):
         try:
             sizes = {(panorama.read if place.panorama else read_image)(file).shape for file in place.files}
         except KitError as error:
