@@ -16,6 +16,7 @@ from pspnet_kit import files
 from pspnet_kit.__main__ import main
 from pspnet_kit.data import open_dataset
 from pspnet_kit.errors import KitError
+from pspnet_kit.export.flatbuffer import Graph, Quant
 from pspnet_kit.labelling import store
 
 CLASSES = """
@@ -277,6 +278,13 @@ def test_teachers_that_can_not_be_asked_are_refused(tmp_path: Path, capsys: pyte
     picture(tmp_path / "pool/pictures/a.png", RED)
     (tmp_path / "text.tflite").write_text("no model")
     assert "text.tflite: TFLite refuses it" in refused(tmp_path, capsys, "--teacher", str(tmp_path / "text.tflite"))
+    graph = Graph("class map")
+    image = graph.input("uint8", [1, 8, 8, 3], Quant(1 / 128, 127))
+    quant = Quant(1 / 128, 127)
+    pooled = graph.max_pool("pooled", image, "uint8", quant, kernel=(1, 1), stride=(1, 1), padding="VALID")
+    (tmp_path / "ids.tflite").write_bytes(graph.build([pooled, image]))
+    said = refused(tmp_path, capsys, "--teacher", str(tmp_path / "ids.tflite"))
+    assert "ids.tflite: 1 inputs and 2 outputs" in said and "kit adopt" in said
     unnamed = teacher(tmp_path / "unnamed", names=())
     assert "0 names for 3 classes" in refused(tmp_path, capsys, "--teacher", str(unnamed))
     first, other = teacher(tmp_path / "one"), teacher(tmp_path / "other", names=("red", "green", "sea"))

@@ -49,7 +49,7 @@ class Ensemble:
         for path in paths:
             if not path.exists():
                 raise KitError(f"{path}: no such teacher. {SOURCE}")
-        self.models = [open_predictor(path) for path in paths]
+        self.models = [_opened(path) for path in paths]
         self.names = self.models[0].class_names
         for model in self.models:
             if len(model.class_names) != model.classes:
@@ -73,6 +73,13 @@ class Ensemble:
                 total += F.interpolate(p.flip(-1) if mirrored else p, size, mode="bilinear", align_corners=False)
         mean: NDArray[np.float32] = (total[0] / (2 * len(self.models))).permute(1, 2, 0).numpy()
         return mean
+
+
+def _opened(path: Path) -> Predictor:
+    try:
+        return open_predictor(path)
+    except KitError as error:
+        raise KitError(f"{error}. A teacher gives logits of classes; kit adopt makes such a model of others") from error
 
 
 def _logits(model: Predictor, small: NDArray[np.uint8]) -> torch.Tensor:
