@@ -186,15 +186,6 @@ fn a_token_that_cannot_be_used_ends_the_start_with_what_to_do() {
 }
 
 #[test]
-fn a_token_that_everybody_can_read_is_warned_of() {
-    let (_folder, path) = file("token", TOKEN.as_bytes());
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let web = serve([format!("http.token_file={}", path.display())]);
-    assert!(web.running.stderr.text().contains("can read it; chmod o="), "{}", web.running.stderr.text());
-    web.ends_well();
-}
-
-#[test]
 fn an_address_that_is_taken_is_told_once_and_had_as_soon_as_it_is_free() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = other.local_addr().unwrap();
@@ -312,6 +303,20 @@ fn beyond_this_machine_there_must_be_a_token() {
     let mut command = pspnetd(["check", "--camera", "pattern:320x240", "--set", "http.listen=0.0.0.0:8088"]);
     command.arg("--model").arg(colours());
     finish(command).expect(78).says(["http.listen", "http.token_file"]);
+}
+
+#[test]
+fn a_token_that_everybody_can_read_is_told_and_one_of_the_owner_is_not() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = token_file(folder.path(), TOKEN);
+    let words = "everybody on this machine can read it; chmod o=";
+    for (mode, is_told) in [(0o600, false), (0o640, false), (0o604, true), (0o644, true)] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let web = serve([format!("http.token_file={path}")]).ready_with(TOKEN);
+        let stderr = web.running.stop(Signal::TERM).0.expect(0).stderr;
+        assert_eq!(stderr.contains(words), is_told, "{mode:o}:\n{stderr}");
+    }
 }
 
 #[test]

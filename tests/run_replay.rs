@@ -39,6 +39,7 @@ fn every_frame_of_a_clip_is_published_once_and_in_order() {
         expect_stripes(&finished, &[0, 1, 2, 3, 4]);
         let counts = ["in", "inferred", "published", "replaced", "skipped", "corrupt", "failed"];
         assert_eq!(counts.map(|name| finished.count(name)), [5, 5, 5, 0, 0, 0, 0], "{}", finished.stderr);
+        assert!(!finished.stderr.contains("ERROR"), "{}", finished.stderr);
     }
 }
 

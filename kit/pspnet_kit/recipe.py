@@ -99,7 +99,8 @@ class Train:
 
 @dataclass(frozen=True)
 class Distil:
-    """L = alpha CE + (1 - alpha) T² KL(teacher ‖ student) + weight x structural loss."""
+    """L = alpha CE + (1 - alpha) T² KL(teacher ‖ student) + weight x structural loss with a teacher's checkpoint;
+    L = label_weight CE + soft_weight KL(teacher ‖ student) over groups with the soft targets of a data set."""
 
     teacher: str = ""
     alpha: float = 0.5
@@ -108,14 +109,21 @@ class Distil:
     structural_weight: float = 0.0
     teacher_size: tuple[int, int] = (0, 0)
     """Crops are scaled by this over train.size for the teacher; 0 leaves them."""
+    soft_weight: float = 0.0
+    """Of the data set's soft targets; 0 does not read them."""
+    soft_confidence: float = 1.0
+    """A cell of them counts by its greatest probability to this power."""
+    label_weight: float = 1.0
+    """Of the labels' loss."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
             raise KitError(f"distil.alpha {self.alpha}: expected 0 to 1")
         if not 0 < self.temperature < math.inf:
             raise KitError(f"distil.temperature {self.temperature}: expected more than 0")
-        if not 0 <= self.structural_weight < math.inf:
-            raise KitError(f"distil.structural_weight {self.structural_weight}: expected at least 0")
+        for name in ("structural_weight", "soft_weight", "soft_confidence", "label_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise KitError(f"distil.{name} {getattr(self, name)}: expected at least 0")
         height, width = self.teacher_size
         if min(height, width) < 0 or (height == 0) != (width == 0):
             raise KitError(f"distil.teacher_size {[height, width]}: expected a height and a width, or [0, 0]")

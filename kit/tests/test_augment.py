@@ -151,8 +151,15 @@ def test_pasting_copies_the_rare_classes_where_they_are() -> None:
     assert changed.tolist() == [[7, 0], [1, 7]] and new[..., 0].tolist() == [[99, 10], [10, 99]]
     assert label.tolist() == [[0, 0], [1, 255]] and int(image.max()) == 10
     assert new.dtype == np.uint8 and changed.dtype == np.uint8
-    for other in ((donor[0], np.zeros((2, 2), np.uint8)), (donor[0][:1], donor[1][:1])):
-        assert paste_rare(image, label, other, (7,))[0] is image
+    assert paste_rare(image, label, (donor[0], np.zeros((2, 2), np.uint8)), (7,))[0] is image
+
+
+def test_a_donor_of_another_size_is_scaled_first() -> None:
+    image, label = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8)
+    donor = (np.full((2, 4, 3), 99, np.uint8), np.array([[7, 0, 0, 0], [0, 0, 0, 7]], np.uint8))
+    new, changed = paste_rare(image, label, donor, (7,))
+    assert changed.tolist() == [[7, 0, 0, 0], [7, 0, 0, 0], [0, 0, 0, 7], [0, 0, 0, 7]]
+    assert (new[..., 0] == np.where(changed == 7, 99, 0)).all()
 
 
 def test_colour_changes_the_picture_and_stays_in_range() -> None:

@@ -63,7 +63,7 @@ def test_every_command_is_there_and_no_other() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_options_of_a_row_exist(name: str) -> None:
-    line = next(line for line in REFERENCE.splitlines() if line.startswith(f"| `kit {name}"))
+    line = next(line for line in REFERENCE.splitlines() if line.startswith(f"| `kit {name} "))
     known = {text for action in parser(name)._actions for text in action.option_strings}
     assert set(re.findall(r"(?<![\w-])(--[a-z-]+)", line)) <= known
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ def constant(model: PSPNet, winner: int) -> PSPNet:
     return model
 
 
-def save(path: Path, model: PSPNet, names: str = "abc", **more: Any) -> Path:
-    """Its checkpoint, with a class for each letter of `names`."""
+def save(path: Path, model: PSPNet, names: Sequence[str] = "abc", **more: Any) -> Path:
+    """Its checkpoint, with a class for each of `names`."""
     content = {
         "architecture": model.architecture.as_dict(),
         "model": model.state_dict(),

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import KitError
-from .labels import LabelFormat
+from .labels import LabelFormat, read_values
 from .pictures import read_image
 
 
@@ -36,6 +36,13 @@ class Pair:
 
     image: Path
     label: Path
+    soft: Path | None = None
+    """Probabilities of the groups, where the split has such: see Dataset.read_soft."""
+
+
+def group_names(classes: Sequence[ClassInfo]) -> list[str]:
+    """The groups of `classes`, in the order in which they come first; a class without one is a group of its own."""
+    return list(dict.fromkeys(c.group or c.name for c in classes))
 
 
 class Source(Protocol):
@@ -110,6 +117,20 @@ class Dataset:
         if image.shape[:2] != label.shape:
             raise KitError(size_mismatch(pair, (image.shape[1], image.shape[0]), (label.shape[1], label.shape[0])))
         return image, label
+
+    def read_soft(self, pair: Pair) -> NDArray[np.uint8]:
+        """The probabilities of the groups of the classes, uint8 `[groups, h', w']` in 1/255: in the file they stand one
+        below another, at a coarser grid than the picture.
+
+        Raises:
+            KitError: when the pair has none, or the file isn't that of as many groups.
+        """
+        if pair.soft is None:
+            raise KitError(f"{pair.image}: has no soft targets; expected the split to name them as `soft` (kit label)")
+        values, groups = read_values(pair.soft, "index"), len(group_names(self.classes))
+        if len(values) % groups:
+            raise KitError(f"{pair.soft}: has {len(values)} rows, expected a multiple of the {groups} groups")
+        return values.astype(np.uint8).reshape(groups, -1, values.shape[1])
 
     def _refuse_typos(self, pairs: set[Pair], patterns: Sequence[str]) -> None:
         """A mistyped `without` would train on the drive that was to be held out."""

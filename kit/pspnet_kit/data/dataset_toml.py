@@ -10,6 +10,7 @@ An example:
     [splits.train]                  # folders or globs, relative to this file
     images = "images"
     labels = "labels"
+    soft = "soft"                   # optional: probabilities of the groups, see Dataset.read_soft
 
     [splits.val]                    # optional: a part of another split, see sources.Part
     fraction = 0.2
@@ -130,7 +131,7 @@ def _sources(root: Path, top: Table) -> dict[str, Source]:
         if "fraction" in split.content:
             parts[name] = split
             continue
-        sources[name] = FolderPairs(root, name, split.text("images"), split.text("labels"))
+        sources[name] = FolderPairs(root, name, split.text("images"), split.text("labels"), split.text("soft", ""))
         split.refuse_others()
     for name, split in parts.items():
         whole, fraction, seed = split.text("of", "train"), split.number("fraction"), split.whole("seed", 0)

@@ -62,10 +62,20 @@ def view(
         KitError: for a panorama that isn't 2:1, and angles or a size that no view can have.
     """
     check(panorama)
-    camera = _Camera(yaw, pitch, fov, width, height)
-    rows, columns = camera.sphere(panorama.shape[0])
+    return sample(panorama, yaw, pitch, fov, width, height).round().astype(np.uint8)
+
+
+def sample(
+    sphere: NDArray[np.generic], yaw: float, pitch: float, fov: float, width: int, height: int
+) -> NDArray[np.float32]:
+    """The same of any map of the sphere, `[h, 2h, channels]`: float32 `[height, width, channels]`.
+
+    Raises:
+        KitError: for angles or a size that no view can have.
+    """
+    rows, columns = _Camera(yaw, pitch, fov, width, height).sphere(sphere.shape[0])
     # The sphere goes on past the left and right edges. Past the poles the row nearest to them stands in.
-    return _bilinear(panorama, rows, columns, wrap=True).round().astype(np.uint8)
+    return _bilinear(sphere, rows, columns, wrap=True)
 
 
 def back(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import KitError
-from .augment import Augmentation, colour, geometry, paste_rare
+from .augment import Augmentation, Window, colour, paste_rare, paste_soft
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """Image `[h, w, 3]` RGB and label `[h, w]`, 255 = void."""
@@ -29,6 +29,8 @@ class Batches:
     seed: int = 0
     rank: int = 0
     ranks: int = 1
+    soft: Sequence[NDArray[np.uint8]] | None = None
+    """Probabilities of groups for every sample, `[groups, h', w']`; then batches have them too."""
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -42,21 +44,27 @@ class Batches:
     def __len__(self) -> int:
         return len(self.samples) // (self.batch * self.ranks)
 
-    def epoch(self, epoch: int, crop: tuple[int, int], skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Float32 `[batch, 3, *crop]` and int64 `[batch, *crop]`. `skip` leaves out that many batches at the start."""
+    def epoch(self, epoch: int, crop: tuple[int, int], skip: int = 0) -> Iterator[tuple[Tensor, ...]]:
+        """Float32 `[batch, 3, *crop]`, int64 `[batch, *crop]` and, where there are soft targets, float32
+        `[batch, groups, *crop / SOFT_STRIDE]`. `skip` leaves out that many batches at the start."""
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.samples))
         for step in range(skip, len(self)):
             first = (step * self.ranks + self.rank) * self.batch
-            pairs = [self.sample(epoch, int(index), crop) for index in order[first : first + self.batch]]
-            images, labels = zip(*pairs, strict=True)
-            yield torch.stack(images), torch.stack(labels)
+            samples = [self.sample(epoch, int(index), crop) for index in order[first : first + self.batch]]
+            yield tuple(torch.stack(parts) for parts in zip(*samples, strict=True))
 
-    def sample(self, epoch: int, index: int, crop: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def sample(self, epoch: int, index: int, crop: tuple[int, int]) -> tuple[Tensor, ...]:
         """One augmented sample; a function of seed, epoch and index alone."""
         random = np.random.default_rng((self.seed, epoch, index))
         image, label = self.samples[index]
+        soft = self.soft[index] if self.soft else None
         if self.how.paste_classes and random.random() < self.how.paste:
-            donor = self.samples[int(random.integers(len(self.samples)))]
+            other = int(random.integers(len(self.samples)))
+            donor = self.samples[other]
+            if soft is not None and self.soft:
+                soft = paste_soft(soft, (self.soft[other], donor[1]), self.how.paste_classes)
             image, label = paste_rare(image, label, donor, self.how.paste_classes)
-        x, y = geometry(image, label, self.size, crop, self.how, random)
-        return colour(x, self.how, random), y
+        window = Window.draw((label.shape[0], label.shape[1]), self.size, crop, self.how, random)
+        x, y = window.cut(image, label)
+        seen = colour(x, self.how, random), y
+        return seen if soft is None else (*seen, window.cut_soft(soft))

@@ -28,6 +28,7 @@ class FolderPairs:
     split: str
     images: str
     labels: str
+    soft: str = ""
 
     def find(self) -> tuple[list[Pair], list[str]]:
         """See Source."""
@@ -44,7 +45,11 @@ class FolderPairs:
             for key in here
             if key not in there
         ]
-        pairs = [Pair(images[key], labels[key]) for key in images if key in labels]
+        soft = list_files(self.root, self.soft) if self.soft else {}
+        if self.soft:
+            place = self.root / self.soft
+            problems += [f"{images[key]}: has no soft targets in {place}" for key in images if key not in soft]
+        pairs = [Pair(images[key], labels[key], soft.get(key)) for key in images if key in labels]
         if not pairs:
             raise KitError(f"{self.root / self.images}: no picture here has a label in {self.root / self.labels}")
         _refuse_lossy(pairs)

@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from .. import checkpoint
 from ..data import open_dataset, origin
 from ..data.augment import resize_input
+from ..data.dataset import group_names
 from ..data.samples import Batches, Sample
 from ..errors import KitError
 from ..files import check_folder
@@ -76,8 +78,10 @@ class Trainer:
             t.seed,
             ranks.rank,
             ranks.ranks,
+            self._read_soft() if recipe.distil.soft_weight else None,
         )
         self.weights = self._class_weights().to(ranks.device)
+        self.groups = self._groups()
         self.epochs = sum(phase.epochs for phase in t.phases)
         self.model.to(ranks.device, memory_format=torch.channels_last)
         if self.model.architecture.auxiliary and not t.auxiliary:
@@ -141,6 +145,21 @@ class Trainer:
         if not pairs:
             raise KitError(f"{self.recipe.data.root}: split {split} is empty with only={only} and without={without}")
         return [self.dataset.read(pair) for pair in pairs]
+
+    def _read_soft(self) -> list[NDArray[np.uint8]]:
+        """Soft targets, in the order of the training pictures."""
+        d = self.recipe.data
+        return [self.dataset.read_soft(pair) for pair in self.dataset.pairs(d.train, d.train_only, d.train_without)]
+
+    def _groups(self) -> tuple[Tensor, Tensor]:
+        """The group of each class, and the weights of the groups by their share of the soft targets."""
+        names = group_names(self.dataset.classes)
+        group_of = torch.tensor([names.index(c.group or c.name) for c in self.dataset.classes])
+        shares = torch.ones(len(names), dtype=torch.float64)
+        if self.batches.soft:
+            shares = sum(torch.from_numpy(soft.mean((1, 2))) for soft in self.batches.soft) + 1e-9
+        weights = losses.class_weights(shares, self.recipe.train.class_power)
+        return group_of.to(self.ranks.device), weights.to(self.ranks.device)
 
     def _teacher(self) -> PSPNet | None:
         path = self.recipe.distil.teacher
@@ -229,10 +248,10 @@ class Trainer:
         started, total = time.monotonic(), 0.0
         torch.manual_seed((self.recipe.train.seed * 100_003 + epoch) * 1009 + self.ranks.rank)
         self.parallel.train()
-        for step, (images, labels) in enumerate(self._progress(epoch)):
+        for step, (images, *targets) in enumerate(self._progress(epoch)):
             self._set_rate(epoch * len(self.batches) + step)
             images = images.to(self.ranks.device, memory_format=torch.channels_last, non_blocking=True)
-            loss = self._loss(images, labels.to(self.ranks.device, non_blocking=True))
+            loss = self._loss(images, *(target.to(self.ranks.device, non_blocking=True) for target in targets))
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
@@ -246,7 +265,7 @@ class Trainer:
             )
         return total / len(self.batches), time.monotonic() - started
 
-    def _progress(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _progress(self, epoch: int) -> Iterator[tuple[Tensor, ...]]:
         batches = self.batches.epoch(epoch, self._crop(epoch))
         if not self.ranks.first:
             return batches
@@ -255,14 +274,16 @@ class Trainer:
         name = f"epoch {epoch + 1}/{self.epochs}"
         return iter(tqdm(batches, name, len(self.batches), leave=False, mininterval=1, disable=None))
 
-    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _loss(self, images: Tensor, labels: Tensor, soft_targets: Tensor | None = None) -> Tensor:
         t, d = self.recipe.train, self.recipe.distil
         if t.label_stride > 1:
             labels = labels[:, t.label_stride // 2 :: t.label_stride, t.label_stride // 2 :: t.label_stride]
         with autocast(self.ranks.device, self.fast):
             outputs = self.parallel(images)
         logits, auxiliary = outputs if isinstance(outputs, tuple) else (outputs, None)
-        loss = losses.segmentation(logits, labels, self.weights)
+        loss = d.label_weight * losses.segmentation(logits, labels, self.weights)
+        if soft_targets is not None:
+            loss = loss + d.soft_weight * losses.group_targets(logits, soft_targets, *self.groups, d.soft_confidence)
         if self.teacher is not None:
             with torch.no_grad(), autocast(self.ranks.device, True):
                 soft = self.teacher(self._for_teacher(images)).float()

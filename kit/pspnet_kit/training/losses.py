@@ -42,6 +42,31 @@ def soft_targets(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
     return F.kl_div(s, t, reduction="none", log_target=True).sum(1).mean() * temperature**2
 
 
+def group_targets(student: Tensor, targets: Tensor, group_of: Tensor, weights: Tensor, confidence: float) -> Tensor:
+    """KL(teacher ‖ student) of the groups of classes at each cell: the student's classes are summed by group, so a
+    teacher with other classes can be followed, and may leave open which class of a group it is.
+
+    Args:
+        student: logits `[n, classes, h', w']`.
+        targets: probabilities of groups `[n, groups, h, w]`; cells with none, all 0, do not count.
+        group_of: the group of each class, int64 `[classes]`.
+        weights: of each group `[groups]`: a cell counts as the mean of its groups.
+        confidence: a cell also counts by its greatest probability to this power.
+    """
+    logits = student.float()
+    if logits.shape[-2:] != targets.shape[-2:]:
+        logits = upsample(logits, tuple(targets.shape[-2:]))
+    whole = logits.logsumexp(1)
+    # One group after another: there are few, and a scatter of exponentials is slow to differentiate.
+    groups = [logits[:, group_of == group].logsumexp(1) - whole for group in range(len(weights))]
+    total = targets.sum(1, keepdim=True)
+    known = (total[:, 0] > 0.5).float()
+    t = targets / total.clamp(min=1e-6)
+    divergence = (t * (t.clamp(min=1e-6).log() - torch.stack(groups, 1))).sum(1)
+    share = known * (t * weights[:, None, None]).sum(1) * t.amax(1) ** confidence
+    return (share * divergence).sum() / share.sum().clamp(min=1e-6)
+
+
 def channel_wise(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """T² KL of each class's spatial distribution, mean of channels (Shu et al. 2021, Channel-wise Distillation)."""
     t = F.log_softmax(teacher.flatten(2) / temperature, 2)

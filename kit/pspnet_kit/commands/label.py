@@ -1,0 +1,133 @@
+"""`kit label`: makes a data set of unlabelled pictures and panoramas, labelled by a teacher with other classes.
+
+Hard labels where the teacher is sure, and the probabilities of the groups of classes everywhere, for a recipe's
+distil.soft_weight.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import KitError
+
+if TYPE_CHECKING:
+    from ..labelling.labeller import Labeller, Settings
+    from ..labelling.pool import Place
+
+HELP = "label pictures and panoramas by a teacher, as a data set"
+SCENE = Path(__file__).parents[2] / "scene"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments."""
+    parser.add_argument("pool", type=Path, help="folder with pictures/ and panoramas/<place>_<bright|mid|dark>.jpg")
+    parser.add_argument(
+        "--teacher", type=Path, action="append", required=True, metavar="FILE", help="model; several are averaged"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the data set; a run that was killed goes on")
+    parser.add_argument("--classes", type=Path, default=SCENE / "classes.toml", help="default: the scene models'")
+    parser.add_argument(
+        "--mapping", type=Path, default=SCENE / "teacher-ade20k31.toml", help="default: ADE20K's 31 classes of MOSAIC"
+    )
+    parser.add_argument(
+        "--places",
+        type=Path,
+        help="what is never at a kind of place of the pool's list (default: the scene models', with their classes)",
+    )
+    parser.add_argument("--views", type=int, default=48, metavar="N", help="of each panorama (default: 48)")
+    parser.add_argument("--threshold", type=float, default=0.6, help="of a sure label, 0 to 1 (default: 0.6)")
+    parser.add_argument("--side", type=int, default=512, help="longer side of written pictures, at most (default: 512)")
+    parser.add_argument("--seed", type=int, default=0, help="of the views' directions (default: 0)")
+    parser.add_argument("--name", default="scenes", help="of the data set (default: scenes)")
+    parser.add_argument("--licence", default="", help="of the pictures, for dataset.toml and what is trained on it")
+    parser.add_argument("--citation", default="", help="whom the pictures' licence wants named")
+    parser.add_argument("--skip-broken", action="store_true", help="leave out what can't be used, and name it")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Labels the pool.
+
+    Raises:
+        KitError: for broken pictures, a teacher that does not suit, or a place that can't be written.
+    """
+    from ..labelling import pool
+    from ..labelling.labeller import Settings
+
+    settings = Settings(args.views, args.threshold, args.side, args.seed)
+    _check(args)
+    labeller = _labeller(args, settings)
+    found = pool.find(args.pool)
+    faults = pool.broken([place for place in found if not labeller.done(place)], _bar("reading"))
+    if args.skip_broken:
+        for fault in faults.values():
+            print(f"left out: {fault}")
+    else:
+        pool.refuse(args.pool, faults)
+    for place in _bar("labelling")([place for place in found if place.name not in faults]):
+        if not labeller.done(place):
+            labeller.label(place)
+    labeller.store.finish(args.name, args.licence, args.citation)
+    print(_told(args.out))
+    if gone := sorted(labeller.store.names() - {name for place in found for name in labeller.names(place)}):
+        files = ", ".join(gone[:3]) + (" …" if len(gone) > 3 else "")
+        print(f"warning: no longer in {args.pool}, but still in {args.out}: {len(gone)} of its pictures: {files}")
+
+
+def _labeller(args: argparse.Namespace, settings: Settings) -> Labeller:
+    from ..data.dataset import group_names
+    from ..labelling import classes, mapping, places
+    from ..labelling.labeller import METHOD, Labeller
+    from ..labelling.store import Store
+    from ..labelling.teacher import Ensemble, digest
+
+    infos = classes.read(args.classes)
+    teacher = Ensemble(args.teacher)
+    same = list(teacher.names) == [info.name for info in infos]
+    meaning = mapping.identity(infos) if same else mapping.read(args.mapping, teacher.names, infos, args.teacher[0])
+    known = args.places or (SCENE / "places.toml" if args.classes == SCENE / "classes.toml" else None)
+    never = places.read(known, group_names(infos)) if known else {}
+    # All that the labels depend on; colours are not among it.
+    stored = {
+        "method": METHOD,
+        "teachers": [digest(path) for path in args.teacher],
+        "classes": [info.name for info in infos],
+        "mapping": meaning.as_dict(),
+        "never": {kind: [int(value) for value in factor] for kind, factor in never.items()},
+        **dataclasses.asdict(settings),
+    }
+    return Labeller(Store(args.out, stored, infos), teacher, meaning, never, settings)
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.views < 1:
+        raise KitError(f"--views {args.views}: expected at least 1")
+    if not 0 <= args.threshold < 1:
+        raise KitError(f"--threshold {args.threshold}: expected 0 to less than 1")
+    if args.side < 64:
+        raise KitError(f"--side {args.side}: expected at least 64")
+    if args.seed < 0:
+        raise KitError(f"--seed {args.seed}: expected at least 0")
+
+
+def _told(out: Path) -> str:
+    """What was written: the share of each class, which a recipe's train.class_power evens out."""
+    from ..data import open_dataset
+    from ..data.check import check
+    from .labels import as_text
+
+    dataset = open_dataset(out, "toml")
+    return as_text(dataset, check(dataset, []))
+
+
+def _bar(what: str) -> Callable[[Sequence[Place]], Iterable[Place]]:
+    from tqdm import tqdm
+
+    def wrapped(items: Sequence[Place]) -> Iterable[Place]:
+        bar: Iterator[Place] = tqdm(items, desc=what, unit="picture", disable=None)
+        return bar
+
+    return wrapped

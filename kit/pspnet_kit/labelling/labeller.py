@@ -1,0 +1,96 @@
+"""Labels one picture or panorama of a pool: asks the teacher, applies what is known of the place, writes the result."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping as Table
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.pictures import read_image
+from ..data.resize import resize
+from . import sphere
+from .mapping import Mapping, hard_labels
+from .places import restrict
+from .pool import Place
+from .store import Store
+from .teacher import Teacher, scaled
+
+STRIDE = 4
+"""Pixels of a written picture for one cell of its soft targets."""
+VIEW = (256, 384)
+"""Height and width of the views that are cut from panoramas."""
+METHOD = 1
+"""Counts up when the same settings give other labels."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the labels depend on, beside the teacher and its mapping."""
+
+    views: int
+    """Of each panorama."""
+    threshold: float
+    """The least probability of a group whose pixels get a label."""
+    side: int
+    """The longer side of written pictures, at most."""
+    seed: int
+    """Of the views' directions."""
+
+
+@dataclass(frozen=True)
+class Labeller:
+    """What is the same for all pictures of a pool."""
+
+    store: Store
+    teacher: Teacher
+    meaning: Mapping
+    never: Table[str, NDArray[np.float32]]
+    """By the kind of place, the factors of the groups: see places.read."""
+    settings: Settings
+
+    def done(self, place: Place) -> bool:
+        """Whether nothing is left to do. A panorama's views are written in order, so the last one tells."""
+        return self.store.has(self.names(place)[-1])
+
+    def names(self, place: Place) -> list[str]:
+        """Of the pictures that are written for it."""
+        if not place.panorama:
+            return [place.name]
+        return [f"{place.name}_view{index:03d}" for index in range(self.settings.views)]
+
+    def label(self, place: Place) -> None:
+        """Writes its pictures, labels and soft targets.
+
+        Raises:
+            KitError: when a file can't be read or written.
+        """
+        images = [read_image(file) for file in place.files]
+        if not place.panorama:
+            image = self._limited(images[0])
+            cells = (-(-image.shape[0] // STRIDE), -(-image.shape[1] // STRIDE))
+            self._put(place, place.name, image, self.teacher.probabilities(image, cells))
+            return
+        # The name seeds it, so that the views of a place do not depend on what else is in the pool.
+        name = zlib.crc32(place.name.encode("utf-8", "surrogateescape"))
+        random = np.random.default_rng((self.settings.seed, name))
+        votes = sphere.vote(images, self.teacher)
+        views = sphere.cut(images, votes, self.settings.views, VIEW, random)
+        for written, view in zip(self.names(place), views, strict=True):
+            self._put(place, written, view.image, view.probabilities)
+
+    def _limited(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        height, width, _ = image.shape
+        factor = self.settings.side / max(height, width)
+        return image if factor >= 1 else resize(image, max(round(height * factor), 1), max(round(width * factor), 1))
+
+    def _put(self, place: Place, name: str, image: NDArray[np.uint8], probabilities: NDArray[np.float32]) -> None:
+        classes, groups = self.meaning.split(probabilities)
+        if place.kind in self.never:
+            classes, groups = restrict(classes, groups, self.meaning.group_of, self.never[place.kind])
+        size = (image.shape[0], image.shape[1])
+        fine = scaled(classes, size), scaled(groups, size)
+        label = hard_labels(*fine, self.meaning.group_of, self.settings.threshold)
+        self.store.put(name, image, label, groups)

@@ -1,0 +1,150 @@
+"""Finds the files of a list by their digests, in folders or at their web addresses."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import os
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Sequence
+from http import HTTPStatus
+from pathlib import Path, PurePosixPath
+
+from ..errors import KitError
+from ..files import write_whole
+from .listing import Entry
+
+_TIMEOUT = 30
+"""Seconds without a byte after which a download is given up."""
+_PATIENCE = 3
+"""How often a host may be out of reach before no more of its files are tried."""
+_LARGEST = 1 << 30
+"""Bytes that no file of a list has."""
+_CHUNK = 1 << 20
+
+
+class Shelf:
+    """Folders that are searched for files: first by name, then by digest alone."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        """Lists what lies in `folders` and below.
+
+        Raises:
+            KitError: when one is no folder.
+        """
+        self._by_name: dict[str, list[Path]] = {}
+        self._by_suffix: dict[str, list[Path]] = {}
+        self._digests: dict[Path, str] = {}
+        for folder in folders:
+            if not folder.is_dir():
+                raise KitError(f"{folder}: no such folder to take pictures from")
+            for place, _, names in os.walk(folder):
+                for name in names:
+                    path = Path(place) / name
+                    self._by_name.setdefault(name, []).append(path)
+                    self._by_suffix.setdefault(path.suffix.lower(), []).append(path)
+
+    def find(self, sha256: str, path: str) -> Path | None:
+        """A file with this digest. Only files with the ending of `path` are read."""
+        pure = PurePosixPath(path)
+        for candidate in self._by_name.get(pure.name, []) + self._by_suffix.get(pure.suffix.lower(), []):
+            if self._digest(candidate) == sha256:
+                return candidate
+        return None
+
+    def _digest(self, path: Path) -> str:
+        if path not in self._digests:
+            try:
+                self._digests[path] = digest(path)
+            except OSError:
+                self._digests[path] = ""
+        return self._digests[path]
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of the file, in hex.
+
+    Raises:
+        OSError: when it can't be read.
+    """
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            total.update(chunk)
+    return total.hexdigest()
+
+
+class Downloads:
+    """A folder of downloaded files, named by their digests. What a broken download left is gone on with."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._silent: dict[str, int] = {}
+        """How often each host could not be reached since it last answered."""
+
+    def get(self, entry: Entry) -> Path:
+        """The file of the entry, downloaded unless it is here.
+
+        Raises:
+            KitError: when it can't be had, or is another file than the list says.
+        """
+        target = self._folder / f"{entry.sha256}{entry.suffix}"
+        with contextlib.suppress(OSError):
+            if digest(target) == entry.sha256:
+                return target
+        if not entry.source.raw:
+            how = f": {entry.source.get}" if entry.source.get else ""
+            raise KitError(
+                f"{entry.where}: is in none of the --from folders, and has no address to download it from{how}"
+            )
+        part = self._folder / f"{entry.sha256}.download"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise KitError(f"{self._folder}: can't be made: {error.strerror or error}") from error
+        address = entry.source.raw.replace("{path}", urllib.parse.quote(entry.path))
+        self._fetch(address, part, entry)
+        content = part.read_bytes()
+        if hashlib.sha256(content).hexdigest() != entry.sha256:
+            part.unlink(missing_ok=True)
+            raise KitError(f"{entry.where}: {address} gives another file than the list says; its digest differs")
+        write_whole(target, content)
+        part.unlink(missing_ok=True)
+        return target
+
+    def _fetch(self, address: str, part: Path, entry: Entry) -> None:
+        """Goes on with `part` until it is whole."""
+        host = urllib.parse.urlsplit(address).netloc
+        if self._silent.get(host, 0) >= _PATIENCE:
+            raise KitError(
+                f"{entry.where}: {address} was not tried, since {host} could not be reached {_PATIENCE} times"
+            )
+        here = part.stat().st_size if part.exists() else 0
+        request = urllib.request.Request(address, headers={"Range": f"bytes={here}-"} if here else {})
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
+                # A server that knows no ranges sends everything again.
+                mode = "ab" if answer.status == HTTPStatus.PARTIAL_CONTENT else "wb"
+                _receive(answer, part, mode, entry)
+                if answer.length:
+                    raise KitError(f"{entry.where}: {address} broke off; run the command again to go on")
+        except urllib.error.HTTPError as error:
+            # A range past the end: the whole file is here, or a wrong one.
+            if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise KitError(f"{entry.where}: {address} answers {error.code} {error.reason}") from error
+        except (OSError, http.client.HTTPException) as error:
+            self._silent[host] = self._silent.get(host, 0) + 1
+            reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+            raise KitError(f"{entry.where}: can't be downloaded from {address}: {reason}") from error
+        self._silent[host] = 0
+
+
+def _receive(answer: http.client.HTTPResponse, part: Path, mode: str, entry: Entry) -> None:
+    with part.open(mode) as file:
+        while chunk := answer.read(_CHUNK):
+            file.write(chunk)
+            if file.tell() > _LARGEST:
+                raise KitError(f"{entry.where}: the download has more than {_LARGEST >> 20} MiB")

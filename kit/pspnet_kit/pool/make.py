@@ -1,0 +1,122 @@
+"""Makes what a pool has of a file: a scaled picture, frames of a video, or the exposures of a panorama."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..data import panorama
+from ..data.pictures import open_picture, read_image
+from ..data.resize import resize
+from ..errors import KitError
+from . import radiance
+from .listing import EXPOSURES, PANORAMAS, Entry
+
+WIDEST = 640
+"""Pictures are scaled down to this width. Panoramas stay as they are."""
+QUALITY = 92
+"""Of the JPEG files."""
+_FFMPEG_TIME = 600
+"""Seconds for the frames of one video, or one panorama."""
+
+
+def outputs(entry: Entry) -> list[str]:
+    """The files that the entry becomes, relative to the pool."""
+    base = "held/" if entry.held else ""
+    if entry.suffix in PANORAMAS:
+        return [f"{base}panoramas/{entry.stem}_{name}.jpg" for name in EXPOSURES]
+    if entry.frames is None:
+        return [f"{base}pictures/{entry.stem}.jpg"]
+    first, last, step = entry.frames
+    return [f"{base}pictures/{entry.stem}_{frame:05d}.jpg" for frame in range(first, last + 1, step)]
+
+
+def make(entry: Entry, file: Path) -> list[bytes]:
+    """The content of each of `outputs`.
+
+    Raises:
+        KitError: when the file can't be read, has fewer frames or pixels than the list says, or isn't 2:1.
+    """
+    if entry.suffix in PANORAMAS:
+        linear = radiance.read(file) if entry.suffix == ".hdr" else _exr(file)
+        pictures = [radiance.develop(linear, stops) for stops in entry.exposures]
+        panorama.check(pictures[0], file)
+        return [_jpeg(picture) for picture in pictures]
+    if entry.frames is None:
+        return [_jpeg(_fit(entry, file, read_image(file)))]
+    frames = _gif_frames(entry, file) if entry.suffix == ".gif" else _video_frames(entry, file)
+    if len(frames) != len(outputs(entry)):
+        first, last, step = entry.frames
+        raise KitError(
+            f"{file}: has {len(frames)} of the frames {first} to {last} in steps of {step}, "
+            f"expected {len(outputs(entry))}"
+        )
+    return frames
+
+
+def _fit(entry: Entry, file: Path, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The part of the picture that is wanted, at most WIDEST wide."""
+    if entry.crop is not None:
+        left, top, width, height = entry.crop
+        if left + width > picture.shape[1] or top + height > picture.shape[0]:
+            size = f"{picture.shape[1]}x{picture.shape[0]}"
+            raise KitError(f"{file}: is {size}, which {width}x{height} from {left}, {top} can't be cut from")
+        picture = picture[top : top + height, left : left + width]
+    height, width = picture.shape[:2]
+    if width <= WIDEST:
+        return picture
+    return resize(picture, max(1, round(height * WIDEST / width)), WIDEST)
+
+
+def _jpeg(picture: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
+
+
+def _gif_frames(entry: Entry, file: Path) -> list[bytes]:
+    assert entry.frames is not None
+    first, last, step = entry.frames
+    found: list[bytes] = []
+    with open_picture(file) as picture:
+        for number in range(first, min(last, getattr(picture, "n_frames", 1) - 1) + 1, step):
+            picture.seek(number)
+            found.append(_jpeg(_fit(entry, file, np.array(picture.convert("RGB"), np.uint8))))
+    return found
+
+
+def _video_frames(entry: Entry, file: Path) -> list[bytes]:
+    """Frames that ffmpeg decodes, one at a time in memory."""
+    assert entry.frames is not None
+    first, last, step = entry.frames
+    wanted = rf"between(n\,{first}\,{last})*not(mod(n-{first}\,{step}))"
+    with tempfile.TemporaryDirectory(prefix="kit-pool-") as folder:
+        count = ["-frames:v", str(len(outputs(entry)))]
+        _ffmpeg(file, "-an", "-vf", f"select={wanted}", "-vsync", "0", *count, f"{folder}/%06d.png")
+        return [_jpeg(_fit(entry, file, read_image(frame))) for frame in sorted(Path(folder).glob("*.png"))]
+
+
+def _exr(file: Path) -> NDArray[np.float32]:
+    """An OpenEXR panorama as linear RGB."""
+    return radiance.of_planes(file, _ffmpeg(file, "-pix_fmt", "gbrpf32le", "-frames:v", "1", "-f", "rawvideo", "-"))
+
+
+def _ffmpeg(file: Path, *arguments: str) -> bytes:
+    """What ffmpeg, given the file, writes to its output."""
+    command = ["ffmpeg", "-nostdin", "-v", "error", "-threads", "1", "-i", str(file.absolute()), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_FFMPEG_TIME)
+    except FileNotFoundError:
+        raise KitError(f"{file}: needs the program ffmpeg, which isn't installed (apt-get install ffmpeg)") from None
+    except subprocess.TimeoutExpired:
+        raise KitError(f"{file}: ffmpeg took more than {_FFMPEG_TIME} s") from None
+    if done.returncode:
+        said = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
+        raise KitError(f"{file}: ffmpeg can't decode this file: {said}")
+    return done.stdout

@@ -1,0 +1,368 @@
+"""A pool has the pictures of its list and no others, made as the list says, with whom to name; what fails is named."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import json
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from needs import needs
+from PIL import Image
+from radiance_files import rgbe
+
+from pspnet_kit.__main__ import main
+from pspnet_kit.data.pictures import read_image
+from pspnet_kit.errors import KitError
+from pspnet_kit.pool import listing
+
+KIT = Path(__file__).parents[1]
+SOURCE = """
+[[source]]
+name = "yard"
+title = "Clips of a yard"
+repository = "github:owner/clips"
+commit = "0123"
+licence = "CC-BY-4.0"
+stated = "README.md"
+attribution = "Jane Doe"
+"""
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A picture, a panorama and a GIF of four frames, in folders below."""
+    folder = tmp_path / "files" / "deep"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (1280, 720), (200, 30, 30)).save(folder / "wide.png")
+    (folder / "hall_1k.hdr").write_bytes(rgbe(np.full((16, 32, 3), 0.5)))
+    grey = [Image.new("RGB", (64, 48), (60 * index,) * 3) for index in range(4)]
+    grey[0].save(folder / "clip.gif", save_all=True, append_images=grey[1:])
+    return tmp_path / "files"
+
+
+def write_list(tmp_path: Path, files: Path, *rows: str, source: str = SOURCE) -> Path:
+    """A list of the rows, with `SHA(name)` replaced."""
+    text = source + "files = [\n" + "".join(f"    {{ {row} }},\n" for row in rows) + "]\n"
+    for path in files.rglob("*.*"):
+        text = text.replace(f"SHA({path.name})", sha256(path))
+    (tmp_path / "list.toml").write_text(text)
+    return tmp_path / "list.toml"
+
+
+WIDE = 'path = "wide.png", sha256 = "SHA(wide.png)", place = "yard"'
+HALL = 'path = "x/hall_1k.hdr", sha256 = "SHA(hall_1k.hdr)", place = "hall", exposures = [1, 0, -2]'
+CLIP = 'path = "clip.gif", sha256 = "SHA(clip.gif)", place = "car park", frames = [0, 2, 2]'
+HELD = 'path = "clip.gif", sha256 = "SHA(clip.gif)", place = "car park", frames = [3, 3, 1], held = true'
+
+
+def pool(tmp_path: Path, listed: Path, *options: str) -> int:
+    return main(["pool", str(listed), "--out", str(tmp_path / "pool"), "--from", str(tmp_path / "files"), *options])
+
+
+def made(tmp_path: Path) -> set[str]:
+    folder = tmp_path / "pool"
+    return {str(path.relative_to(folder)) for path in folder.rglob("*.jpg")}
+
+
+def test_a_pool_has_what_its_list_says(tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = write_list(tmp_path, files, WIDE, HALL, CLIP, HELD)
+    assert pool(tmp_path, listed, "--offline") == 0
+    assert made(tmp_path) == {
+        "pictures/yard_wide.jpg",
+        *(f"panoramas/hall_{name}.jpg" for name in ("bright", "mid", "dark")),
+        "pictures/yard_clip_00000.jpg",
+        "pictures/yard_clip_00002.jpg",
+        "held/pictures/yard_clip_00003.jpg",
+    }
+    out = capsys.readouterr().out
+    assert "4 of 4 entries" in out and "car park (pictures)" in out and "held back" in out
+    wide = read_image(tmp_path / "pool/pictures/yard_wide.jpg")
+    assert wide.shape == (360, 640, 3) and np.abs(wide.reshape(-1, 3).mean(axis=0) - (200, 30, 30)).max() < 3
+    assert read_image(tmp_path / "pool/pictures/yard_clip_00002.jpg").mean() == pytest.approx(120, abs=2)
+    bright, mid, dark = (
+        read_image(tmp_path / f"pool/panoramas/hall_{name}.jpg").mean() for name in ("bright", "mid", "dark")
+    )
+    assert bright > mid > dark and read_image(tmp_path / "pool/panoramas/hall_mid.jpg").shape == (16, 32, 3)
+    notice = (tmp_path / "pool/NOTICE").read_text()
+    for words in (
+        "Clips of a yard",
+        "github:owner/clips@0123",
+        "Jane Doe",
+        "licenses/by/4.0",
+        "frames taken",
+        "tone-mapped",
+    ):
+        assert words in notice
+    rows = json.loads((tmp_path / "pool/pool.json").read_text())["pictures"]
+    assert {row["file"] for row in rows} == made(tmp_path)
+    assert next(row for row in rows if row["held"])["frames"] == [3, 3, 1]
+
+
+def test_a_second_run_makes_only_what_is_missing_or_changed(tmp_path: Path, files: Path) -> None:
+    listed = write_list(tmp_path, files, WIDE, CLIP)
+    assert pool(tmp_path, listed) == 0
+    kept, gone = tmp_path / "pool/pictures/yard_wide.jpg", tmp_path / "pool/pictures/yard_clip_00000.jpg"
+    kept.write_bytes(b"untouched")
+    gone.unlink()
+    assert pool(tmp_path, listed) == 0
+    assert kept.read_bytes() == b"untouched" and gone.is_file()
+    assert pool(tmp_path, write_list(tmp_path, files, WIDE + ", crop = [0, 0, 20, 10]", CLIP)) == 0
+    assert read_image(kept).shape == (10, 20, 3)
+
+
+def test_what_leaves_the_list_leaves_the_pool_and_its_notice(tmp_path: Path, files: Path) -> None:
+    assert pool(tmp_path, write_list(tmp_path, files, WIDE, CLIP)) == 0
+    assert pool(tmp_path, write_list(tmp_path, files, CLIP + ", held = true")) == 0
+    assert made(tmp_path) == {"held/pictures/yard_clip_00000.jpg", "held/pictures/yard_clip_00002.jpg"}
+    assert "wide.png" not in (tmp_path / "pool/NOTICE").read_text()
+
+
+def test_files_are_found_by_digest_whatever_their_name(tmp_path: Path, files: Path) -> None:
+    listed = write_list(tmp_path, files, WIDE)
+    (files / "deep/wide.png").rename(files / "other.png")
+    Image.new("RGB", (8, 8)).save(files / "deep/wide.png")
+    assert pool(tmp_path, listed, "--offline") == 0
+    assert read_image(tmp_path / "pool/pictures/yard_wide.jpg").shape == (360, 640, 3)
+
+
+def test_what_can_not_be_had_is_named_and_the_rest_is_made(
+    tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = SOURCE + 'get = "apt-get download clips"\n'
+    missing = 'path = "none.jpg", sha256 = "' + "0" * 64 + '", place = "yard"'
+    broken = 'path = "broken.png", sha256 = "SHA(broken.png)", place = "yard"'
+    short = CLIP.replace("[0, 2, 2]", "[0, 9, 3]") + ', name = "long"'
+    (files / "broken.png").write_bytes((files / "deep/wide.png").read_bytes()[:100])
+    listed = write_list(tmp_path, files, missing, broken, short, WIDE, source=source)
+    assert pool(tmp_path, listed) == 1
+    said = capsys.readouterr()
+    assert "missing: none.jpg of github:owner/clips@0123" in said.out and "apt-get download clips" in said.out
+    assert "broken.png: can't read this picture" in said.out
+    assert "clip.gif: has 2 of the frames 0 to 9 in steps of 3, expected 4" in said.out
+    assert "1 of 4 entries of the list are here" in said.err
+    assert made(tmp_path) == {"pictures/yard_wide.jpg"}
+    assert pool(tmp_path, listed, "--partial") == 0
+
+
+def test_a_panorama_that_is_none_is_refused(tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "deep/hall_1k.hdr").write_bytes(rgbe(np.full((16, 30, 3), 0.5)))
+    assert pool(tmp_path, write_list(tmp_path, files, HALL)) == 1
+    assert "is 30x16, expected a panorama that is exactly twice as wide" in capsys.readouterr().out
+
+
+def test_a_place_that_can_not_be_written_is_told_before_anything_is_made(
+    tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pool").touch()
+    assert pool(tmp_path, write_list(tmp_path, files, WIDE)) == 1
+    assert f"{tmp_path}/pool: can't be written" in capsys.readouterr().err
+
+
+def test_a_damaged_index_is_told(tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = write_list(tmp_path, files, WIDE)
+    (tmp_path / "pool").mkdir()
+    (tmp_path / "pool/pool.json").write_text("{")
+    assert pool(tmp_path, listed) == 1
+    assert "pool.json: is no index of a pool" in capsys.readouterr().err
+
+
+@pytest.fixture
+def server(files: Path) -> Iterator[tuple[str, list[str]]]:
+    """An address that gives the files, by ranges too, and the requests so far; `/cut` ends half way."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(f"{self.path} {self.headers.get('Range', '')}".strip())
+            found = files / "deep" / self.path.rsplit("/", 1)[1]
+            if not found.is_file():
+                self.send_error(404)
+                return
+            content = found.read_bytes()
+            start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(content) - start))
+            self.end_headers()
+            cut = len(content) // 2 if self.path.startswith("/cut") and not start else len(content)
+            self.wfile.write(content[start:cut])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}", asked
+        running.shutdown()
+        thread.join()
+
+
+def download(tmp_path: Path, listed: Path) -> int:
+    return main(["pool", str(listed), "--out", str(tmp_path / "pool")])
+
+
+def test_downloads_are_checked_kept_and_gone_on_with(
+    tmp_path: Path, files: Path, server: tuple[str, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    address, asked = server
+    source = SOURCE + f'raw = "{address}/cut/{{path}}"\n'
+    listed = write_list(
+        tmp_path, files, WIDE, 'path = "no such.jpg", sha256 = "' + "1" * 64 + '", place = "yard"', source=source
+    )
+    assert download(tmp_path, listed) == 1
+    out = capsys.readouterr().out
+    assert "answers 404" in out and "/cut/no%20such.jpg" in out
+    assert "/cut/wide.png broke off; run the command again" in out and "0 of 2" in out
+    assert download(tmp_path, listed) == 1
+    half = (files / "deep/wide.png").stat().st_size // 2
+    assert f"/cut/wide.png bytes={half}-" in asked
+    assert made(tmp_path) == {"pictures/yard_wide.jpg"}
+    shutil.rmtree(tmp_path / "pool/pictures")
+    asked.clear()
+    assert download(tmp_path, listed) == 1
+    assert not any("wide" in request for request in asked), "the download is still here"
+    assert made(tmp_path) == {"pictures/yard_wide.jpg"}
+
+
+def test_another_file_than_the_list_says_is_refused(
+    tmp_path: Path, files: Path, server: tuple[str, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = SOURCE + f'raw = "{server[0]}/{{path}}"\n'
+    listed = write_list(tmp_path, files, WIDE.replace("SHA(wide.png)", "2" * 64), source=source)
+    assert download(tmp_path, listed) == 1
+    assert "gives another file than the list says" in capsys.readouterr().out
+    assert not list((tmp_path / "pool/downloads").iterdir())
+
+
+def test_a_host_that_can_not_be_reached_is_told_and_soon_left_alone(
+    tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = SOURCE + 'raw = "http://127.0.0.1:9/{path}"\n'
+    rows = [f'path = "{name}.png", sha256 = "{name * 64}", place = "yard"' for name in "abcde"]
+    assert download(tmp_path, write_list(tmp_path, files, *rows, source=source)) == 1
+    out = capsys.readouterr().out
+    assert "can't be downloaded from http://127.0.0.1:9/a.png" in out
+    assert out.count("can't be downloaded") == 3
+    assert out.count("was not tried, since 127.0.0.1:9 could not be reached 3 times") == 2
+
+
+def test_frames_of_a_video(tmp_path: Path, files: Path) -> None:
+    program = shutil.which("ffmpeg")
+    needs(program is not None, "ffmpeg is not installed: apt-get install ffmpeg")
+    for number in range(6):
+        Image.new("RGB", (64, 48), (40 * number,) * 3).save(files / f"{number}.png")
+    command = ["ffmpeg", "-v", "error", "-framerate", "10", "-i", str(files / "%d.png"), "-c:v", "mjpeg", "-q:v", "2"]
+    subprocess.run([*command, str(files / "walk.avi")], check=True)
+    row = 'path = "walk.avi", sha256 = "SHA(walk.avi)", place = "walkway", frames = [1, 5, 2]'
+    assert pool(tmp_path, write_list(tmp_path, files, row), "--offline") == 0
+    names = sorted(made(tmp_path))
+    assert names == [f"pictures/yard_walk_{number:05d}.jpg" for number in (1, 3, 5)]
+    levels = [read_image(tmp_path / "pool" / name).mean() for name in names]
+    assert levels == pytest.approx([40, 120, 200], abs=4)
+
+
+def test_panoramas_of_both_kinds_are_made_alike(
+    tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needs(shutil.which("ffmpeg") is not None, "ffmpeg is not installed: apt-get install ffmpeg")
+    linear = np.random.default_rng(0).uniform(0.1, 2, (16, 32, 3))
+    (files / "a.hdr").write_bytes(rgbe(linear))
+    (files / "b.raw").write_bytes(linear[..., [1, 2, 0]].transpose(2, 0, 1).astype("<f4").tobytes())
+    raw = ["-f", "rawvideo", "-pixel_format", "gbrpf32le", "-video_size", "32x16", "-i", str(files / "b.raw")]
+    subprocess.run(["ffmpeg", "-v", "error", *raw, str(files / "b.exr")], check=True)
+    (files / "c.exr").write_bytes((files / "b.exr").read_bytes()[:300])
+    rows = [
+        f'path = "{name}", sha256 = "SHA({name})", place = "hall", exposures = [1, 0, -1]'
+        for name in ("a.hdr", "b.exr", "c.exr")
+    ]
+    assert pool(tmp_path, write_list(tmp_path, files, *rows), "--offline") == 1
+    assert made(tmp_path) == {f"panoramas/{name}_{light}.jpg" for name in "ab" for light in listing.EXPOSURES}
+    assert "c.exr: " in (out := capsys.readouterr().out) and "2 of 3" in out
+    for light in listing.EXPOSURES:
+        one, other = (read_image(tmp_path / f"pool/panoramas/{name}_{light}.jpg").astype(int) for name in "ab")
+        assert abs(one - other).mean() < 3
+
+
+def test_videos_need_ffmpeg(
+    tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (files / "walk.avi").write_bytes(b"RIFF")
+    row = 'path = "walk.avi", sha256 = "SHA(walk.avi)", place = "walkway", frames = [0, 1, 1]'
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert pool(tmp_path, write_list(tmp_path, files, row)) == 1
+    assert "needs the program ffmpeg" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (WIDE + ", colour = 1", "colour is unknown"),
+        (WIDE.replace("wide.png", "../wide.png", 1), "expected a path inside the source"),
+        (WIDE.replace("wide.png", "wide.txt", 1), "expected a file that ends in one of"),
+        (WIDE.replace("SHA(wide.png)", "12"), "expected 64 digits"),
+        (CLIP.replace("[0, 2, 2]", "[2, 0, 1]"), "the first not after the last"),
+        (CLIP.replace("[0, 2, 2]", "[0, 2]"), "expected a list of first, last and step"),
+        (HALL.replace("[1, 0, -2]", '"bright"'), "exposures is 'bright'"),
+        (WIDE + ", crop = [0, 0, 0, 4]", "inside the picture"),
+        (WIDE + ", frames = [0, 1, 1]", "frames is unknown"),
+    ],
+)
+def test_mistakes_in_a_list_are_told_with_their_place(tmp_path: Path, files: Path, row: str, message: str) -> None:
+    with pytest.raises(KitError, match=r"list\.toml: source\[0\].*" + message.replace("[", r"\[").replace("(", r"\(")):
+        listing.read(write_list(tmp_path, files, row))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('licence = "CC-BY-4.0"', 'licence = "CC-BY-NC-4.0"', "expected one that permits any use"),
+        ('licence = "CC-BY-4.0"', "", "licence is missing"),
+        ('attribution = "Jane Doe"', "", "attribution is missing"),
+        ('name = "yard"', 'name = "A yard"', "expected small letters"),
+        ('stated = "README.md"', 'stated = "README.md"\nraw = "ftp://x/{path}"', "expected a web address"),
+    ],
+)
+def test_a_source_says_its_licence_and_whom_to_name(
+    tmp_path: Path, files: Path, before: str, after: str, message: str
+) -> None:
+    with pytest.raises(KitError, match=message):
+        listing.read(write_list(tmp_path, files, WIDE, source=SOURCE.replace(before, after)))
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path, files: Path) -> None:
+    other = 'path = "a/wide.jpg", sha256 = "' + "3" * 64 + '", place = "yard"'
+    with pytest.raises(KitError, match=r"wide\.jpg of .* has the name 'yard_wide' of wide\.png .*give it a `name`"):
+        listing.read(write_list(tmp_path, files, WIDE, other))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ((WIDE, WIDE + ', name = "b"'), r"wide\.png of .* is there twice, also as that of wide\.png"),
+        ((CLIP, HELD.replace("[3, 3, 1]", "[2, 3, 1]")), r"frame 2 of clip\.gif of .* is there twice"),
+    ],
+)
+def test_nothing_is_learned_twice_or_though_it_is_held_back(
+    tmp_path: Path, files: Path, rows: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(KitError, match=message):
+        listing.read(write_list(tmp_path, files, *rows))
+
+
+def test_the_list_of_the_scene_models_is_right() -> None:
+    entries = listing.read(KIT / "scene/pictures.toml")
+    assert len(entries) > 200 and {entry.held for entry in entries} == {True, False}
+    held = {(entry.path, entry.sha256) for entry in entries if entry.held}
+    both = {path for path, digest in held if any(e.sha256 == digest and not e.held for e in entries)}
+    assert both == {"usr/share/doc/opencv-doc/examples/data/vtest.avi"}, "of other files all or nothing is held back"
