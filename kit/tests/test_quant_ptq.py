@@ -105,19 +105,22 @@ def test_compensated_rounding_changes_outputs_less_than_nearest() -> None:
 
 
 def test_corrected_biases_give_the_float_network_s_means() -> None:
-    graph = trace(settled(PLAIN), inputs(1))
     x = inputs(3)
-    base = quantise(graph, pictures(3), Settings(refinement=Refinement(False, False)))
-    corrected = refine(base, x, Refinement(rounding=False, bias=True))
-    with torch.no_grad():
-        exact = {node.name: value for node, value in run(graph, x)}[graph.output].mean((0, 2, 3))
-    means = []
-    for ir in (base, corrected):
-        out = simulate(ir, torch.from_numpy(np.stack(pictures(3))))[graph.output]
-        means.append(ir.affines[graph.output].dequantise(out).mean((0, 2, 3)))
-    step = base.affines[graph.output].scale
-    assert (means[1] - exact).abs().max() < 0.5 * step
-    assert (means[1] - exact).abs().sum() < (means[0] - exact).abs().sum()
+    # By how much the means are off, without and with the correction. Of one network the former may be small by chance.
+    off = torch.zeros(2)
+    for seed in range(4):
+        graph = trace(settled(PLAIN, seed), inputs(1))
+        base = quantise(graph, pictures(3), Settings(refinement=Refinement(False, False)))
+        corrected = refine(base, x, Refinement(rounding=False, bias=True))
+        with torch.no_grad():
+            exact = {node.name: value for node, value in run(graph, x)}[graph.output].mean((0, 2, 3))
+        step = base.affines[graph.output].scale
+        for index, ir in enumerate((base, corrected)):
+            out = simulate(ir, torch.from_numpy(np.stack(pictures(3))))[graph.output]
+            error = (ir.affines[graph.output].dequantise(out).mean((0, 2, 3)) - exact).abs()
+            off[index] += error.sum() / step
+            assert index == 0 or error.max() < 0.75 * step
+    assert off[1] < 0.5 * off[0], off
 
 
 def test_groups_of_one_range_have_one_scale() -> None:
