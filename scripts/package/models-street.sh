@@ -24,7 +24,7 @@ package_models_street() {
     debian_changelog $name | gzip -9n >"$document/changelog.Debian.gz"
     gzip -9nc "$ROOT/CHANGELOG.md" >"$document/changelog.gz"
     {
-        printf 'Version: %s\nMaintainer: %s\n' "$version" "$maintainer"
+        printf 'Package: %s\nVersion: %s\nMaintainer: %s\n' $name "$version" "$maintainer"
         printf 'Installed-Size: %s\n' "$(du -sk --apparent-size "$folder/usr" | cut -f 1)"
         cat "$STREET/control"
     } >"$folder/DEBIAN/control"

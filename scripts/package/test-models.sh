@@ -14,7 +14,7 @@ old_package() {
     local folder deb=$WORK/pspnetd_$OLD_VERSION.deb
     folder=$(mktemp -d "$WORK/repack.XXXX")
     dpkg-deb -R "$DEB" "$folder"
-    rm -r "$folder"/usr/share/pspnetd/models/* "$folder"/DEBIAN/{preinst,md5sums}
+    rm -r "$folder"/usr/share/pspnetd/models/* "$folder/DEBIAN/preinst"
     dpkg-deb --fsys-tarfile "$STREET_DEB" | tar -C "$folder" -x ./usr/share/pspnetd
     sed -i "s/^Version: .*/Version: $OLD_VERSION/" "$folder/DEBIAN/control"
     sed -i 's,/scene-fast/,/street-fast/,' "$folder/etc/pspnetd/pspnetd.toml"
@@ -78,7 +78,7 @@ licence_is_told() {
     equal "section" "$(dpkg-deb -f "$STREET_DEB" Architecture Section)" $'Architecture: all\nSection: non-free/video'
     dpkg-deb -f "$STREET_DEB" Description | grep -q 'research and non-commercial'
     dpkg-deb --fsys-tarfile "$STREET_DEB" | tar -xO ./usr/share/doc/pspnetd-models-street/copyright | grep -q '^License: CamVid'
-    not grep -r CamVid <(dpkg-deb --fsys-tarfile "$DEB" | tar -xO ./usr/share/doc/pspnetd/copyright)
+    not grep CamVid <(dpkg-deb --fsys-tarfile "$DEB" | tar -xO ./usr/share/doc/pspnetd/copyright)
     not grep street- <(dpkg-deb -c "$DEB")
     not grep -E '\.pt$' <(dpkg-deb -c "$STREET_DEB")
 }
@@ -88,8 +88,8 @@ street_models_install_beside_the_default() {
     inside dpkg -V pspnetd pspnetd-models-street
     street_models_are street-{accurate,bootstrap,fast,nano}
     runs scene-fast
-    as_pspnetd sh -c 'cd /tmp && pspnetd predict /root/picture.jpg --json' >"$WORK/line.json"
-    grep -q '"model":"scene-fast"' "$WORK/line.json"
+    as_pspnetd sh -c 'cd /tmp && pspnetd predict /root/picture.jpg --json' 2>"$WORK/words" >/dev/null
+    grep -q 'model: scene-fast on' "$WORK/words"
     nothing_is_left
 }
 
