@@ -128,12 +128,18 @@ street_package_takes_over() {
     runs street-fast
 }
 
-purge_leaves_the_street_package() {
+purge_takes_the_street_package_along() {
     apt_inside purge pspnetd
-    street_models_are street-{accurate,bootstrap,fast,nano}
-    inside dpkg -V pspnetd-models-street
-    apt_inside purge pspnetd-models-street
-    nothing_is_left
+    paths | diff "$WORK/before" -
+    no_diversions_are_left
+}
+
+# apt must not remove the old pspnetd for it.
+street_package_alone_does_not_touch_the_old_version() {
+    old_with_an_edit
+    not apt_inside install /root/street.deb
+    equal "status" "$(inside dpkg-query -W -f '${db:Status-Status} ${Version}' pspnetd)" "installed $OLD_VERSION"
+    runs street-fast
 }
 
 upgrade_of_an_unedited_configuration_takes_the_default() {
@@ -208,7 +214,8 @@ check "the models for streets are a package of their own, which tells their lice
 check "models for streets install beside the default one" street_models_install_beside_the_default
 check "an upgrade from a version that had models for streets keeps those that are named" upgrade_keeps_what_is_named
 check "the package of models for streets takes them over, and a missing one is told" street_package_takes_over
-check "purge leaves the models for streets to their package" purge_leaves_the_street_package
+check "purge takes the package of models for streets along" purge_takes_the_street_package_along
+check "the package of models for streets alone leaves an old version alone" street_package_alone_does_not_touch_the_old_version
 check "an upgrade of an unedited configuration takes the default model" upgrade_of_an_unedited_configuration_takes_the_default
 check "purge removes the models that an upgrade kept" purge_removes_what_was_kept
 check "the new configuration lets the old models go" new_configuration_lets_the_models_go
