@@ -38,9 +38,9 @@ impl Daemon {
     }
 }
 
-/// The street clip over and over, with the model that the README shows.
+/// The bundled clip over and over, with the default model.
 fn street() -> Command {
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/street-fast/model.tflite");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/scene-fast/model.tflite");
     with(run(&model, &replay("walkway.mjpeg")), ["camera.loop=true", "publish.jsonl.path="])
 }
 
@@ -124,7 +124,7 @@ fn the_page_shows_what_the_camera_sees_and_how_the_program_is() {
     browser.wait_for("a picture", HAS_PICTURE);
     expect_motion(&browser);
 
-    browser.wait_for("eleven classes", "document.querySelectorAll('#classes tbody tr').length > 0");
+    browser.wait_for("classes", "document.querySelectorAll('#classes tbody tr').length > 0");
     let shares = browser.run(
         "return [...document.querySelectorAll('#classes tbody tr')].map(row => [row.cells[0].innerText, row.cells[2].innerText])",
     );
@@ -143,7 +143,7 @@ fn the_page_shows_what_the_camera_sees_and_how_the_program_is() {
     let stages = browser.run("return [...document.querySelectorAll('#stages tbody th')].map(cell => cell.textContent)");
     assert_eq!(stages, json!(["sensor", "convert", "queue", "infer", "decode", "publish", "end to end"]));
     assert!(browser.text("#lines").contains("listening on http://"), "{}", browser.text("#lines"));
-    assert_eq!(browser.text("#model"), "street-fast");
+    assert_eq!(browser.text("#model"), "scene-fast");
     let caption = browser.text("#caption");
     browser.wait_for("the next result", &format!("document.querySelector('#caption').textContent !== {caption:?}"));
     assert_eq!(browser.run("return document.querySelectorAll('table:not([hidden]) th:not([scope])').length"), json!(0));

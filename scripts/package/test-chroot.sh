@@ -69,7 +69,7 @@ files_are_in_their_places() {
         644:/usr/share/fish/vendor_completions.d/pspnetd.fish 644:/usr/share/doc/pspnetd/copyright \
         644:/usr/share/doc/pspnetd/changelog.gz 644:/usr/share/doc/pspnetd/changelog.Debian.gz \
         644:/usr/share/doc/pspnetd/README.md 644:/usr/share/doc/pspnetd/docs/configuration.md \
-        644:/usr/share/pspnetd/models/street-{fast,accurate,nano,bootstrap}/{model.tflite,manifest.toml,README.md}; do
+        644:/usr/share/pspnetd/models/scene-fast/{model.tflite,manifest.toml,README.md}; do
         equal "${file#*:}" "$(inside stat -c '%U:%G %a' "${file#*:}")" "root:root ${file%%:*}"
     done
     equal "the configuration file is one" "$(inside dpkg-query -W -f '${Conffiles}' pspnetd | awk '{ print $1 }')" \
@@ -86,7 +86,7 @@ nothing_is_too_open_or_too_large() {
 
 models_and_library_are_the_tested_ones() {
     local path
-    for path in models/*/model.tflite; do
+    for path in models/scene-*/model.tflite; do
         cmp "$path" "$GUEST/usr/share/pspnetd/$path"
     done
     cmp "native/tflite/$(uname -m)/libtensorflowlite_c.so" "$GUEST/usr/lib/pspnetd/libtensorflowlite_c.so"
@@ -130,7 +130,7 @@ predicts_with_the_default_model() {
     as_pspnetd sh -c 'cd /tmp && pspnetd predict /root/picture.jpg --json -o /tmp/masks' >"$WORK/line.json"
     grep -q '"classes"' "$WORK/line.json"
     # The very mask that the same program makes here with the model that should have been taken.
-    target/release/pspnetd predict --model models/street-fast/model.tflite "$PICTURE" -o "$WORK/masks"
+    target/release/pspnetd predict --model models/scene-fast/model.tflite "$PICTURE" -o "$WORK/masks"
     cmp "$GUEST/tmp/masks/picture_mask.png" "$WORK/masks/5_double_mask.png"
 }
 
@@ -174,7 +174,6 @@ copyright_is_machine_readable() {
             return 1
         }
     done
-    grep -q 'non-commercial' "$file"
 }
 
 upgrade_keeps_an_edit() {

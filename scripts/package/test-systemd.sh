@@ -162,6 +162,27 @@ policy_is_obeyed() {
     equal "process" "$(property MainPID)" "$before"
 }
 
+# The model that the running service says it runs.
+service_runs() {
+    # shellcheck disable=SC2016  # for the other bash
+    booted bash -c 'exec 3<>/dev/tcp/127.0.0.1/8088; printf "GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n" >&3; cat <&3' \
+        >"$WORK/metrics" && grep -q "^pspnetd_model_info{name=\"$1\"} 1" "$WORK/metrics"
+}
+
+upgrade_goes_on_with_the_model_that_is_named() {
+    local before
+    apt_booted purge pspnetd
+    apt_booted install /root/old.deb
+    use_the_test_picture
+    service_runs street-fast
+    before=$(property MainPID)
+    apt_booted "${KEEP_EDITS[@]}" install /root/pspnetd.deb
+    within 20 has_restarted_from "$before"
+    within 20 service_is active
+    service_runs street-fast
+    equal "restarts" "$(property NRestarts)" 0
+}
+
 remove_stops() {
     apt_booted remove pspnetd
     not booted pgrep -x pspnetd
@@ -174,7 +195,7 @@ purge_forgets() {
     apt_booted purge pspnetd
     equal "unit" "$(property LoadState)" not-found
     equal "failed units" "$(booted systemctl --failed --no-legend | grep -c pspnetd)" 0
-    [ ! -e "$GUEST/etc/pspnetd" ] && [ ! -e "$GUEST/var/lib/pspnetd" ]
+    [ ! -e "$GUEST/etc/pspnetd" ] && [ ! -e "$GUEST/var/lib/pspnetd" ] && [ ! -e "$GUEST/usr/share/pspnetd" ]
 }
 
 can_run_a_container() { systemd-nspawn --version && [ -w /sys/fs/cgroup ]; }
@@ -198,6 +219,7 @@ else
         check "a wrong configuration is not restarted, and an upgrade gets past it" wrong_configuration_is_not_restarted
         check "what the administrator disabled stays disabled" disabled_stays_disabled
         check "policy-rc.d is obeyed" policy_is_obeyed
+        check "an upgrade goes on with the model for streets that is named" upgrade_goes_on_with_the_model_that_is_named
         check "remove stops the service" remove_stops
         check "purge leaves no trace in systemd" purge_forgets
     fi

@@ -9,6 +9,9 @@ pub mod manifest;
 pub(crate) mod pair;
 pub mod tflite;
 
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -104,7 +107,7 @@ impl ModelFile {
 /// The bytes of a file, of whatever kind, and their SHA-256 in hex.
 fn read(path: &Path) -> Result<(Vec<u8>, String), ModelError> {
     let unreadable = |reason: String| ModelError::Read { path: path.to_path_buf(), reason };
-    let meta = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?;
+    let meta = std::fs::metadata(path).map_err(|error| unreadable(format!("{error}{}", advice(path, error.kind()))))?;
     if !meta.is_file() {
         return Err(unreadable("not a file; expected a .tflite file".to_owned()));
     }
@@ -114,6 +117,15 @@ fn read(path: &Path) -> Result<(Vec<u8>, String), ModelError> {
     let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
     let sha256 = hex(&Sha256::digest(&bytes));
     Ok((bytes, sha256))
+}
+
+/// What to do about a model that can't be read, where that is known: the Debian package had `street-*` in it once.
+fn advice(path: &Path, error: ErrorKind) -> &'static str {
+    if error == ErrorKind::NotFound && path.starts_with(INSTALLED) && is_restricted(path) {
+        "; the Debian package pspnetd-models-street installs it"
+    } else {
+        ""
+    }
 }
 
 /// Whether edgetpu_compiler made it, damaged or not: it has the one operator that only an Edge TPU runs.
@@ -131,33 +143,58 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The model to take where there are several and none is named: it suits every board.
-const PREFERRED: &str = "street-fast";
+/// Where the Debian packages put models.
+const INSTALLED: &str = "/usr/share/pspnetd/models";
 
-/// The model that runs when none is configured: `models/street-fast`, or else the first `models/*/model.tflite` by name,
-/// in the installed place, in the folders above the program (a build tree), or in the current folder.
+/// The model to take where there are several and none is named: it suits every board.
+const PREFERRED: &str = "scene-fast";
+
+/// What the folders of models begin with whose weights are for research and non-commercial use only.
+const RESTRICTED: &str = "street-";
+
+/// The model that runs when none is configured: `models/scene-fast`, or else the first `models/*/model.tflite` by name,
+/// in the installed place, in the folders above the program (a build tree), or in the current folder. A `street-*` is taken
+/// only where none of these places has another model, and with a warning.
 ///
 /// # Errors
 /// When there is none, with the places that were searched.
 pub fn find_default() -> Result<PathBuf, ModelError> {
-    let mut places = vec![PathBuf::from("/var/lib/pspnetd/models"), PathBuf::from("/usr/share/pspnetd/models")];
+    let mut places = vec![PathBuf::from("/var/lib/pspnetd/models"), PathBuf::from(INSTALLED)];
     if let Ok(program) = std::env::current_exe() {
         places.extend(program.ancestors().skip(1).take(4).map(|folder| folder.join("models")));
     }
     places.push(PathBuf::from("models"));
-    places.iter().find_map(|place| first_model(place)).ok_or_else(|| ModelError::NoneFound {
+    let path = default_among(&places).ok_or_else(|| ModelError::NoneFound {
         searched: places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", "),
-    })
+    })?;
+    if is_restricted(&path) {
+        let path = path.display();
+        log::warn!("{path}: no other model was found; its weights are for research and non-commercial use only");
+    }
+    Ok(path)
+}
+
+/// The first place with a model decides, unless it has restricted ones alone and a later place has others.
+fn default_among(places: &[PathBuf]) -> Option<PathBuf> {
+    let mut firsts = places.iter().filter_map(|place| first_model(place));
+    let first = firsts.next()?;
+    Some(if is_restricted(&first) { firsts.find(|path| !is_restricted(path)).unwrap_or(first) } else { first })
 }
 
 fn first_model(place: &Path) -> Option<PathBuf> {
-    let mut models: Vec<PathBuf> = std::fs::read_dir(place)
+    let models = std::fs::read_dir(place)
         .ok()?
         .filter_map(|entry| Some(entry.ok()?.path().join("model.tflite")))
-        .filter(|path| path.is_file())
-        .collect();
-    models.sort_by_key(|path| (!path.parent().is_some_and(|folder| folder.ends_with(PREFERRED)), path.clone()));
-    models.into_iter().next()
+        .filter(|path| path.is_file());
+    models.min_by_key(|path| (is_restricted(path), folder_name(path) != PREFERRED, path.clone()))
+}
+
+fn is_restricted(model: &Path) -> bool {
+    folder_name(model).starts_with(RESTRICTED)
+}
+
+fn folder_name(model: &Path) -> Cow<'_, str> {
+    model.parent().and_then(Path::file_name).map(OsStr::to_string_lossy).unwrap_or_default()
 }
 
 impl From<ModelError> for Failure {
@@ -177,20 +214,46 @@ mod tests {
         (folder, path)
     }
 
+    /// An empty model file in `place`.
+    fn add(place: &Path, name: &str) {
+        std::fs::create_dir_all(place.join(name)).unwrap();
+        std::fs::write(place.join(name).join("model.tflite"), b"").unwrap();
+    }
+
     #[test]
-    fn the_preferred_model_comes_first_then_the_alphabet() {
+    fn the_preferred_model_comes_first_then_the_alphabet_and_restricted_ones_last() {
         let folder = tempfile::tempdir().unwrap();
-        let add = |name: &str| {
-            std::fs::create_dir(folder.path().join(name)).unwrap();
-            std::fs::write(folder.path().join(name).join("model.tflite"), b"").unwrap();
-        };
-        let chosen = || first_model(folder.path()).map(|path| path.strip_prefix(folder.path()).unwrap().to_owned());
+        let chosen = || first_model(folder.path()).map(|path| folder_name(&path).into_owned());
         assert_eq!(chosen(), None);
-        add("street-nano");
-        add("street-accurate");
-        assert_eq!(chosen().unwrap(), Path::new("street-accurate/model.tflite"));
-        add("street-fast");
-        assert_eq!(chosen().unwrap(), Path::new("street-fast/model.tflite"));
+        for (added, wanted) in [
+            ("street-nano", "street-nano"),
+            ("street-fast", "street-fast"),
+            ("yard", "yard"),
+            ("scene-nano", "scene-nano"),
+            ("scene-accurate", "scene-accurate"),
+            ("scene-fast", "scene-fast"),
+        ] {
+            add(folder.path(), added);
+            assert_eq!(chosen().as_deref(), Some(wanted));
+        }
+    }
+
+    #[test]
+    fn the_first_place_decides_unless_it_has_restricted_models_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let places = ["own", "none", "installed", "tree"].map(|name| folder.path().join(name));
+        let chosen = || default_among(&places).map(|path| path.strip_prefix(folder.path()).unwrap().to_owned());
+        assert_eq!(chosen(), None);
+        for (place, added, wanted) in [
+            (2, "street-nano", "installed/street-nano"),
+            (0, "street-fast", "own/street-fast"),
+            (3, "scene-fast", "tree/scene-fast"),
+            (2, "zoo", "installed/zoo"),
+            (0, "yard", "own/yard"),
+        ] {
+            add(&places[place], added);
+            assert_eq!(chosen(), Some(Path::new(wanted).join("model.tflite")));
+        }
     }
 
     #[test]
@@ -201,6 +264,23 @@ mod tests {
         let marks = [&b""[..], b"TFL3", b"\x1c\0\0\0TFL4", b"\x1c\0\0\0TFL3"].map(tflite::check_mark);
         let none = Err("not a TensorFlow Lite file (no TFL3 mark)");
         assert_eq!(marks, [Err("an empty file"), none, none, Ok(())]);
+    }
+
+    #[test]
+    fn a_missing_model_that_has_a_package_of_its_own_is_named_with_it() {
+        let reason = |path: &str| ModelFile::load(Path::new(path)).unwrap_err().to_string();
+        let missing = "No such file or directory (os error 2)";
+        for (path, hint) in [
+            // A name that no package has, so that none can be installed here.
+            (
+                "/usr/share/pspnetd/models/street-none/model.tflite",
+                "; the Debian package pspnetd-models-street installs it",
+            ),
+            ("/usr/share/pspnetd/models/scene-none/model.tflite", ""),
+            ("/var/lib/pspnetd/models/street-none/model.tflite", ""),
+        ] {
+            assert_eq!(reason(path), format!("model {path}: {missing}{hint}"));
+        }
     }
 
     #[test]
