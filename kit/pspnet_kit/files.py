@@ -1,13 +1,43 @@
-"""Files that are written whole or not at all, and places that are tried before time is spent."""
+"""Files: reading with clear errors, writing whole or not at all, and trying places before time is spent."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import tempfile
+import tomllib
 from pathlib import Path
+from typing import Any
 
 from .errors import KitError
+
+
+def read_bytes(path: Path) -> bytes:
+    """What is in the file.
+
+    Raises:
+        KitError: when it is missing or can't be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise KitError(f"{path}: no such file") from None
+    except OSError as error:
+        raise KitError(f"{path}: can't be read: {error.strerror or error}") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What the TOML file says.
+
+    Raises:
+        KitError: when it can't be read or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise KitError(f"{path}: can't be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise KitError(f"{path}: {error}") from error
 
 
 def write_whole(path: Path, content: bytes) -> None:

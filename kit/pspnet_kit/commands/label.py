@@ -79,10 +79,11 @@ def run(args: argparse.Namespace) -> None:
 
 def _labeller(args: argparse.Namespace, settings: Settings) -> Labeller:
     from ..data.dataset import group_names
+    from ..export.manifest import digest_of
     from ..labelling import classes, mapping, places
     from ..labelling.labeller import METHOD, Labeller
     from ..labelling.store import Store
-    from ..labelling.teacher import Ensemble, digest
+    from ..labelling.teacher import Ensemble
 
     infos = classes.read(args.classes)
     teacher = Ensemble(args.teacher)
@@ -93,7 +94,7 @@ def _labeller(args: argparse.Namespace, settings: Settings) -> Labeller:
     # All that the labels depend on; colours are not among it.
     stored = {
         "method": METHOD,
-        "teachers": [digest(path) for path in args.teacher],
+        "teachers": [digest_of(path) for path in args.teacher],
         "classes": [info.name for info in infos],
         "mapping": meaning.as_dict(),
         "never": {kind: [int(value) for value in factor] for kind, factor in never.items()},

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import KitError
+from ..files import read_bytes
 
 STILL = 12
 """Grey values by which a still pixel may differ from its median over the clip: more than the noise of a camera."""
@@ -24,12 +25,7 @@ def frames(path: Path) -> list[bytes]:
     Raises:
         KitError: when it can't be read, or is anything but JPEG pictures one after another.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise KitError(f"{path}: no such file") from None
-    except OSError as error:
-        raise KitError(f"{path}: can't be read: {error.strerror or error}") from error
+    content = read_bytes(path)
     found: list[bytes] = []
     start = 0
     while start < len(content):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 
 from ..data import ClassInfo
 from ..errors import KitError
+from ..files import read_toml
 
 
 def read(path: Path) -> tuple[ClassInfo, ...]:
@@ -16,12 +16,7 @@ def read(path: Path) -> tuple[ClassInfo, ...]:
     Raises:
         KitError: when the file can't be read, or what it says is no list of at least two classes.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise KitError(f"{path}: can't be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise KitError(f"{path}: {error}") from error
+    content = read_toml(path)
     entries = content.get("classes")
     if not isinstance(entries, list) or not 2 <= len(entries) <= 255:
         raise KitError(f"{path}: expected 2 to 255 tables [[classes]]")

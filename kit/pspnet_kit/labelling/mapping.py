@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from ..data import VOID, ClassInfo
 from ..data.dataset import group_names
 from ..errors import KitError
+from ..files import read_toml
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,7 @@ def read(path: Path, names: Sequence[str], classes: Sequence[ClassInfo], teacher
         KitError: when the file can't be read, names a class that the teacher or the data set lacks, or lacks a class of
             the teacher.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise KitError(f"{path}: can't be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise KitError(f"{path}: {error}") from error
+    content = read_toml(path)
     if unknown := sorted(set(content) - {"classes", "groups", "names"}):
         raise KitError(f"{path}: {unknown[0]} is unknown; known here: classes, groups, names")
     to_class, to_group, other = (_texts(path, content, table) for table in ("classes", "groups", "names"))

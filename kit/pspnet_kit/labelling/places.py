@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import KitError
+from ..files import read_toml
 
 FILE = "pool.json"
 """What `kit pool` writes of each file: `pictures[].file` and `pictures[].place`."""
@@ -42,12 +42,7 @@ def read(path: Path, groups: Sequence[str]) -> dict[str, NDArray[np.float32]]:
     Raises:
         KitError: when the file can't be read, or names a group that is not there.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise KitError(f"{path}: can't be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise KitError(f"{path}: {error}") from error
+    content = read_toml(path)
     never = content.get("never", {})
     if set(content) - {"never"} or not isinstance(never, Mapping):
         raise KitError(f"{path}: expected one table [never]")

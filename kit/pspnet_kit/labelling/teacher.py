@@ -5,7 +5,6 @@ A model is asked at its own input size, so files of the same network with severa
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -98,8 +97,3 @@ def scaled(probabilities: NDArray[np.float32], size: tuple[int, int]) -> NDArray
     x = torch.from_numpy(np.ascontiguousarray(probabilities.transpose(2, 0, 1)))[None]
     y: NDArray[np.float32] = F.interpolate(x, size, mode="bilinear", align_corners=False)[0].permute(1, 2, 0).numpy()
     return y
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a teacher's file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

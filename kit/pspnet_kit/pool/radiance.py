@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import KitError
+from ..files import read_bytes
 
 WHITE = 4.0
 """The luminance that becomes white."""
@@ -29,12 +30,7 @@ def read(path: Path) -> NDArray[np.float32]:
     Raises:
         KitError: when the file is missing, is no Radiance picture, turned, or cut off.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise KitError(f"{path}: no such file") from None
-    except OSError as error:
-        raise KitError(f"{path}: can't be read: {error.strerror or error}") from error
+    content = read_bytes(path)
     if not content.startswith((b"#?RADIANCE", b"#?RGBE")):
         raise KitError(f"{path}: is no Radiance picture, which begins with #?RADIANCE")
     header_end = content.find(b"\n\n", 0, _MAX_HEADER)
