@@ -159,6 +159,41 @@ def test_what_can_not_be_at_a_place_is_not_there(tmp_path: Path) -> None:
     assert (data.read(cellar)[1][:, 60:] == 1).all() and (data.read(wood)[1][:, :36] == 0).all()
 
 
+def test_a_picture_without_an_up_is_written_in_all_four_directions(tmp_path: Path) -> None:
+    for name in "ab":
+        picture(tmp_path / f"pool/pictures/{name}.png", GREEN, RED)
+    kinds = [{"file": "pictures/a.png", "place": "car park"}, {"file": "pictures/b.png", "place": "wood"}]
+    (tmp_path / "pool/pool.json").write_text(json.dumps({"pictures": kinds}))
+    (tmp_path / "places.toml").write_text('no_up = ["car park"]')
+    assert label(tmp_path, "--places", str(tmp_path / "places.toml")) == 0
+    data = open_dataset(tmp_path / "out", "toml")
+    pairs = {pair.image.stem: pair for pair in data.pairs("train")}
+    assert sorted(pairs) == ["a", "a_turn1", "a_turn2", "a_turn3", "b"]
+    image, ids = data.read(pairs["a"])
+    for turn in range(1, 4):
+        turned, labels = data.read(pairs[f"a_turn{turn}"])
+        assert np.abs(turned.astype(int) - np.rot90(image, turn)).mean() < 3
+        assert (labels == np.rot90(ids, turn)).mean() > 0.95
+        soft = np.rot90(data.read_soft(pairs["a"]), turn, (1, 2))
+        np.testing.assert_array_equal(data.read_soft(pairs[f"a_turn{turn}"]), soft)
+    # Nothing is left to do, and a picture that misses one of its directions is done again.
+    (tmp_path / "out/images/a_turn3.jpg").unlink()
+    assert label(tmp_path, "--places", str(tmp_path / "places.toml")) == 0
+    assert (tmp_path / "out/images/a_turn3.jpg").is_file()
+
+
+def test_what_lies_below_the_camera_of_a_panorama_is_ground(tmp_path: Path) -> None:
+    path = tmp_path / "pool/panoramas/yard_mid.png"
+    path.parent.mkdir(parents=True)
+    Image.new("RGB", (128, 64), RED).save(path)
+    (tmp_path / "places.toml").write_text('[ground]\ndegrees = 50\nnever = ["structure"]')
+    assert label(tmp_path, "--places", str(tmp_path / "places.toml"), "--views", "6", "--threshold", "0.5") == 0
+    data = open_dataset(tmp_path / "out", "toml")
+    plants = [float((data.read_soft(pair)[0] > 127).mean()) for pair in data.pairs("train")]
+    # The last view looks steeply down; all that is red is a structure elsewhere.
+    assert plants[5] == max(plants) > 0.4 and min(plants) < 0.2, plants
+
+
 def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "abc":
         picture(tmp_path / f"pool/pictures/{name}.png", RED)

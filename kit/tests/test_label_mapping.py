@@ -172,9 +172,12 @@ def test_mistakes_in_a_list_of_classes_are_named(tmp_path: Path, text: str, said
 
 def test_the_shipped_places_rule_out_groups_that_are_there() -> None:
     groups = group_names(classes.read(SCENE / "classes.toml"))
-    never = places.read(SCENE / "places.toml", groups)
-    assert never["car park"].tolist() == [name in ("paved", "plant", "person", "vehicle") for name in groups]
-    assert all(0 < factor.sum() < len(groups) for factor in never.values())
+    told = places.read(SCENE / "places.toml", groups)
+    assert told.never["car park"].tolist() == [name in ("paved", "plant", "person", "vehicle") for name in groups]
+    assert all(0 < factor.sum() < len(groups) for factor in told.never.values())
+    assert told.no_up <= set(told.never), "a place without an up is one whose ground is known"
+    assert told.ground is not None and told.ground[groups.index("paved")] == 1
+    assert told.ground[groups.index("structure")] == 0
 
 
 def test_impossible_groups_leave_their_share_to_the_others() -> None:
@@ -191,8 +194,12 @@ def test_impossible_groups_leave_their_share_to_the_others() -> None:
         ("[never]\nhall = ['structure', 'moss']", r"'hall' is .*expected a list of some of structure, plant"),
         ("[never]\nhall = ['structure', 'plant']", r"expected a list of some of"),
         ("[never]\nhall = 'plant'", r"expected a list of some of"),
-        ("[always]\nhall = ['plant']", r"expected one table \[never\]"),
-        ("never = 3", r"expected one table \[never\]"),
+        ("[always]\nhall = ['plant']", r"expected a list no_up and tables \[never\] and \[ground\]"),
+        ("never = 3", r"expected a list no_up and tables \[never\] and \[ground\]"),
+        ("no_up = 'yard'", r"no_up is 'yard', expected a list of kinds of places"),
+        ("[ground]\ndegrees = 50", r"expected \[ground\] to have degrees and never"),
+        ("[ground]\ndegrees = 100\nnever = ['plant']", r"ground\.degrees is 100, expected more than 0"),
+        ("[ground]\ndegrees = 50\nnever = ['moss']", r"'ground\.never' is .*expected a list of some of"),
     ],
 )
 def test_mistakes_in_a_list_of_places_are_named(tmp_path: Path, text: str, said: str) -> None:

@@ -90,17 +90,17 @@ def _labeller(args: argparse.Namespace, settings: Settings) -> Labeller:
     same = list(teacher.names) == [info.name for info in infos]
     meaning = mapping.identity(infos) if same else mapping.read(args.mapping, teacher.names, infos, args.teacher[0])
     known = args.places or (SCENE / "places.toml" if args.classes == SCENE / "classes.toml" else None)
-    never = places.read(known, group_names(infos)) if known else {}
+    told = places.read(known, group_names(infos)) if known else places.Places()
     # All that the labels depend on; colours are not among it.
     stored = {
         "method": METHOD,
         "teachers": [digest_of(path) for path in args.teacher],
         "classes": [info.name for info in infos],
         "mapping": meaning.as_dict(),
-        "never": {kind: [int(value) for value in factor] for kind, factor in never.items()},
+        "places": told.as_dict(),
         **dataclasses.asdict(settings),
     }
-    return Labeller(Store(args.out, stored, infos), teacher, meaning, never, settings)
+    return Labeller(Store(args.out, stored, infos), teacher, meaning, told, settings)
 
 
 def _check(args: argparse.Namespace) -> None:

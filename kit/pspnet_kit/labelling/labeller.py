@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping as Table
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,16 +12,18 @@ from ..data.pictures import read_image
 from ..data.resize import resize
 from . import sphere
 from .mapping import Mapping, hard_labels
-from .places import restrict
+from .places import Places, restrict
 from .pool import Place
 from .store import Store
 from .teacher import Teacher, scaled
 
 STRIDE = 4
 """Pixels of a written picture for one cell of its soft targets."""
+TURNS = 4
+"""Quarter turns in which a picture without an up is written."""
 VIEW = (256, 384)
 """Height and width of the views that are cut from panoramas."""
-METHOD = 1
+METHOD = 2
 """Counts up when the same settings give other labels."""
 
 
@@ -47,8 +48,7 @@ class Labeller:
     store: Store
     teacher: Teacher
     meaning: Mapping
-    never: Table[str, NDArray[np.float32]]
-    """By the kind of place, the factors of the groups: see places.read."""
+    places: Places
     settings: Settings
 
     def done(self, place: Place) -> bool:
@@ -58,7 +58,8 @@ class Labeller:
     def names(self, place: Place) -> list[str]:
         """Of the pictures that are written for it."""
         if not place.panorama:
-            return [place.name]
+            turns = range(1, TURNS if place.kind in self.places.no_up else 1)
+            return [place.name, *(f"{place.name}_turn{turn}" for turn in turns)]
         return [f"{place.name}_view{index:03d}" for index in range(self.settings.views)]
 
     def label(self, place: Place) -> None:
@@ -71,7 +72,9 @@ class Labeller:
         if not place.panorama:
             image = self._limited(images[0])
             cells = (-(-image.shape[0] // STRIDE), -(-image.shape[1] // STRIDE))
-            self._put(place, place.name, image, self.teacher.probabilities(image, cells))
+            probabilities = self.teacher.probabilities(image, cells)
+            for turn, turned in enumerate(self.names(place)):
+                self._put(place, turned, np.rot90(image, turn), np.rot90(probabilities, turn))
             return
         # The name seeds it, so that the views of a place do not depend on what else is in the pool.
         name = zlib.crc32(place.name.encode("utf-8", "surrogateescape"))
@@ -79,18 +82,29 @@ class Labeller:
         votes = sphere.vote(images, self.teacher)
         views = sphere.cut(images, votes, self.settings.views, VIEW, random)
         for written, view in zip(self.names(place), views, strict=True):
-            self._put(place, written, view.image, view.probabilities)
+            self._put(place, written, view.image, view.probabilities, view.below)
 
     def _limited(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         height, width, _ = image.shape
         factor = self.settings.side / max(height, width)
         return image if factor >= 1 else resize(image, max(round(height * factor), 1), max(round(width * factor), 1))
 
-    def _put(self, place: Place, name: str, image: NDArray[np.uint8], probabilities: NDArray[np.float32]) -> None:
-        classes, groups = self.meaning.split(probabilities)
-        if place.kind in self.never:
-            classes, groups = restrict(classes, groups, self.meaning.group_of, self.never[place.kind])
+    def _put(
+        self,
+        place: Place,
+        name: str,
+        image: NDArray[np.uint8],
+        probabilities: NDArray[np.float32],
+        below: NDArray[np.float32] | None = None,
+    ) -> None:
+        values = self.meaning.split(probabilities)
+        if place.kind in self.places.never:
+            values = restrict(*values, self.meaning.group_of, self.places.never[place.kind])
+        if below is not None and self.places.ground is not None:
+            ground = (below >= self.places.ground_degrees)[..., None]
+            bare = restrict(*values, self.meaning.group_of, self.places.ground)
+            values = np.where(ground, bare[0], values[0]), np.where(ground, bare[1], values[1])
         size = (image.shape[0], image.shape[1])
-        fine = scaled(classes, size), scaled(groups, size)
+        fine = scaled(values[0], size), scaled(values[1], size)
         label = hard_labels(*fine, self.meaning.group_of, self.settings.threshold)
-        self.store.put(name, image, label, groups)
+        self.store.put(name, image, label, values[1])

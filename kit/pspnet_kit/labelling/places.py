@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,22 +38,56 @@ def kinds(pool: Path) -> dict[str, str]:
         ) from error
 
 
-def read(path: Path, groups: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-    """By the kind of place a factor for each of `groups`: 0 for those that are never there, else 1.
+@dataclass(frozen=True)
+class Places:
+    """What a file such as kit/scene/places.toml tells."""
+
+    never: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """By the kind of place a factor for each group: 0 for those that are never there, else 1."""
+    no_up: frozenset[str] = frozenset()
+    """The kinds that are seen from so high above that a picture may be turned."""
+    ground: NDArray[np.float32] | None = None
+    """The same factors for what lies below the camera of a panorama."""
+    ground_degrees: float = 90.0
+    """How far below the horizon that begins."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        ground = None if self.ground is None else [self.ground_degrees, *map(int, self.ground)]
+        return {
+            "never": {kind: [int(value) for value in factor] for kind, factor in self.never.items()},
+            "no_up": sorted(self.no_up),
+            "ground": ground,
+        }
+
+
+def read(path: Path, groups: Sequence[str]) -> Places:
+    """The file's content.
 
     Raises:
         KitError: when the file can't be read, or names a group that is not there.
     """
     content = read_toml(path)
-    never = content.get("never", {})
-    if set(content) - {"never"} or not isinstance(never, Mapping):
-        raise KitError(f"{path}: expected one table [never]")
-    factors: dict[str, NDArray[np.float32]] = {}
-    for kind, names in never.items():
-        if not isinstance(names, list) or not set(map(str, names)) < set(groups):
-            raise KitError(f"{path}: {kind!r} is {names!r}, expected a list of some of {', '.join(groups)}")
-        factors[kind] = np.array([name not in names for name in groups], np.float32)
-    return factors
+    never, no_up, ground = content.get("never", {}), content.get("no_up", []), content.get("ground")
+    if set(content) - {"never", "no_up", "ground"} or not isinstance(never, dict):
+        raise KitError(f"{path}: expected a list no_up and tables [never] and [ground]")
+    if not isinstance(no_up, list) or not all(isinstance(kind, str) for kind in no_up):
+        raise KitError(f"{path}: no_up is {no_up!r}, expected a list of kinds of places")
+    factors = {kind: _factor(path, kind, names, groups) for kind, names in never.items()}
+    if ground is None:
+        return Places(factors, frozenset(no_up))
+    if not isinstance(ground, dict) or set(ground) != {"degrees", "never"}:
+        raise KitError(f"{path}: expected [ground] to have degrees and never")
+    degrees = ground["degrees"]
+    if isinstance(degrees, bool) or not isinstance(degrees, (int, float)) or not 0 < degrees <= 90:
+        raise KitError(f"{path}: ground.degrees is {degrees!r}, expected more than 0 and at most 90")
+    return Places(factors, frozenset(no_up), _factor(path, "ground.never", ground["never"], groups), float(degrees))
+
+
+def _factor(path: Path, key: str, names: Any, groups: Sequence[str]) -> NDArray[np.float32]:
+    if not isinstance(names, list) or not set(map(str, names)) < set(groups):
+        raise KitError(f"{path}: {key!r} is {names!r}, expected a list of some of {', '.join(groups)}")
+    return np.array([name not in names for name in groups], np.float32)
 
 
 def restrict(

@@ -24,6 +24,7 @@ STEP = 30
 PITCHES = (0.0, 22.0, 50.0, -45.0)
 """Degrees, positive is down."""
 STRIDE = 4
+STEEP = 6
 
 
 def vote(exposures: Sequence[NDArray[np.uint8]], teacher: Teacher) -> NDArray[np.float32]:
@@ -69,6 +70,8 @@ class View:
 
     image: NDArray[np.uint8]
     probabilities: NDArray[np.float32]
+    below: NDArray[np.float32]
+    """Of each cell, how many degrees below the horizon it lies."""
 
 
 def cut(
@@ -78,10 +81,18 @@ def cut(
     size: tuple[int, int],
     random: np.random.Generator,
 ) -> Iterator[View]:
-    """`count` views of `size` as cameras on walls and masts have them, each of one of the exposures."""
+    """`count` views of `size`, each of one of the exposures.
+
+    Cameras on walls and masts have such views; every STEEP-th looks down as one under a ceiling or a roof's edge does.
+    """
     height, width = size
-    for _ in range(count):
-        yaw, pitch, fov = random.uniform(-180, 180), random.uniform(-5, 60), random.uniform(50, 90)
+    latitude = np.linspace(-90, 90, SPHERE + 1, dtype=np.float32)
+    latitudes = np.repeat((latitude[1:] + latitude[:-1])[:, None, None] / 2, 2 * SPHERE, axis=1)
+    for index in range(count):
+        steep = index % STEEP == STEEP - 1
+        pitch = random.uniform(60, 90) if steep else random.uniform(-5, 60)
+        yaw, fov = random.uniform(-180, 180), random.uniform(50, 90)
         exposure = exposures[int(random.integers(len(exposures)))]
-        cells = panorama.sample(votes, yaw, pitch, fov, width // STRIDE, height // STRIDE)
-        yield View(panorama.view(exposure, yaw, pitch, fov, width, height), cells)
+        where = yaw, pitch, fov, width // STRIDE, height // STRIDE
+        cells, below = panorama.sample(votes, *where), panorama.sample(latitudes, *where)[..., 0]
+        yield View(panorama.view(exposure, yaw, pitch, fov, width, height), cells, below)
