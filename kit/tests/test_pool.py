@@ -121,6 +121,18 @@ def test_a_second_run_makes_only_what_is_missing_or_changed(tmp_path: Path, file
     assert read_image(kept).shape == (10, 20, 3)
 
 
+def test_a_large_picture_is_cut_into_tiles(tmp_path: Path, files: Path) -> None:
+    whole = read_image(files / "deep/wide.png")
+    assert pool(tmp_path, write_list(tmp_path, files, WIDE + ", crop = [0, 0, 60, 30], tiles = [3, 2]")) == 0
+    assert made(tmp_path) == {f"pictures/yard_wide_tile{number}.jpg" for number in range(1, 7)}
+    for number in range(6):
+        tile = read_image(tmp_path / f"pool/pictures/yard_wide_tile{number + 1}.jpg").astype(int)
+        top, left = number // 3 * 15, number % 3 * 20
+        assert tile.shape == (15, 20, 3)
+        assert abs(tile - whole[top : top + 15, left : left + 20]).mean() < 6
+    assert "cut into tiles" in (tmp_path / "pool/NOTICE").read_text()
+
+
 def test_what_leaves_the_list_leaves_the_pool_and_its_notice(tmp_path: Path, files: Path) -> None:
     assert pool(tmp_path, write_list(tmp_path, files, WIDE, CLIP)) == 0
     assert pool(tmp_path, write_list(tmp_path, files, CLIP + ", held = true")) == 0
@@ -316,6 +328,8 @@ def test_videos_need_ffmpeg(
         (HALL.replace("[1, 0, -2]", '"bright"'), "exposures is 'bright'"),
         (WIDE + ", crop = [0, 0, 0, 4]", "inside the picture"),
         (WIDE + ", frames = [0, 1, 1]", "frames is unknown"),
+        (WIDE + ", tiles = [0, 2]", "expected columns and rows, at least 1 each"),
+        (CLIP + ", tiles = [2, 2]", "tiles is unknown"),
     ],
 )
 def test_mistakes_in_a_list_are_told_with_their_place(tmp_path: Path, files: Path, row: str, message: str) -> None:

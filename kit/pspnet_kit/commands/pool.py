@@ -137,7 +137,9 @@ def _rows(entry: Entry) -> list[dict[str, Any]]:
         "licence": entry.source.licence,
         "held": entry.held,
     }
-    made = {key: value for key, value in asdict(entry).items() if key in ("frames", "exposures", "crop") and value}
+    made = {
+        key: value for key, value in asdict(entry).items() if key in ("frames", "exposures", "crop", "tiles") and value
+    }
     # As JSON gives it back.
     rows: list[dict[str, Any]] = json.loads(json.dumps([{"file": name, **common, **made} for name in outputs(entry)]))
     return rows

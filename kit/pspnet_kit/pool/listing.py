@@ -19,6 +19,7 @@ An example:
         { path = "b.mp4", sha256 = "…", place = "car park", frames = [600, 794, 10], held = true },
         { path = "c.hdr", sha256 = "…", place = "hall", exposures = [1.5, 0.0, -2.0] },  # bright, mid, dark: stops
         { path = "d.png", sha256 = "…", place = "street", crop = [0, 0, 640, 200] },     # left, top, width, height
+        { path = "e.jpg", sha256 = "…", place = "car park", tiles = [3, 2] },    # six pictures: 3 side by side, 2 rows
     ]
 
 `held = true` keeps pictures out of training, to judge with. `name` in a file replaces the stem of its path.
@@ -42,6 +43,7 @@ LICENCES = {
     "CC-BY-4.0": "https://creativecommons.org/licenses/by/4.0/",
     "public domain": "",
     "MIT": "https://opensource.org/license/mit",
+    "BSD-2-Clause": "https://opensource.org/license/bsd-2-clause",
     "BSD-3-Clause": "https://opensource.org/license/bsd-3-clause",
     "Apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0",
     "unrestricted": "",
@@ -85,6 +87,8 @@ class Entry:
     frames: tuple[int, int, int] | None
     exposures: tuple[float, ...]
     crop: tuple[int, int, int, int] | None
+    tiles: tuple[int, int] | None = None
+    """Columns and rows that a large picture is cut into, after `crop`."""
 
     @property
     def suffix(self) -> str:
@@ -177,6 +181,7 @@ def _entry(source: Source, table: Table) -> Entry:
     frames = _numbers(table, "frames", 3, "first, last and step") if suffix in VIDEOS else ()
     exposures = _numbers(table, "exposures", 3, f"the stops of {', '.join(EXPOSURES)}") if suffix in PANORAMAS else ()
     crop = _numbers(table, "crop", 4, "left, top, width and height") if "crop" in table.content else ()
+    tiles = _numbers(table, "tiles", 2, "columns and rows") if suffix in SUFFIXES and "tiles" in table.content else ()
     if suffix not in (*SUFFIXES, *VIDEOS, *PANORAMAS):
         endings = ", ".join((*SUFFIXES, *VIDEOS, *PANORAMAS))
         raise table.wrong("path", f"is {path!r}, expected a file that ends in one of {endings}")
@@ -184,6 +189,8 @@ def _entry(source: Source, table: Table) -> Entry:
         raise table.wrong("frames", f"is {list(frames)}, expected first, last and step, the first not after the last")
     if crop and (min(crop[:2]) < 0 or min(crop[2:]) < 1):
         raise table.wrong("crop", f"is {list(crop)}, expected left, top, width and height inside the picture")
+    if tiles and min(tiles) < 1:
+        raise table.wrong("tiles", f"is {list(tiles)}, expected columns and rows, at least 1 each")
     entry = Entry(
         source=source,
         path=path,
@@ -194,6 +201,7 @@ def _entry(source: Source, table: Table) -> Entry:
         frames=(int(frames[0]), int(frames[1]), int(frames[2])) if frames else None,
         exposures=exposures,
         crop=(int(crop[0]), int(crop[1]), int(crop[2]), int(crop[3])) if crop else None,
+        tiles=(int(tiles[0]), int(tiles[1])) if tiles else None,
     )
     table.refuse_others()
     return entry

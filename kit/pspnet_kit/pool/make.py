@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import tempfile
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,8 @@ def outputs(entry: Entry) -> list[str]:
     base = "held/" if entry.held else ""
     if entry.suffix in PANORAMAS:
         return [f"{base}panoramas/{entry.stem}_{name}.jpg" for name in EXPOSURES]
+    if entry.tiles is not None:
+        return [f"{base}pictures/{entry.stem}_tile{number}.jpg" for number in range(1, prod(entry.tiles) + 1)]
     if entry.frames is None:
         return [f"{base}pictures/{entry.stem}.jpg"]
     first, last, step = entry.frames
@@ -49,7 +52,13 @@ def make(entry: Entry, file: Path) -> list[bytes]:
         panorama.check(pictures[0], file)
         return [_jpeg(picture) for picture in pictures]
     if entry.frames is None:
-        return [_jpeg(_fit(entry, file, read_image(file)))]
+        whole = _cropped(entry, file, read_image(file))
+        columns, rows = entry.tiles or (1, 1)
+        if min(whole.shape[0] // rows, whole.shape[1] // columns) < 1:
+            size = f"{whole.shape[1]}x{whole.shape[0]}"
+            raise KitError(f"{file}: is {size}, which {columns}x{rows} tiles can't be cut from")
+        bands = np.array_split(whole, rows, 0)
+        return [_jpeg(_scaled(tile)) for band in bands for tile in np.array_split(band, columns, 1)]
     frames = _gif_frames(entry, file) if entry.suffix == ".gif" else _video_frames(entry, file)
     if len(frames) != len(outputs(entry)):
         first, last, step = entry.frames
@@ -60,14 +69,19 @@ def make(entry: Entry, file: Path) -> list[bytes]:
     return frames
 
 
-def _fit(entry: Entry, file: Path, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The part of the picture that is wanted, at most WIDEST wide."""
-    if entry.crop is not None:
-        left, top, width, height = entry.crop
-        if left + width > picture.shape[1] or top + height > picture.shape[0]:
-            size = f"{picture.shape[1]}x{picture.shape[0]}"
-            raise KitError(f"{file}: is {size}, which {width}x{height} from {left}, {top} can't be cut from")
-        picture = picture[top : top + height, left : left + width]
+def _cropped(entry: Entry, file: Path, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The part of the picture that is wanted."""
+    if entry.crop is None:
+        return picture
+    left, top, width, height = entry.crop
+    if left + width > picture.shape[1] or top + height > picture.shape[0]:
+        size = f"{picture.shape[1]}x{picture.shape[0]}"
+        raise KitError(f"{file}: is {size}, which {width}x{height} from {left}, {top} can't be cut from")
+    return picture[top : top + height, left : left + width]
+
+
+def _scaled(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture, at most WIDEST wide."""
     height, width = picture.shape[:2]
     if width <= WIDEST:
         return picture
@@ -87,7 +101,7 @@ def _gif_frames(entry: Entry, file: Path) -> list[bytes]:
     with open_picture(file) as picture:
         for number in range(first, min(last, getattr(picture, "n_frames", 1) - 1) + 1, step):
             picture.seek(number)
-            found.append(_jpeg(_fit(entry, file, np.array(picture.convert("RGB"), np.uint8))))
+            found.append(_jpeg(_scaled(_cropped(entry, file, np.array(picture.convert("RGB"), np.uint8)))))
     return found
 
 
@@ -99,7 +113,8 @@ def _video_frames(entry: Entry, file: Path) -> list[bytes]:
     with tempfile.TemporaryDirectory(prefix="kit-pool-") as folder:
         count = ["-frames:v", str(len(outputs(entry)))]
         _ffmpeg(file, "-an", "-vf", f"select={wanted}", "-vsync", "0", *count, f"{folder}/%06d.png")
-        return [_jpeg(_fit(entry, file, read_image(frame))) for frame in sorted(Path(folder).glob("*.png"))]
+        files = sorted(Path(folder).glob("*.png"))
+        return [_jpeg(_scaled(_cropped(entry, file, read_image(frame)))) for frame in files]
 
 
 def _exr(file: Path) -> NDArray[np.float32]:

@@ -21,6 +21,8 @@ def notice(entries: Sequence[Entry]) -> str:
             changes.append("frames taken")
         if any(entry.crop for entry in own):
             changes.append("cropped")
+        if any(entry.tiles for entry in own):
+            changes.append("cut into tiles")
         if any(entry.suffix not in PANORAMAS for entry in own):
             changes.append(f"scaled to at most {WIDEST} pixels wide")
         text = LICENCES[source.licence]
