@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -213,3 +214,11 @@ def test_a_broken_list_of_the_pool_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "pool.json").write_text(text)
     with pytest.raises(KitError, match=r"pool\.json: expected a list `pictures` of `file` and `place`"):
         places.kinds(tmp_path)
+
+
+def test_a_part_of_a_pool_has_the_kinds_of_the_whole(tmp_path: Path) -> None:
+    rows = [{"file": "held/pictures/a.jpg", "place": "yard"}, {"file": "pictures/a.jpg", "place": "hall"}]
+    (tmp_path / "pool.json").write_text(json.dumps({"pictures": rows}))
+    (tmp_path / "held").mkdir()
+    assert places.kinds(tmp_path / "held") == {"pictures/a.jpg": "yard"}
+    assert places.kinds(tmp_path) == {"held/pictures/a.jpg": "yard", "pictures/a.jpg": "hall"}

@@ -254,6 +254,6 @@ def bar(what: str, total: int) -> Any:
             from tqdm import tqdm
         except ImportError:
             return items
-        return tqdm(items, desc=what, total=total, leave=False, dynamic_ncols=True)
+        return tqdm(items, desc=what, total=total, leave=False, dynamic_ncols=True, disable=None)
 
     return wrap

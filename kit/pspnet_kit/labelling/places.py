@@ -21,15 +21,21 @@ FILE = "pool.json"
 def kinds(pool: Path) -> dict[str, str]:
     """The kind of place of each file, by its path below `pool`; none where the pool has no list of them.
 
+    A part of a pool, such as its folder `held`, has its kinds in the list of the whole.
+
     Raises:
         KitError: when the list can't be read.
     """
-    path = pool / FILE
+    folder = pool.resolve()
+    path, within = folder / FILE, ""
+    if not path.is_file():
+        path, within = folder.parent / FILE, f"{folder.name}/"
     if not path.is_file():
         return {}
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["pictures"]
-        return {str(entry["file"]): str(entry["place"]) for entry in entries if "place" in entry}
+        named = {str(entry["file"]): str(entry["place"]) for entry in entries if "place" in entry}
+        return {file.removeprefix(within): place for file, place in named.items() if file.startswith(within)}
     except OSError as error:
         raise KitError(f"{path}: can't be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:
