@@ -1,0 +1,66 @@
+#!/bin/bash
+# Makes the files that kit/ablation-scene.toml judges, in kit/runs/scene-ablation: what each step of compression makes of
+# scene-fast. What is there already is kept, so that a run that was ended goes on.
+#
+#     kit/ablation-scene.sh DATA
+#
+# DATA is the data set that `kit label` makes of the pool (models/scene-fast/README.md). About an hour on one x86_64 core.
+set -euo pipefail
+
+[ $# -eq 1 ] || { sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 64; }
+data=$(realpath "$1")
+cd "$(dirname "$(realpath "$0")")"
+runs=runs/scene-ablation
+float=../models/scene-fast/checkpoint.pt
+mkdir -p "$runs"
+
+# NAME CHECKPOINT [OPTION…]: the int8 file of a checkpoint.
+quantise() {
+    local name=$1 checkpoint=$2
+    shift 2
+    [ -f "$runs/$name.tflite" ] ||
+        ./kit quantise "$checkpoint" --calibration "$data" --split train --pictures 96 --out "$runs/$name.tflite" "$@"
+}
+
+# NAME COMMAND… : a checkpoint that a command makes.
+make() {
+    local name=$1
+    shift
+    [ -f "$runs/$name.pt" ] || ./kit "$@" --out "$runs/$name.pt"
+}
+
+# NAME COMMAND CHECKPOINT RATE: a checkpoint trained on for four epochs, on a third of the panoramas' views.
+train() {
+    local name=$1 command=$2 checkpoint=$3 rate=$4
+    if [ ! -f "$runs/$name/final.pt" ]; then
+        local start=(--from "$checkpoint")
+        [ ! -f "$runs/$name/last.pt" ] || start=(--resume)
+        ./kit "$command" recipes/scene-fast.toml --data "$data" --out "$runs/$name" "${start[@]}" \
+            --set "train.rate=$rate" --set 'train.phases=[{epochs=4,crop=[192,288]}]' --set train.judge_every=100 \
+            --set 'data.train_without=["*_view01[6-9]","*_view02?","*_view03?","*_view04?"]'
+    fi
+    quantise "$name" "$runs/$name/final.pt"
+}
+
+quantise ptq "$float"
+quantise plain "$float" --method minmax --nearest --keep-biases
+
+make pruned prune "$float" --ratio 0.3 --data "$data"
+make tucker factorise "$float" --saving 0.7 --only head.conv refine.conv
+make cp factorise "$float" --method cp --saving 0.7 --only head.conv refine.conv
+make svd factorise "$float" --saving 0.3
+make book5 codebook "$float" --bits 5 --data "$data"
+make book4 codebook "$float" --bits 4 --data "$data"
+make book3 codebook "$float" --bits 3 --data "$data"
+make book2 codebook "$float" --bits 2 --data "$data"
+make book3c codebook "$float" --bits 3 --scope channel --data "$data"
+make blind4 codebook "$float" --bits 4
+for name in pruned tucker cp svd book5 book4 book3 book2 book3c blind4; do
+    quantise "$name" "$runs/$name.pt"
+done
+
+train longer train "$float" 1e-4
+train qat qat "$float" 1e-4
+train pruned-trained train "$runs/pruned.pt" 5e-4
+train tucker-trained train "$runs/tucker.pt" 3e-4
+train cp-trained train "$runs/cp.pt" 3e-4
