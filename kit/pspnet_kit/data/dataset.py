@@ -10,12 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import KitError
+from . import origin
 from .labels import LabelFormat, read_values
 from .pictures import read_image
 
@@ -69,6 +70,13 @@ class Dataset:
     root: Path
     format: LabelFormat
     sources: Mapping[str, Source] = field(repr=False)
+    others: tuple[Mapping[str, str], ...] = ()
+    """Other data that its labels come from, such as that of a teacher: name, licence and citation of each."""
+
+    def origin(self) -> dict[str, Any]:
+        """Name, licence and citation of this data and of all others that its labels come from, as origin.join gives."""
+        own = {"name": self.name, "licence": self.licence, "citation": self.citation}
+        return origin.join([own, *map(dict, self.others)])
 
     def splits(self) -> list[str]:
         """The names of the splits, in the data set's order."""

@@ -27,6 +27,8 @@ class Place:
     panorama: bool
     kind: str = ""
     """What the pool's list calls it, such as "office"."""
+    licences: tuple[str, ...] = ("",)
+    """Those of its files that the pool's list says, each once; "" for files of which it says none."""
 
 
 def find(root: Path) -> list[Place]:
@@ -39,23 +41,22 @@ def find(root: Path) -> list[Place]:
     if not any(folder.is_dir() for folder in folders):
         raise KitError(f"{root}: has no folder pictures and none panoramas; expected a pool with one of them")
     pictures, panoramas = (list_pictures(folder) if folder.is_dir() else [] for folder in folders)
-    kinds = places.kinds(root)
+    listed = places.listed(root)
 
-    def kind(file: Path) -> str:
-        return kinds.get(str(file.relative_to(root)), "")
+    def place(name: str, files: Sequence[Path], panorama: bool) -> Place:
+        said = [listed.get(str(file.relative_to(root)), places.Listed("", "")) for file in files]
+        return Place(name, tuple(files), panorama, said[0].kind, tuple(dict.fromkeys(each.licence for each in said)))
 
-    found = [Place(file.stem, (file,), False, kind(file)) for file in pictures]
+    found = [place(file.stem, [file], False) for file in pictures]
     exposures: dict[str, list[Path]] = {}
     for file in panoramas:
         exposures.setdefault(EXPOSURE.sub("", file.stem), []).append(file)
-    found += [Place(name, tuple(files), True, kind(files[0])) for name, files in exposures.items()]
+    found += [place(name, files, True) for name, files in exposures.items()]
     known: dict[str, Place] = {}
-    for place in found:
-        if other := known.get(place.name):
-            raise KitError(
-                f"{place.files[0]}: has the same name as {other.files[0]}, so their labels would be one file"
-            )
-        known[place.name] = place
+    for each in found:
+        if other := known.get(each.name):
+            raise KitError(f"{each.files[0]}: has the same name as {other.files[0]}, so their labels would be one file")
+        known[each.name] = each
     if not found:
         raise KitError(f"{root}: its folders pictures and panoramas are empty")
     return found

@@ -1,7 +1,7 @@
 """Writes a labelled pool as a data set of the kit, picture by picture, so that a killed run goes on where it was.
 
-`images/NAME.jpg`, `labels/NAME.png` (train ids, 255 = void), `soft/NAME.png` (see Dataset.read_soft) and, last of all,
-`dataset.toml`. The picture is the last file of its three: what has one is done.
+`NOTICE` where the pool has one, `images/NAME.jpg`, `labels/NAME.png` (train ids, 255 = void), `soft/NAME.png` (see
+Dataset.read_soft) and, last of all, `dataset.toml`. The picture is the last file of its three: what has one is done.
 """
 
 from __future__ import annotations
@@ -16,26 +16,36 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..data import VOID, ClassInfo
-from ..data.dataset_toml import FILE
+from ..data import VOID, ClassInfo, origin
+from ..data.dataset_toml import FILE, SETTINGS
 from ..errors import KitError
-from ..files import check_folder, write_whole
+from ..export.manifest import quoted
+from ..files import check_folder, read_bytes, write_whole
+from . import provenance
+from .provenance import NOTICE
 
-SETTINGS = "label.json"
-"""How the labels were made: a run with other settings does not go on with them."""
 QUALITY = 92
 FOLDERS = ("images", "labels", "soft")
 
 
 class Store:
-    """A data set being written.
+    """A data set being written. A run with other settings does not go on with its labels.
+
+    Args:
+        sources: name, licence and citation of all that the labels come from.
 
     Raises:
         KitError: when the folder can't be written, or holds labels that were made otherwise.
     """
 
-    def __init__(self, out: Path, settings: Mapping[str, Any], classes: Sequence[ClassInfo]) -> None:
-        self.out, self.classes = out, classes
+    def __init__(
+        self,
+        out: Path,
+        settings: Mapping[str, Any],
+        classes: Sequence[ClassInfo],
+        sources: Sequence[Mapping[str, str]],
+    ) -> None:
+        self.out, self.classes, self.sources = out, classes, sources
         check_folder(out)
         text = json.dumps(settings, indent=1, sort_keys=True) + "\n"
         known = out / SETTINGS
@@ -66,25 +76,40 @@ class Store:
         write_whole(self._path("labels", name), _encoded(label, "PNG"))
         write_whole(self._path("images", name), _encoded(image, "JPEG", quality=QUALITY))
 
-    def finish(self, name: str, licence: str, citation: str = "") -> None:
-        """Writes dataset.toml.
+    def begin(self, pool: Path) -> None:
+        """Takes over the pool's notice, and dataset.toml away until it tells whose pictures and labels these are.
+
+        Raises:
+            KitError: when a file can't be read, written or deleted.
+        """
+        try:
+            (self.out / FILE).unlink(missing_ok=True)
+        except OSError as error:
+            raise KitError(f"{self.out / FILE}: can't be deleted: {error.strerror or error}") from error
+        if (pool / NOTICE).is_file():
+            former, now = (_text(folder / NOTICE) for folder in (self.out, pool))
+            write_whole(self.out / NOTICE, provenance.joined_notice(former, now).encode("utf-8", "surrogateescape"))
+
+    def finish(self, name: str, licence: str, citation: str) -> None:
+        """Writes dataset.toml; licence and citation are those of the pictures.
 
         Raises:
             KitError: when it can't be written.
         """
-        write_whole(self.out / FILE, self._toml(name, licence, citation).encode("utf-8"))
+        own = {"name": name, "licence": licence, "citation": citation}
+        write_whole(self.out / FILE, self._toml(own).encode("utf-8"))
 
     def _path(self, folder: str, name: str) -> Path:
         return self.out / folder / (name + (".jpg" if folder == "images" else ".png"))
 
-    def _toml(self, name: str, licence: str, citation: str) -> str:
-        lines = [f"name = {_quoted(name)}", f"licence = {_quoted(licence)}"]
-        lines += [f"citation = {_quoted(citation)}"] if citation else []
-        lines += ['labels = "index"', f"void = [{VOID}]", "", "[splits.train]"]
+    def _toml(self, own: Mapping[str, str]) -> str:
+        lines = [*_source(own), 'labels = "index"', f"void = [{VOID}]", "", "[splits.train]"]
         lines += [f'{folder} = "{folder}"' for folder in FOLDERS]
+        for other in self.sources:
+            lines += ["", "[[sources]]", *_source(other)]
         for info in self.classes:
-            lines += ["", "[[classes]]", f"name = {_quoted(info.name)}", f"color = {_quoted(info.color)}"]
-            lines += [f"group = {_quoted(info.group)}"] if info.group else []
+            lines += ["", "[[classes]]", f"name = {quoted(info.name)}", f"color = {quoted(info.color)}"]
+            lines += [f"group = {quoted(info.group)}"] if info.group else []
         return "\n".join(lines) + "\n"
 
 
@@ -94,6 +119,10 @@ def _encoded(pixels: NDArray[np.uint8], kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _quoted(text: str) -> str:
-    # JSON's escapes are TOML's.
-    return json.dumps(text, ensure_ascii=False)
+def _text(path: Path) -> str:
+    return read_bytes(path).decode("utf-8", "surrogateescape") if path.is_file() else ""
+
+
+def _source(source: Mapping[str, str]) -> list[str]:
+    named = {**source, "name": source.get("name", "").strip() or "unnamed"}
+    return [f"{key} = {quoted(named[key])}" for key in origin.KEYS if named.get(key)]
