@@ -67,12 +67,12 @@ def run(args: argparse.Namespace) -> None:
             print(f"left out: {fault}")
     else:
         pool.refuse(args.pool, faults)
-    labeller.store.begin(args.pool)
+    labeller.store.begin(args.pool, {place.name: labeller.record(place) for place in found})
     for place in _bar("labelling")([place for place in found if place.name not in faults]):
         if not labeller.done(place):
             labeller.label(place)
-    said = [licence for place in found for licence in place.licences]
-    licence, citation = provenance.licence(said, args.licence), provenance.citation(args.out, args.citation)
+    licence = provenance.licence(labeller.store.licences(), args.licence)
+    citation = provenance.citation(args.out, args.citation)
     labeller.store.finish(args.name, licence, citation)
     print(_told(args.out))
     if gone := sorted(labeller.store.names() - {name for place in found for name in labeller.names(place)}):

@@ -11,6 +11,7 @@ from pathlib import Path
 from ..data import panorama
 from ..data.pictures import list_pictures, read_image
 from ..errors import KitError
+from ..export.manifest import digest_of
 from . import places
 
 EXPOSURE = re.compile(r"_(bright|mid|dark)$")
@@ -24,6 +25,8 @@ class Place:
     name: str
     """Of the files that are written for it."""
     files: tuple[Path, ...]
+    digests: tuple[str, ...]
+    """SHA-256 of each file; "" where it can't be read."""
     panorama: bool
     kind: str = ""
     """What the pool's list calls it, such as "office"."""
@@ -45,7 +48,8 @@ def find(root: Path) -> list[Place]:
 
     def place(name: str, files: Sequence[Path], panorama: bool) -> Place:
         said = [listed.get(str(file.relative_to(root)), places.Listed("", "")) for file in files]
-        return Place(name, tuple(files), panorama, said[0].kind, tuple(dict.fromkeys(each.licence for each in said)))
+        licences = tuple(dict.fromkeys(each.licence for each in said))
+        return Place(name, tuple(files), tuple(map(_digest, files)), panorama, said[0].kind, licences)
 
     found = [place(file.stem, [file], False) for file in pictures]
     exposures: dict[str, list[Path]] = {}
@@ -60,6 +64,14 @@ def find(root: Path) -> list[Place]:
     if not found:
         raise KitError(f"{root}: its folders pictures and panoramas are empty")
     return found
+
+
+def _digest(file: Path) -> str:
+    try:
+        return digest_of(file)
+    except KitError:
+        # `broken` names it.
+        return ""
 
 
 def broken(found: Sequence[Place], progress: Callable[[Sequence[Place]], Iterable[Place]] = iter) -> dict[str, str]:
