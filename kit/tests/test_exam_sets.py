@@ -191,6 +191,24 @@ def test_label_pictures_are_mapped_to_groups(tmp_path: Path) -> None:
         gathered(tmp_path, keys)
 
 
+def test_pictures_and_labels_are_paired_one_to_one(tmp_path: Path) -> None:
+    keys = 'pictures = ["day/*.png", "night", "day"]\nlabels = "labels"\nevery = 2\n[set.mapping]\n0 = "sky"\n'
+    for file in ("day/a.png", "day/b.png", "labels/a.png"):
+        picture(tmp_path / file)
+    # What is no picture is nobody's label.
+    (tmp_path / "labels/a.txt").write_text("drawn on a Monday")
+    found = gathered(tmp_path, keys.replace(', "night"', ""))
+    assert names(found) == ["a.png"] and found.items[0].drawn is not None
+    assert found.items[0].drawn.path == tmp_path / "labels/a.png"
+    picture(tmp_path / "night/b.png")
+    with pytest.raises(KitError, match=r"night/b\.png: has the same name as .*day/b\.png, so their counterparts"):
+        gathered(tmp_path, keys)
+    (tmp_path / "night/b.png").rename(tmp_path / "night/c.png")
+    Image.new("RGB", (4, 4)).save(tmp_path / "labels/a.bmp")
+    with pytest.raises(KitError, match=r"labels/a\.png: has the same name as .*labels/a\.bmp"):
+        gathered(tmp_path, keys)
+
+
 def test_a_label_of_another_size_is_named(tmp_path: Path) -> None:
     picture(tmp_path / "yard/a.png")
     # The second would take 4 GB.

@@ -254,6 +254,26 @@ def test_two_pictures_of_one_name_are_refused(tmp_path: Path, capsys: pytest.Cap
     assert "has the same name as" in refused(tmp_path, capsys)
 
 
+@pytest.mark.parametrize(
+    ("first", "other"),
+    [
+        ("pictures/hall_view002.png", "panoramas/hall_mid.png"),
+        ("pictures/a_turn1.png", "pictures/a.png"),
+        ("pictures/hall.png", "panoramas/hall_mid.png"),
+    ],
+)
+def test_pictures_that_become_the_same_are_refused(
+    tmp_path: Path, first: str, other: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in (first, other):
+        picture(tmp_path / "pool" / file, RED, size=(32, 64))
+    (tmp_path / "pool/pool.json").write_text(json.dumps({"pictures": [{"file": "pictures/a.png", "place": "mast"}]}))
+    (tmp_path / "places.toml").write_text('no_up = ["mast"]')
+    said = refused(tmp_path, capsys, "--places", str(tmp_path / "places.toml"))
+    assert first in said and other in said and "their labels would be one file" in said
+    assert not (tmp_path / "out/images").exists()
+
+
 def test_a_missing_teacher_is_told_where_to_get(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture(tmp_path / "pool/pictures/a.png", RED)
     said = refused(tmp_path, capsys, "--teacher", str(tmp_path / "none.tflite"))

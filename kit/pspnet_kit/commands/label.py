@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> None:
     _check(args)
     labeller = _labeller(args, settings)
     found = pool.find(args.pool)
+    pool.refuse_doubles(found, labeller.names)
     faults = pool.broken([place for place in found if not labeller.done(place)], _bar("reading"))
     if args.skip_broken:
         for fault in faults.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -124,27 +124,43 @@ def _clip(found: Gathered, shelf: Shelf) -> None:
 
 def _listed(found: Gathered, shelf: Shelf) -> None:
     """Pictures of folders or globs, with label pictures of the same stem where the set has such."""
-    paths: list[Path] = []
-    for pattern in found.of.patterns:
-        paths += [path for path in _files(found, shelf, pattern) if is_picture(path)]
-    paths.sort()
+    paths = sorted(filter(is_picture, _of_patterns(found, shelf)))
     short = (found.of.count or 0) - len(paths)
     if short > 0:
         found.missing.append(f"{short} of {found.of.count} pictures{_from(found.of.origin())}")
         found.missing_pictures += short
-    paths = paths[:: found.of.every]
     if found.of.format is None:
-        found.items = [Item(PictureFile(path)) for path in paths]
+        found.items = [Item(PictureFile(path)) for path in paths[:: found.of.every]]
     elif paths:
         _paired(found, paths, _files(found, shelf, found.of.labels), found.of.format)
 
 
 def _paired(found: Gathered, paths: Sequence[Path], labels: Sequence[Path], label_format: LabelFormat) -> None:
-    by_stem = {path.stem: path for path in labels}
-    for path in paths:
+    by_stem = _by_stem(filter(is_picture, labels))
+    # Also where only some of them are taken.
+    _by_stem(paths)
+    for path in paths[:: found.of.every]:
         if path.stem not in by_stem:
             raise KitError(f"{path}: has no label in {found.of.labels}")
         found.items.append(Item(PictureFile(path), LabelPicture(by_stem[path.stem], label_format)))
+
+
+def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
+    """The paths by their names without endings, each of which may be there once."""
+    known: dict[str, Path] = {}
+    for path in paths:
+        if other := known.get(path.stem):
+            raise KitError(
+                f"{path}: has the same name as {other}, so their counterparts can't be told apart; rename one, or make "
+                "two sets of them"
+            )
+        known[path.stem] = path
+    return known
+
+
+def _of_patterns(found: Gathered, shelf: Shelf) -> set[Path]:
+    """The files of all patterns, each once though several patterns fit it."""
+    return {path for pattern in found.of.patterns for path in _files(found, shelf, pattern)}
 
 
 def _files(found: Gathered, shelf: Shelf, pattern: str) -> list[Path]:
@@ -179,13 +195,11 @@ def _named(found: Gathered, shelf: Shelf) -> None:
 
 def _drawings(found: Gathered, shelf: Shelf) -> None:
     """LabelMe files, each with the picture beside it, or with one that is found by what the file says of it."""
-    files: list[Path] = []
-    for pattern in found.of.patterns:
-        files += _files(found, shelf, pattern)
+    files = _of_patterns(found, shelf)
     paths = sorted(path for path in files if path.suffix == ".json" and not path.name.startswith("."))
     drawings = [labelme.read(path, found.of.mapping) for path in paths][:: found.of.every]
     drawn = {path.with_suffix("") for path in paths} | {drawing.beside.with_suffix("") for drawing in drawings}
-    if without := [path for path in files if is_picture(path) and path.with_suffix("") not in drawn]:
+    if without := [path for path in sorted(files) if is_picture(path) and path.with_suffix("") not in drawn]:
         raise KitError(f"{without[0]}: has no LabelMe file; expected {without[0].with_suffix('.json')}")
     for drawing in drawings:
         if (path := _picture_of(drawing, shelf)) is not None:

@@ -38,7 +38,7 @@ def find(root: Path) -> list[Place]:
     """The pictures and then the panoramas below `root`, by name.
 
     Raises:
-        KitError: when there are none, or two have the same name.
+        KitError: when there are none.
     """
     folders = [root / name for name in ("pictures", "panoramas")]
     if not any(folder.is_dir() for folder in folders):
@@ -56,14 +56,26 @@ def find(root: Path) -> list[Place]:
     for file in panoramas:
         exposures.setdefault(EXPOSURE.sub("", file.stem), []).append(file)
     found += [place(name, files, True) for name, files in exposures.items()]
-    known: dict[str, Place] = {}
-    for each in found:
-        if other := known.get(each.name):
-            raise KitError(f"{each.files[0]}: has the same name as {other.files[0]}, so their labels would be one file")
-        known[each.name] = each
     if not found:
         raise KitError(f"{root}: its folders pictures and panoramas are empty")
     return found
+
+
+def refuse_doubles(found: Sequence[Place], names: Callable[[Place], Iterable[str]]) -> None:
+    """Holds the places to names of their own, and to pictures of their own: `names` says which are written for each.
+
+    Raises:
+        KitError: when one would overwrite another's.
+    """
+    known: dict[str, Place] = {}
+    for place in found:
+        for name in {place.name, *names(place)}:
+            if other := known.get(name):
+                same = "has the same name as" if place.name == other.name else f"becomes {name!r}, as does"
+                raise KitError(
+                    f"{place.files[0]}: {same} {other.files[0]}, so their labels would be one file; rename one of them"
+                )
+            known[name] = place
 
 
 def _digest(file: Path) -> str:
