@@ -209,6 +209,31 @@ def test_pictures_and_labels_are_paired_one_to_one(tmp_path: Path) -> None:
         gathered(tmp_path, keys)
 
 
+@pytest.mark.parametrize("orientation", [2, 3, 4, 6])
+def test_a_picture_with_a_label_picture_is_read_as_stored(tmp_path: Path, orientation: int) -> None:
+    image, ids = bands()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for file, pixels in (("images/a.png", image), ("labels/a.png", ids)):
+        (tmp_path / file).parent.mkdir()
+        Image.fromarray(pixels).save(tmp_path / file, exif=exif)
+    keys = 'pictures = "images"\nlabels = "labels"\n[set.mapping]\n0 = "sky"\n1 = "plant"\n2 = "water"\n'
+    (item,) = gathered(tmp_path, keys).items
+    shown, label = item.read()
+    assert (shown == image).all() and label is not None and (label[0] == 0).all()
+    assert item.picture.store(tmp_path, "stored").samefile(tmp_path / "images/a.png")
+    if orientation == 6:
+        Image.fromarray(np.rot90(ids, -1)).save(tmp_path / "labels/a.png")
+        with pytest.raises(KitError, match=r"is for 12x16, but .* is 16x12\. They fit only after the turn"):
+            item.read()
+    # LabelMe shows pictures turned, and so are its drawings; so are pictures without labels.
+    drawing(tmp_path / "images/a.json", [])
+    for way in ('pictures = "images"\nlabels = "labelme"\n', 'pictures = "images"\n'):
+        upright = gathered(tmp_path, way).items[0].picture
+        assert upright.read()[0, 0].tolist() != image[0, 0].tolist() or orientation == 2
+        assert not upright.store(tmp_path, f"turned{len(way)}").samefile(tmp_path / "images/a.png")
+
+
 def test_a_label_of_another_size_is_named(tmp_path: Path) -> None:
     picture(tmp_path / "yard/a.png")
     # The second would take 4 GB.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.labels import LabelFormat
-from ..data.pictures import SUFFIXES, is_picture
+from ..data.pictures import SUFFIXES, is_picture, turn_told
 from ..errors import KitError
 from ..export.manifest import digest_of
 from . import labelme
@@ -77,7 +77,10 @@ class Item:
         sizes = (self.drawn.size, (image.shape[1], image.shape[0]))
         if sizes[0] != sizes[1]:
             own, other = (f"{width}x{height}" for width, height in sizes)
-            raise KitError(f"{self.drawn.path}: is for {own}, but its picture {self.picture.name} is {other}")
+            told = f"{self.drawn.path}: is for {own}, but its picture {self.picture.name} is {other}"
+            if isinstance(self.picture, PictureFile) and not self.picture.turned:
+                told += turn_told(self.picture.path, sizes[1], sizes[0])
+            raise KitError(told)
         return image, self.drawn.label()
 
 
@@ -142,7 +145,7 @@ def _paired(found: Gathered, paths: Sequence[Path], labels: Sequence[Path], labe
     for path in paths[:: found.of.every]:
         if path.stem not in by_stem:
             raise KitError(f"{path}: has no label in {found.of.labels}")
-        found.items.append(Item(PictureFile(path), LabelPicture(by_stem[path.stem], label_format)))
+        found.items.append(Item(PictureFile(path, turned=False), LabelPicture(by_stem[path.stem], label_format)))
 
 
 def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
