@@ -191,6 +191,17 @@ def test_label_pictures_are_mapped_to_groups(tmp_path: Path) -> None:
         gathered(tmp_path, keys)
 
 
+def test_frames_that_follow_one_another_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    order = ["frame_2.png", "frame_9.png", "frame_10.png", "frame_10a.png", "frame_0100.png"]
+    for name in order:
+        picture(tmp_path / "clip" / name)
+        drawing(tmp_path / "drawn" / name.replace(".png", ".json"), [], imagePath=f"../clip/{name}")
+    for keys in ('pictures = "clip"\n', 'pictures = "drawn"\nlabels = "labelme"\n'):
+        assert names(gathered(tmp_path, f"{keys}sequence = true\n")) == order
+        # Which pictures `every` takes of others stays as it was.
+        assert names(gathered(tmp_path, keys)) == sorted(order)
+
+
 def test_pictures_and_labels_are_paired_one_to_one(tmp_path: Path) -> None:
     keys = 'pictures = ["day/*.png", "night", "day"]\nlabels = "labels"\nevery = 2\n[set.mapping]\n0 = "sky"\n'
     for file in ("day/a.png", "day/b.png", "labels/a.png"):

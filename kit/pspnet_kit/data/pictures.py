@@ -5,9 +5,10 @@ What the pixels of a label mean is labels.py's concern.
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,6 +43,17 @@ def list_pictures(folder: Path) -> list[Path]:
         return sorted(filter(is_picture, folder.iterdir()))
     except OSError as error:
         raise KitError(f"{folder}: can't be read: {error.strerror or error}") from error
+
+
+def in_time(paths: Iterable[Path]) -> list[Path]:
+    """Frames in the order in which they follow one another: numbers in names count as numbers, 2 before 10."""
+
+    def order(path: Path) -> tuple[object, ...]:
+        # Texts and numbers take turns, so that none is compared with the other.
+        parts = (re.split("([0-9]+)", part) for part in path.parts)
+        return [[int(piece) if index % 2 else piece for index, piece in enumerate(part)] for part in parts], path
+
+    return sorted(paths, key=order)
 
 
 def printable(name: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.labels import LabelFormat
-from ..data.pictures import SUFFIXES, is_picture, turn_told
+from ..data.pictures import SUFFIXES, in_time, is_picture, turn_told
 from ..errors import KitError
 from ..export.manifest import digest_of
 from . import labelme
@@ -127,7 +127,7 @@ def _clip(found: Gathered, shelf: Shelf) -> None:
 
 def _listed(found: Gathered, shelf: Shelf) -> None:
     """Pictures of folders or globs, with label pictures of the same stem where the set has such."""
-    paths = sorted(filter(is_picture, _of_patterns(found, shelf)))
+    paths = list(filter(is_picture, _of_patterns(found, shelf)))
     short = (found.of.count or 0) - len(paths)
     if short > 0:
         found.missing.append(f"{short} of {found.of.count} pictures{_from(found.of.origin())}")
@@ -161,9 +161,10 @@ def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
     return known
 
 
-def _of_patterns(found: Gathered, shelf: Shelf) -> set[Path]:
-    """The files of all patterns, each once though several patterns fit it."""
-    return {path for pattern in found.of.patterns for path in _files(found, shelf, pattern)}
+def _of_patterns(found: Gathered, shelf: Shelf) -> list[Path]:
+    """The files of all patterns in their order, each once though several patterns fit it."""
+    files = {path for pattern in found.of.patterns for path in _files(found, shelf, pattern)}
+    return in_time(files) if found.of.sequence else sorted(files)
 
 
 def _files(found: Gathered, shelf: Shelf, pattern: str) -> list[Path]:
@@ -199,10 +200,10 @@ def _named(found: Gathered, shelf: Shelf) -> None:
 def _drawings(found: Gathered, shelf: Shelf) -> None:
     """LabelMe files, each with the picture beside it, or with one that is found by what the file says of it."""
     files = _of_patterns(found, shelf)
-    paths = sorted(path for path in files if path.suffix == ".json" and not path.name.startswith("."))
+    paths = [path for path in files if path.suffix == ".json" and not path.name.startswith(".")]
     drawings = [labelme.read(path, found.of.mapping) for path in paths][:: found.of.every]
     drawn = {path.with_suffix("") for path in paths} | {drawing.beside.with_suffix("") for drawing in drawings}
-    if without := [path for path in sorted(files) if is_picture(path) and path.with_suffix("") not in drawn]:
+    if without := [path for path in files if is_picture(path) and path.with_suffix("") not in drawn]:
         raise KitError(f"{without[0]}: has no LabelMe file; expected {without[0].with_suffix('.json')}")
     for drawing in drawings:
         if (path := _picture_of(drawing, shelf)) is not None:

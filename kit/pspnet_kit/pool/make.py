@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..data import panorama
-from ..data.pictures import open_picture, read_image
+from ..data.pictures import in_time, open_picture, read_image
 from ..data.resize import resize
 from ..errors import KitError
 from . import radiance
@@ -113,7 +113,7 @@ def _video_frames(entry: Entry, file: Path) -> list[bytes]:
     with tempfile.TemporaryDirectory(prefix="kit-pool-") as folder:
         count = ["-frames:v", str(len(outputs(entry)))]
         _ffmpeg(file, "-an", "-vf", f"select={wanted}", "-vsync", "0", *count, f"{folder}/%06d.png")
-        files = sorted(Path(folder).glob("*.png"))
+        files = in_time(Path(folder).glob("*.png"))
         return [_jpeg(_scaled(_cropped(entry, file, read_image(frame)))) for frame in files]
 
 
