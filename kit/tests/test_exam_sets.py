@@ -191,6 +191,25 @@ def test_label_pictures_are_mapped_to_groups(tmp_path: Path) -> None:
         gathered(tmp_path, keys)
 
 
+def test_a_path_with_brackets_is_taken_as_it_is_written_first(tmp_path: Path) -> None:
+    for file in ("yard [day]/a[1].png", "yard [day]/a1.png", "yard d/a1.png"):
+        picture(tmp_path / "here" / file)
+        picture(tmp_path / "shelf/deep" / file)
+    (tmp_path / "here/labels [day]").mkdir()
+    for keys, expected in (
+        ('pictures = "yard [day]"', ["yard [day]/a1.png", "yard [day]/a[1].png"]),
+        ('pictures = "yard [day]/a[1].png"', ["yard [day]/a[1].png"]),
+        ('pictures = "yard [day]/*1.png"', ["yard [day]/a1.png"]),
+        ('pictures = "yard [a-d]/a[1].png"', ["yard d/a1.png"]),
+        ('clip = "yard [day]/a[1].png"', []),
+    ):
+        for root, shelf in ((tmp_path / "here", ()), (tmp_path / "away", (tmp_path / "shelf",))):
+            exam_set = listed(root, f"{keys}\n{SOURCE}")
+            found = Shelf(shelf).below(exam_set.root, (exam_set.clip or exam_set.patterns[0]))
+            base = tmp_path / "shelf/deep" if shelf else root
+            assert [str(path.relative_to(base)) for path in found] == (expected or ["yard [day]/a[1].png"])
+
+
 def test_frames_that_follow_one_another_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     order = ["frame_2.png", "frame_9.png", "frame_10.png", "frame_10a.png", "frame_0100.png"]
     for name in order:

@@ -378,6 +378,14 @@ class TestToml:
         save_label(root / "d/ids_1.png", [[0, 1, 1], [0, 1, 1]])
         assert stems(open_dataset(root).pairs("train")) == ["rgb_1"]
 
+    @pytest.mark.parametrize(("folder", "glob"), [("d [day]", ""), ("d [day]", "/*.png"), ("d ?", "/*")])
+    def test_a_folder_that_is_called_like_a_pattern(self, tmp_path: Path, folder: str, glob: str) -> None:
+        old = 'images = "images", labels = "labels"'
+        root = garden(tmp_path, GARDEN.replace(old, f'images = "{folder}{glob}", labels = "l{glob or "/*"}"'))
+        save_image(root / folder / "a.png")
+        save_label(root / "l/a.png", [[0, 1, 1], [0, 1, 1]])
+        assert stems(open_dataset(root).pairs("train")) == ["a"]
+
     def test_255_is_a_class_where_one_says_so(self, tmp_path: Path) -> None:
         text = GARDEN.replace('"lawn"', '"lawn"\nid = 255').replace('"path"', '"path"\nid = 0')
         root = garden(tmp_path, text)
