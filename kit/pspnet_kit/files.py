@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from .errors import KitError
+from .errors import KitError, WriteError
 
 
 def read_bytes(path: Path) -> bytes:
@@ -46,7 +46,7 @@ def write_whole(path: Path, content: bytes) -> None:
     A link stays, and the file that it leads to is written. A pipe or device is written to as it is.
 
     Raises:
-        KitError: when it can't be written.
+        WriteError: when it can't be written.
     """
     target = _target(path)
     part = target.with_name(target.name + ".part")
@@ -63,7 +63,7 @@ def write_whole(path: Path, content: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-        raise KitError(f"{path}: can't be written: {error.strerror or error}") from error
+        raise WriteError(path, error) from error
 
 
 def check_file(path: Path) -> None:

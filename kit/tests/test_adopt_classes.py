@@ -20,7 +20,12 @@ from pspnet_kit.export.manifest import Pixels
         ("sky\n traffic light \n\nThese are the names.\n", ["sky", "traffic light"]),
         ("0  sky\n1  road", ["sky", "road"]),
         ("0:sky\n1:traffic light", ["sky", "traffic light"]),
-        ("1 sky\n2 road", ["1 sky", "2 road"]),
+        # There are as many names as classes, so that numbers from 1 only count them too.
+        ("1 sky\n2 road", ["sky", "road"]),
+        ("1: sky\n2: road\n3: tree", ["sky", "road", "tree"]),
+        ("1 sky\n3 road", ["1 sky", "3 road"]),
+        ("2 sky\n3 road", ["2 sky", "3 road"]),
+        ("0 sky\n2 road", ["0 sky", "2 road"]),
         ("", []),
     ],
 )

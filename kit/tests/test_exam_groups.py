@@ -47,9 +47,12 @@ def test_the_classes_of_known_data_sets_have_their_groups() -> None:
         assert entry.name in known(), entry.name
 
 
-def test_what_the_user_says_counts_before_the_table_and_the_manifest_last(tmp_path: Path) -> None:
+def test_what_the_user_says_counts_first_then_the_table_the_manifest_and_the_first_word(tmp_path: Path) -> None:
     names = ("Potted_Plant", "vehicle-van", "thing with wings")
-    assert groups(tmp_path, names, ("water", "water", "other")) == ("plant", "vehicle", "other")
+    assert groups(tmp_path, names, ("water", "traffic", "other")) == ("plant", "vehicle", "other")
+    # What the model says of itself counts before what a name lets one guess.
+    other = groups(tmp_path / "other", ("water tower", "sky light", "other"), ("structure", "", ""))
+    assert other == ("structure", "sky", "other")
     predictor = open_predictor(tmp_path / "model.tflite")
     said = {"Potted_Plant": "furniture", "vehicle-van": "other"}
     assert groups_of(predictor, said) == ("furniture", "other", "other")

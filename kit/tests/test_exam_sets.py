@@ -194,6 +194,79 @@ def test_label_pictures_are_mapped_to_groups(tmp_path: Path) -> None:
         gathered(tmp_path, keys)
 
 
+def test_a_path_with_brackets_is_taken_as_it_is_written_first(tmp_path: Path) -> None:
+    for file in ("yard [day]/a[1].png", "yard [day]/a1.png", "yard d/a1.png"):
+        picture(tmp_path / "here" / file)
+        picture(tmp_path / "shelf/deep" / file)
+    (tmp_path / "here/labels [day]").mkdir()
+    for keys, expected in (
+        ('pictures = "yard [day]"', ["yard [day]/a1.png", "yard [day]/a[1].png"]),
+        ('pictures = "yard [day]/a[1].png"', ["yard [day]/a[1].png"]),
+        ('pictures = "yard [day]/*1.png"', ["yard [day]/a1.png"]),
+        ('pictures = "yard [a-d]/a[1].png"', ["yard d/a1.png"]),
+        ('clip = "yard [day]/a[1].png"', []),
+    ):
+        for root, shelf in ((tmp_path / "here", ()), (tmp_path / "away", (tmp_path / "shelf",))):
+            exam_set = listed(root, f"{keys}\n{SOURCE}")
+            found = Shelf(shelf).below(exam_set.root, (exam_set.clip or exam_set.patterns[0]))
+            base = tmp_path / "shelf/deep" if shelf else root
+            assert [str(path.relative_to(base)) for path in found] == (expected or ["yard [day]/a[1].png"])
+
+
+def test_frames_that_follow_one_another_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    order = ["frame_2.png", "frame_9.png", "frame_10.png", "frame_10a.png", "frame_0100.png"]
+    for name in order:
+        picture(tmp_path / "clip" / name)
+        drawing(tmp_path / "drawn" / name.replace(".png", ".json"), [], imagePath=f"../clip/{name}")
+    for keys in ('pictures = "clip"\n', 'pictures = "drawn"\nlabels = "labelme"\n'):
+        assert names(gathered(tmp_path, f"{keys}sequence = true\n")) == order
+        # Which pictures `every` takes of others stays as it was.
+        assert names(gathered(tmp_path, keys)) == sorted(order)
+
+
+def test_pictures_and_labels_are_paired_one_to_one(tmp_path: Path) -> None:
+    keys = 'pictures = ["day/*.png", "night", "day"]\nlabels = "labels"\nevery = 2\n[set.mapping]\n0 = "sky"\n'
+    for file in ("day/a.png", "day/b.png", "labels/a.png"):
+        picture(tmp_path / file)
+    # What is no picture is nobody's label.
+    (tmp_path / "labels/a.txt").write_text("drawn on a Monday")
+    found = gathered(tmp_path, keys.replace(', "night"', ""))
+    assert names(found) == ["a.png"] and found.items[0].drawn is not None
+    assert found.items[0].drawn.path == tmp_path / "labels/a.png"
+    picture(tmp_path / "night/b.png")
+    with pytest.raises(KitError, match=r"night/b\.png: has the same name as .*day/b\.png, so their counterparts"):
+        gathered(tmp_path, keys)
+    (tmp_path / "night/b.png").rename(tmp_path / "night/c.png")
+    Image.new("RGB", (4, 4)).save(tmp_path / "labels/a.bmp")
+    with pytest.raises(KitError, match=r"labels/a\.png: has the same name as .*labels/a\.bmp"):
+        gathered(tmp_path, keys)
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 4, 6])
+def test_a_picture_with_a_label_picture_is_read_as_stored(tmp_path: Path, orientation: int) -> None:
+    image, ids = bands()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for file, pixels in (("images/a.png", image), ("labels/a.png", ids)):
+        (tmp_path / file).parent.mkdir()
+        Image.fromarray(pixels).save(tmp_path / file, exif=exif)
+    keys = 'pictures = "images"\nlabels = "labels"\n[set.mapping]\n0 = "sky"\n1 = "plant"\n2 = "water"\n'
+    (item,) = gathered(tmp_path, keys).items
+    shown, label = item.read()
+    assert (shown == image).all() and label is not None and (label[0] == 0).all()
+    assert item.picture.store(tmp_path, "stored").samefile(tmp_path / "images/a.png")
+    if orientation == 6:
+        Image.fromarray(np.rot90(ids, -1)).save(tmp_path / "labels/a.png")
+        with pytest.raises(KitError, match=r"is for 12x16, but .* is 16x12\. They fit only after the turn"):
+            item.read()
+    # LabelMe shows pictures turned, and so are its drawings; so are pictures without labels.
+    drawing(tmp_path / "images/a.json", [])
+    for way in ('pictures = "images"\nlabels = "labelme"\n', 'pictures = "images"\n'):
+        upright = gathered(tmp_path, way).items[0].picture
+        assert upright.read()[0, 0].tolist() != image[0, 0].tolist() or orientation == 2
+        assert not upright.store(tmp_path, f"turned{len(way)}").samefile(tmp_path / "images/a.png")
+
+
 def test_a_label_of_another_size_is_named(tmp_path: Path) -> None:
     picture(tmp_path / "yard/a.png")
     # The second would take 4 GB.

@@ -8,67 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_tflite
+from label_files import BLUE, GREEN, RED, label, picture, teacher
 from PIL import Image
 from tiny_checkpoint import constant, save, tiny
 
 from pspnet_kit import files
-from pspnet_kit.__main__ import main
 from pspnet_kit.data import open_dataset
 from pspnet_kit.errors import KitError
 from pspnet_kit.export.flatbuffer import Graph, Quant
 from pspnet_kit.labelling import store
 
-CLASSES = """
-[[classes]]
-name = "leaf"
-color = "#00ff00"
-group = "plant"
-[[classes]]
-name = "brick"
-color = "#ff0000"
-group = "structure"
-[[classes]]
-name = "stone"
-color = "#808080"
-group = "structure"
-"""
-MAPPING = """
-[classes]
-red = "brick"
-green = "leaf"
-[groups]
-blue = "structure"
-"""
 SURE = 1 / (1 + 2 * exp(-255 / 128))
 """The teacher's probability of a full colour, 0.786; the other two share the rest."""
 REST = (1 - SURE) / 2
-RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-
-
-def teacher(folder: Path, names: tuple[str, ...] = ("red", "green", "blue"), size: tuple[int, int] = (32, 32)) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.toml").write_text("".join(f'[[classes]]\nname = "{name}"\n' for name in names))
-    return tiny_tflite.identity(folder / "model.tflite", *size)
-
-
-def picture(path: Path, *columns: tuple[int, int, int], size: tuple[int, int] = (64, 96)) -> Path:
-    """Vertical stripes of these colours."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    height, width = size
-    row = np.array(columns, np.uint8)[np.arange(width) * len(columns) // width]
-    Image.fromarray(np.broadcast_to(row, (height, width, 3)).copy()).save(path)
-    return path
-
-
-def label(tmp_path: Path, *more: str, pool: str = "pool") -> int:
-    (tmp_path / "classes.toml").write_text(CLASSES)
-    (tmp_path / "mapping.toml").write_text(MAPPING)
-    models = [] if "--teacher" in more else ["--teacher", str(teacher(tmp_path / "teacher"))]
-    places = ["--classes", str(tmp_path / "classes.toml"), "--mapping", str(tmp_path / "mapping.toml")]
-    return main(
-        ["label", str(tmp_path / pool), *models, "--out", str(tmp_path / "out"), *places, "--views", "3", *more]
-    )
 
 
 def test_a_pool_becomes_a_data_set(tmp_path: Path) -> None:
@@ -300,6 +252,26 @@ def test_two_pictures_of_one_name_are_refused(tmp_path: Path, capsys: pytest.Cap
     picture(tmp_path / "pool/pictures/a.png", RED)
     picture(tmp_path / "pool/pictures/a.jpg", RED)
     assert "has the same name as" in refused(tmp_path, capsys)
+
+
+@pytest.mark.parametrize(
+    ("first", "other"),
+    [
+        ("pictures/hall_view002.png", "panoramas/hall_mid.png"),
+        ("pictures/a_turn1.png", "pictures/a.png"),
+        ("pictures/hall.png", "panoramas/hall_mid.png"),
+    ],
+)
+def test_pictures_that_become_the_same_are_refused(
+    tmp_path: Path, first: str, other: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in (first, other):
+        picture(tmp_path / "pool" / file, RED, size=(32, 64))
+    (tmp_path / "pool/pool.json").write_text(json.dumps({"pictures": [{"file": "pictures/a.png", "place": "mast"}]}))
+    (tmp_path / "places.toml").write_text('no_up = ["mast"]')
+    said = refused(tmp_path, capsys, "--places", str(tmp_path / "places.toml"))
+    assert first in said and other in said and "their labels would be one file" in said
+    assert not (tmp_path / "out/images").exists()
 
 
 def test_a_missing_teacher_is_told_where_to_get(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

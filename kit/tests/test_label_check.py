@@ -255,7 +255,7 @@ class TestKindsOfLabels:
         exif[0x0112] = 3
         Image.fromarray(np.full((2, 4, 3), 99, np.uint8)).save(root / "val/images/val0.png", exif=exif)
         (warning,) = self.warnings(root)
-        assert "val0.png: its EXIF says orientation 3" in warning
+        assert "val0.png: its EXIF says orientation 3, which is ignored" in warning
 
 
 def test_require_sound_stops_at_a_bad_pair_only(tmp_path: Path) -> None:

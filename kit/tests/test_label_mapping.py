@@ -209,16 +209,19 @@ def test_mistakes_in_a_list_of_places_are_named(tmp_path: Path, text: str, said:
         places.read(tmp_path / "p.toml", ["structure", "plant"])
 
 
-@pytest.mark.parametrize("text", ["[", "{}", '{"pictures": 3}', '{"pictures": [{"place": "x"}]}'])
+@pytest.mark.parametrize(
+    "text", ["[", "{}", '{"pictures": 3}', '{"pictures": [{"place": "x"}]}', '{"pictures": ["x"]}']
+)
 def test_a_broken_list_of_the_pool_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "pool.json").write_text(text)
-    with pytest.raises(KitError, match=r"pool\.json: expected a list `pictures` of `file` and `place`"):
-        places.kinds(tmp_path)
+    with pytest.raises(KitError, match=r"pool\.json: expected a list `pictures` of `file`, `place`"):
+        places.listed(tmp_path)
 
 
 def test_a_part_of_a_pool_has_the_kinds_of_the_whole(tmp_path: Path) -> None:
     rows = [{"file": "held/pictures/a.jpg", "place": "yard"}, {"file": "pictures/a.jpg", "place": "hall"}]
     (tmp_path / "pool.json").write_text(json.dumps({"pictures": rows}))
     (tmp_path / "held").mkdir()
-    assert places.kinds(tmp_path / "held") == {"pictures/a.jpg": "yard"}
-    assert places.kinds(tmp_path) == {"held/pictures/a.jpg": "yard", "pictures/a.jpg": "hall"}
+    yard, hall = places.Listed("yard", ""), places.Listed("hall", "")
+    assert places.listed(tmp_path / "held") == {"pictures/a.jpg": yard}
+    assert places.listed(tmp_path) == {"held/pictures/a.jpg": yard, "pictures/a.jpg": hall}

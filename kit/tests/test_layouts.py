@@ -197,17 +197,26 @@ class TestFaults:
 
 
 class TestReading:
-    def test_picture_is_turned_as_its_exif_says(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("orientation", [2, 3, 4, 6])
+    def test_picture_is_read_as_stored_since_its_label_is(self, tmp_path: Path, orientation: int) -> None:
         root = camvid(tmp_path)
-        pixels = np.zeros((3, 2, 3), np.uint8)
+        pixels = np.zeros((2, 3, 3), np.uint8)
         pixels[0, 0] = (9, 8, 7)
         exif = Image.Exif()
-        exif[0x0112] = 6  # shown after a quarter turn clockwise: the first pixel goes to the top right
+        exif[0x0112] = orientation
         Image.fromarray(pixels).save(root / "val/images/C_1.png", exif=exif)
         dataset = open_dataset(root)
         image, _ = dataset.read(dataset.pairs("val")[0])
-        assert image.shape == (2, 3, 3)
-        assert image[0, 2].tolist() == [9, 8, 7]
+        assert (image == pixels).all()
+
+    def test_a_label_that_fits_only_the_turned_picture_is_refused_with_the_reason(self, tmp_path: Path) -> None:
+        root = camvid(tmp_path)
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.fromarray(np.zeros((3, 2, 3), np.uint8)).save(root / "val/images/C_1.png", exif=exif)
+        dataset = open_dataset(root)
+        with pytest.raises(KitError, match=r"is 3x2, but its picture .* is 2x3\. They fit only after .* orientation 6"):
+            dataset.read(dataset.pairs("val")[0])
 
     def test_grey_picture_becomes_rgb(self, tmp_path: Path) -> None:
         root = camvid(tmp_path)
@@ -368,6 +377,14 @@ class TestToml:
         save_image(root / "d/rgb_1.png")
         save_label(root / "d/ids_1.png", [[0, 1, 1], [0, 1, 1]])
         assert stems(open_dataset(root).pairs("train")) == ["rgb_1"]
+
+    @pytest.mark.parametrize(("folder", "glob"), [("d [day]", ""), ("d [day]", "/*.png"), ("d ?", "/*")])
+    def test_a_folder_that_is_called_like_a_pattern(self, tmp_path: Path, folder: str, glob: str) -> None:
+        old = 'images = "images", labels = "labels"'
+        root = garden(tmp_path, GARDEN.replace(old, f'images = "{folder}{glob}", labels = "l{glob or "/*"}"'))
+        save_image(root / folder / "a.png")
+        save_label(root / "l/a.png", [[0, 1, 1], [0, 1, 1]])
+        assert stems(open_dataset(root).pairs("train")) == ["a"]
 
     def test_255_is_a_class_where_one_says_so(self, tmp_path: Path) -> None:
         text = GARDEN.replace('"lawn"', '"lawn"\nid = 255').replace('"path"', '"path"\nid = 0')

@@ -108,6 +108,37 @@ def test_what_is_no_panorama_is_refused(tmp_path: Path) -> None:
         panorama.check(np.zeros((20, 40, 3)))
 
 
+def noted(path: Path, entries: str) -> Path:
+    """A grey JPEG of 64x32 with these XMP entries, in an APP1 segment behind its first marker."""
+    Image.new("RGB", (64, 32), (90, 90, 90)).save(path, "JPEG")
+    content = path.read_bytes()
+    packet = b"http://ns.adobe.com/xap/1.0/\0" + f"<rdf:RDF>{entries}</rdf:RDF>".encode()
+    path.write_bytes(content[:2] + b"\xff\xe1" + (len(packet) + 2).to_bytes(2, "big") + packet + content[2:])
+    return path
+
+
+def sizes(part: tuple[int, int], full: tuple[int, int], form: str) -> str:
+    """The GPano entries of a part of a sphere, as attributes or elements."""
+    values = {"CroppedAreaImageWidth": part[0], "CroppedAreaImageHeight": part[1]}
+    values |= {"FullPanoWidth": full[0], "FullPanoHeight": full[1]}
+    return " ".join(form.format(name=f"GPano:{name}Pixels", value=value) for name, value in values.items())
+
+
+@pytest.mark.parametrize("form", ['{name}="{value}"', "<{name}>{value}</{name}>"])
+def test_a_part_of_a_sphere_is_refused_though_it_is_twice_as_wide_as_high(tmp_path: Path, form: str) -> None:
+    part = noted(tmp_path / "part.jpg", sizes((4096, 2048), (8192, 4096), form))
+    with pytest.raises(KitError, match=r"part\.jpg: its XMP .* shows 4096x2048 of a sphere of 8192x4096, expected the"):
+        panorama.read(part)
+    # Scaled down since, but whole; and without sizes nothing is known.
+    kind = form.format(name="GPano:ProjectionType", value="equirectangular")
+    whole = noted(tmp_path / "whole.jpg", kind + sizes((8192, 4096), (8192, 4096), form))
+    assert panorama.read(whole).shape == (32, 64, 3)
+    assert panorama.read(noted(tmp_path / "kind.jpg", kind)).shape == (32, 64, 3)
+    other = form.format(name="GPano:ProjectionType", value="cylindrical")
+    with pytest.raises(KitError, match="its projection is cylindrical, expected equirectangular"):
+        panorama.read(noted(tmp_path / "other.jpg", other))
+
+
 @pytest.mark.parametrize(
     ("yaw", "pitch", "fov", "size", "message"),
     [

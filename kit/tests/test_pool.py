@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import http.client
 import http.server
 import json
+import os
+import resource
 import shutil
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +24,8 @@ from radiance_files import rgbe
 
 from pspnet_kit.__main__ import main
 from pspnet_kit.data.pictures import read_image
-from pspnet_kit.errors import KitError
-from pspnet_kit.pool import listing
+from pspnet_kit.errors import KitError, WriteError
+from pspnet_kit.pool import listing, locate
 
 KIT = Path(__file__).parents[1]
 SOURCE = """
@@ -267,6 +272,95 @@ def test_a_host_that_can_not_be_reached_is_told_and_soon_left_alone(
     assert "can't be downloaded from http://127.0.0.1:9/a.png" in out
     assert out.count("can't be downloaded") == 3
     assert out.count("was not tried, since 127.0.0.1:9 could not be reached 3 times") == 2
+
+
+@pytest.mark.parametrize("at", ["download", "copy"])
+def test_a_disk_that_is_full_ends_the_run_at_once_with_its_reason(
+    tmp_path: Path,
+    files: Path,
+    server: tuple[str, list[str]],
+    at: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    address, asked = server
+    noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
+    Image.fromarray(noise).save(files / "deep/wide.png")
+    other = WIDE.replace("wide", "other")
+    shutil.copy(files / "deep/wide.png", files / "deep/other.png")
+    with (files / "deep/other.png").open("ab") as file:
+        file.write(b"another digest")
+    listed = write_list(tmp_path, files, WIDE, other, source=SOURCE + f'raw = "{address}/{{path}}"\n')
+    if at == "copy":
+
+        def full(path: Path, content: bytes) -> None:
+            raise WriteError(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+        monkeypatch.setattr("pspnet_kit.pool.locate.write_whole", full)
+        reason = "No space left on device"
+    else:
+        reason = "File too large"
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        monkeypatch.setattr("pspnet_kit.pool.locate._CHUNK", 4096)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (16384, hard))
+    try:
+        assert download(tmp_path, listed) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.getrlimit(resource.RLIMIT_FSIZE)[1],) * 2)
+    said = capsys.readouterr().err
+    assert f"can't be written: {reason}" in said and f"{tmp_path}/pool/downloads/" in said
+    assert len(asked) == 1, "no other file is tried"
+
+
+def test_a_connection_that_breaks_is_not_taken_for_the_disk(
+    tmp_path: Path, files: Path, server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: http.client.HTTPResponse, size: int) -> bytes:
+        raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+
+    listed = write_list(tmp_path, files, WIDE, source=SOURCE + f'raw = "{server[0]}/{{path}}"\n')
+    (entry,) = listing.read(listed)
+    monkeypatch.setattr(http.client.HTTPResponse, "read", broken)
+    with pytest.raises(KitError, match=r"can't be downloaded from .*: Connection reset by peer") as caught:
+        locate.Downloads(tmp_path / "downloads").get(entry)
+    assert not isinstance(caught.value, WriteError)
+
+
+def test_a_file_that_only_looks_like_the_wanted_one_is_told(
+    tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = write_list(tmp_path, files, WIDE)
+    wide = files / "deep/wide.png"
+    digest = sha256(wide)
+
+    def said() -> str:
+        assert pool(tmp_path, listed, "--offline") == 1
+        return capsys.readouterr().out
+
+    Image.new("RGB", (4, 4)).save(wide)
+    assert f"; {wide} has its name, but is another file of the SHA-256 {sha256(wide)}: expected" in said()
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 12345\n"
+    wide.write_text(pointer.format("0" * 64))
+    assert f"; {wide} has its name, but is a Git LFS pointer to another file: expected" in said()
+    # A pointer to the file itself is known whatever it is called.
+    wide.write_text(pointer.format(digest))
+    wide.rename(files / "renamed.png")
+    assert f"; {files}/renamed.png is a Git LFS pointer to it: `git lfs pull`" in said()
+
+
+def test_a_full_temporary_folder_ends_the_run_too(
+    tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake = tmp_path / "bin/ffmpeg"
+    fake.parent.mkdir()
+    fake.write_text('#!/bin/sh\necho "av_interleaved_write_frame(): No space left on device" >&2\nexit 1\n')
+    fake.chmod(0o755)
+    for name in "ab":
+        (files / f"{name}.avi").write_bytes(f"RIFF {name}".encode())
+    rows = [f'path = "{n}.avi", sha256 = "SHA({n}.avi)", place = "yard", frames = [0, 1, 1]' for n in "ab"]
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    assert pool(tmp_path, write_list(tmp_path, files, *rows)) == 1
+    assert f"{tempfile.gettempdir()}: can't be written: No space left on device" in capsys.readouterr().err
 
 
 def test_frames_of_a_video(tmp_path: Path, files: Path) -> None:

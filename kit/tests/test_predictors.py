@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from built import bands, camvid, pspnetd
+from PIL import Image
 from tiny_tflite import convolution, identity
 
 from pspnet_kit import checkpoint
@@ -141,6 +142,18 @@ def test_the_daemon_agrees(tmp_path: Path) -> None:
     found = agreement(predictor, daemon, dataset, dataset.pairs("val"))
     assert (found.pictures, found.pixels, found.differing) == (2, 2 * 12 * 16, 0)
     assert found.daemon_mean_iou == pytest.approx(found.mean_iou) and found.mean_iou < 1
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_the_daemon_agrees_on_a_picture_that_exif_turns(tmp_path: Path, orientation: int) -> None:
+    daemon = Daemon(pspnetd())
+    dataset = open_dataset(camvid(tmp_path))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(bands()[0]).save(tmp_path / "val/images/a.png", exif=exif)
+    predictor = open_predictor(identity(tmp_path / "model.tflite", 12, 16))
+    found = agreement(predictor, daemon, dataset, dataset.pairs("val"))
+    assert (found.differing, found.mean_iou, found.daemon_mean_iou) == (0, 1, 1)
 
 
 def test_a_missing_or_failing_daemon_is_told(tmp_path: Path) -> None:

@@ -72,15 +72,17 @@ def found_classes(content: bytes, count: int) -> tuple[list[Class], str]:
 
 
 def lines(text: str) -> list[str]:
-    """The names up to the first empty line, without numbers that only count them."""
+    """The names up to the first empty line, without numbers that only count them, from 0 or from 1."""
     names: list[str] = []
     for line in text.splitlines():
         if not line.strip():
             break
         names.append(line.strip())
-    numbered = [re.fullmatch(r"(\d+)(?:\s*[:,;]\s*|\s+)(.+)", name) for name in names]
-    if all(match and int(match[1]) == index for index, match in enumerate(numbered)):
-        return [match[2] for match in numbered if match]
+    found = [re.fullmatch(r"(\d+)(?:\s*[:,;]\s*|\s+)(.+)", name) for name in names]
+    numbered = [(int(match[1]), match[2]) for match in found if match]
+    for first in (0, 1):
+        if [number for number, _ in numbered] == [*range(first, first + len(names))]:
+            return [name for _, name in numbered]
     return names
 
 

@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--side", type=int, default=512, help="longer side of written pictures, at most (default: 512)")
     parser.add_argument("--seed", type=int, default=0, help="of the views' directions (default: 0)")
     parser.add_argument("--name", default="scenes", help="of the data set (default: scenes)")
-    parser.add_argument("--licence", default="", help="of the pictures, for dataset.toml and what is trained on it")
+    parser.add_argument("--licence", default="", help="of the pictures, besides those that the pool's list says")
     parser.add_argument("--citation", default="", help="whom the pictures' licence wants named")
     parser.add_argument("--skip-broken", action="store_true", help="leave out what can't be used, and name it")
 
@@ -54,23 +54,27 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         KitError: for broken pictures, a teacher that does not suit, or a place that can't be written.
     """
-    from ..labelling import pool
+    from ..labelling import pool, provenance
     from ..labelling.labeller import Settings
 
     settings = Settings(args.views, args.threshold, args.side, args.seed)
     _check(args)
     labeller = _labeller(args, settings)
     found = pool.find(args.pool)
+    pool.refuse_doubles(found, labeller.names)
     faults = pool.broken([place for place in found if not labeller.done(place)], _bar("reading"))
     if args.skip_broken:
         for fault in faults.values():
             print(f"left out: {fault}")
     else:
         pool.refuse(args.pool, faults)
+    labeller.store.begin(args.pool, {place.name: labeller.record(place) for place in found})
     for place in _bar("labelling")([place for place in found if place.name not in faults]):
         if not labeller.done(place):
             labeller.label(place)
-    labeller.store.finish(args.name, args.licence, args.citation)
+    licence = provenance.licence(labeller.store.licences(), args.licence)
+    citation = provenance.citation(args.out, args.citation)
+    labeller.store.finish(args.name, licence, citation)
     print(_told(args.out))
     if gone := sorted(labeller.store.names() - {name for place in found for name in labeller.names(place)}):
         files = ", ".join(gone[:3]) + (" …" if len(gone) > 3 else "")
@@ -100,7 +104,7 @@ def _labeller(args: argparse.Namespace, settings: Settings) -> Labeller:
         "places": told.as_dict(),
         **dataclasses.asdict(settings),
     }
-    return Labeller(Store(args.out, stored, infos), teacher, meaning, told, settings)
+    return Labeller(Store(args.out, stored, infos, teacher.sources), teacher, meaning, told, settings)
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -49,7 +49,8 @@ def run(args: argparse.Namespace) -> None:
 def as_text(dataset: Dataset, report: Report) -> str:
     """The report for eyes."""
     lines = [f"{dataset.name} in {dataset.root}: {len(dataset.classes)} classes"]
-    lines += [f"licence: {dataset.licence}"] if dataset.licence else []
+    licence = dataset.origin()["licence"]
+    lines += [f"licence: {licence}"] if licence else []
     for name, count in report.splits.items():
         sizes = ", ".join(f"{width}x{height} ({number})" for (width, height), number in count.sizes.most_common(8))
         others = f", {len(count.sizes) - 8} other sizes" if len(count.sizes) > 8 else ""

@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..errors import KitError
+from ..errors import KitError, WriteError
 from ..files import check_folder, write_whole
 from ..pool import listing, locate
 from ..pool.listing import Entry
@@ -60,10 +60,9 @@ def run(args: argparse.Namespace) -> None:
             here.append(entry)
             continue
         try:
-            file = shelf.find(entry.sha256, entry.path)
-            if file is None and args.offline:
-                raise KitError(f"{entry.where}: is in none of the --from folders")
-            made = make(entry, file or downloads.get(entry))
+            made = make(entry, _file(entry, shelf, None if args.offline else downloads))
+        except WriteError:
+            raise
         except KitError as error:
             problems.append((entry, str(error)))
             continue
@@ -80,6 +79,20 @@ def run(args: argparse.Namespace) -> None:
         raise KitError(
             f"{args.out}: {len(here)} of {len(entries)} entries of the list are here, the others are named above"
         )
+
+
+def _file(entry: Entry, shelf: locate.Shelf, downloads: locate.Downloads | None) -> Path:
+    """The file that the entry is made of."""
+    if file := shelf.find(entry.sha256, entry.path):
+        return file
+    try:
+        if downloads is None:
+            raise KitError(f"{entry.where}: is in none of the --from folders")
+        return downloads.get(entry)
+    except WriteError:
+        raise
+    except KitError as error:
+        raise KitError(f"{error}{shelf.nearly(entry.sha256, entry.path)}") from error
 
 
 class _Index:

@@ -120,7 +120,7 @@ def require_sound(dataset: Dataset, pairs: Iterable[Pair]) -> None:
 def _check_image(pair: Pair, report: Report) -> tuple[int, int] | None:
     """Width and height of the picture; None where it can't be read."""
     try:
-        height, width, _ = read_image(pair.image).shape
+        height, width, _ = read_image(pair.image, turned=False).shape
         with open_picture(pair.image) as picture:
             turn = orientation(picture)
     except KitError as error:
@@ -128,7 +128,9 @@ def _check_image(pair: Pair, report: Report) -> tuple[int, int] | None:
         return None
     if turn != 1:
         report.warnings.append(
-            Finding(pair.image, f"{pair.image}: its EXIF says orientation {turn}; it is turned so, its label is not")
+            Finding(
+                pair.image, f"{pair.image}: its EXIF says orientation {turn}, which is ignored; is its label so too?"
+            )
         )
     return width, height
 

@@ -10,14 +10,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import KitError
+from . import origin
 from .labels import LabelFormat, read_values
-from .pictures import read_image
+from .pictures import read_image, turn_told
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,13 @@ class Dataset:
     root: Path
     format: LabelFormat
     sources: Mapping[str, Source] = field(repr=False)
+    others: tuple[Mapping[str, str], ...] = ()
+    """Other data that its labels come from, such as that of a teacher: name, licence and citation of each."""
+
+    def origin(self) -> dict[str, Any]:
+        """Name, licence and citation of this data and of all others that its labels come from, as origin.join gives."""
+        own = {"name": self.name, "licence": self.licence, "citation": self.citation}
+        return origin.join([own, *map(dict, self.others)])
 
     def splits(self) -> list[str]:
         """The names of the splits, in the data set's order."""
@@ -108,12 +116,12 @@ class Dataset:
         return sorted(kept, key=lambda pair: pair.image)
 
     def read(self, pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """The picture, RGB `[h, w, 3]`, and its train ids `[h, w]` with 255 for void.
+        """The picture as it is stored, RGB `[h, w, 3]`, and its train ids `[h, w]` with 255 for void.
 
         Raises:
             KitError: when one of them can't be read, their sizes differ, or the label has an unknown value.
         """
-        image, label = read_image(pair.image), self.format.read(pair.label)
+        image, label = read_image(pair.image, turned=False), self.format.read(pair.label)
         if image.shape[:2] != label.shape:
             raise KitError(size_mismatch(pair, (image.shape[1], image.shape[0]), (label.shape[1], label.shape[0])))
         return image, label
@@ -146,7 +154,8 @@ class Dataset:
 
 def size_mismatch(pair: Pair, image: tuple[int, int], label: tuple[int, int]) -> str:
     """The message for a label of another size; sizes are width and height."""
-    return f"{pair.label}: is {label[0]}x{label[1]}, but its picture {pair.image} is {image[0]}x{image[1]}"
+    sizes = f"{pair.label}: is {label[0]}x{label[1]}, but its picture {pair.image} is {image[0]}x{image[1]}"
+    return sizes + turn_told(pair.image, image, label)
 
 
 def _fits(pair: Pair, pattern: str) -> bool:

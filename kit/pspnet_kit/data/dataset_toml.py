@@ -17,6 +17,10 @@ An example:
     of = "train"                    # optional, as is seed
     seed = 0
 
+    [[sources]]                     # optional: other data that the labels come from, as a teacher's
+    name = "CamVid"
+    licence = "non-commercial"      # optional, as is citation
+
     [[classes]]                     # in the order of the network's outputs
     name = "lawn"
     color = "#347e3d"               # optional for "index": see default_color
@@ -29,12 +33,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from . import origin
 from .dataset import ClassInfo, Dataset, Source
 from .labels import MAX_CLASSES, VOID, LabelFormat, hex_color, parse_color
 from .sources import FolderPairs, Part
 from .toml_table import Table
 
 FILE = "dataset.toml"
+SETTINGS = "label.json"
+"""What `kit label` writes beside it: how the labels were made."""
+UNNAMED = {"name": f"a teacher that {FILE} does not name (run kit label again)", "licence": "", "citation": ""}
+"""The source of labels that an older `kit label` made, which wrote no sources."""
 PALETTE = (0x0072B2, 0xE69F00, 0x009E73, 0xD55E00, 0x56B4E9, 0xCC79A7, 0xF0E442, 0x999999)
 """Okabe and Ito 2008, Color Universal Design, told apart by colour-blind readers too; grey in place of its black."""
 
@@ -56,9 +65,21 @@ def read(path: Path) -> Dataset:
     if both := [index for index, value in enumerate(values) if value in void]:
         raise top.wrong("void", f"has the value of the class {classes[both[0]].name!r}")
     sources = _sources(path.parent, top)
+    others = _others(path, top)
     top.refuse_others()
     ids = {value: train_id for train_id, value in enumerate(values)} | dict.fromkeys(void, VOID)
-    return Dataset(name, classes, licence, citation, path.parent, LabelFormat(kind, ids), sources)
+    return Dataset(name, classes, licence, citation, path.parent, LabelFormat(kind, ids), sources, others)
+
+
+def _others(path: Path, top: Table) -> tuple[dict[str, str], ...]:
+    """The other data that the labels come from."""
+    if "sources" not in top.content:
+        return (UNNAMED,) if path.with_name(SETTINGS).is_file() else ()
+    found = []
+    for table in top.tables("sources"):
+        found.append({key: table.text(key, None if key == "name" else "") for key in origin.KEYS})
+        table.refuse_others()
+    return tuple(found)
 
 
 def default_color(index: int) -> str:

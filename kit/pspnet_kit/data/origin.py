@@ -1,9 +1,13 @@
-"""Where weights come from: every data set that they, the weights before them or their teacher learned from."""
+"""Where weights and labels come from: every data set that they, the weights before them or their teacher learned
+from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+KEYS = ("name", "licence", "citation")
+"""Of one source, each a text; the last two may be empty."""
 
 
 def join(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -27,3 +31,22 @@ def join(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
         "citation": " ".join(dict.fromkeys(source["citation"] for source in sources if source.get("citation"))),
         "sources": sources,
     }
+
+
+def of_manifest(manifest: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What a model's manifest says of its weights and of the data that they learned from, as a part for `join`.
+
+    Args:
+        name: of a model whose manifest names none.
+    """
+    trained = manifest.get("training", {})
+    weights = {"name": manifest.get("name", "").strip() or name, "licence": manifest.get("licence", ""), "citation": ""}
+    data = {key: trained.get("data" if key == "name" else key, "") for key in KEYS}
+    named = {**data, "name": data["name"] or f"data of {weights['name']}"}
+    return {"sources": [weights, named] if any(data.values()) else [weights]}
+
+
+def of_checkpoint(meta: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The same of what a checkpoint says."""
+    data: dict[str, Any] = meta.get("data", {})
+    return data or {"name": name, "licence": "", "citation": ""}

@@ -10,6 +10,7 @@ looks down, `fov` is the angle between the left and the right edge of the view.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import KitError
+from ..files import read_bytes
 from .pictures import read_image
 
 
@@ -24,10 +26,12 @@ def read(path: Path) -> NDArray[np.uint8]:
     """The panorama in the file, uint8 RGB `[h, 2h, 3]`.
 
     Raises:
-        KitError: when it can't be read, or isn't twice as wide as high.
+        KitError: when it can't be read, isn't twice as wide as high, or says of itself that it is a part of the sphere
+            or not equirectangular.
     """
     panorama = read_image(path)
     check(panorama, path)
+    _refuse_others(path)
     return panorama
 
 
@@ -45,6 +49,31 @@ def check(panorama: NDArray[np.generic], named: Path | str = "panorama") -> None
         raise KitError(
             f"{named}: is {width}x{height}, expected a panorama that is exactly twice as wide as high, as "
             "equirectangular pictures of the whole sphere are"
+        )
+
+
+_SPHERE = re.compile(rb"""(?<!/)GPano:(\w+)\s*(?:=\s*["']([^"'<>]*)["']|>([^<]*)<)""")
+"""An entry of Photo Sphere XMP metadata (developers.google.com/streetview/spherical-metadata): attribute or element."""
+
+
+def _refuse_others(path: Path) -> None:
+    """Holds a panorama to what cameras and stitchers note of it: a part of the sphere may be 2:1 too."""
+    entries = _SPHERE.findall(read_bytes(path))
+    said = {name.decode(): (first or second).decode("utf-8", "replace").strip() for name, first, second in entries}
+    if (projection := said.get("ProjectionType", "equirectangular")).lower() != "equirectangular":
+        raise KitError(
+            f"{path}: its XMP metadata (GPano) says that its projection is {projection}, expected equirectangular"
+        )
+
+    def size(area: str) -> list[int]:
+        sides = (said.get(f"{area}{side}Pixels", "") for side in ("Width", "Height"))
+        return [int(side) for side in sides if side.isdecimal()]
+
+    part, full = size("CroppedAreaImage"), size("FullPano")
+    if len(part) == len(full) == 2 and part != full:
+        raise KitError(
+            f"{path}: its XMP metadata (GPano) says that it shows {part[0]}x{part[1]} of a sphere of "
+            f"{full[0]}x{full[1]}, expected the whole sphere: fill it up to that size, or put views among the pictures"
         )
 
 

@@ -5,9 +5,10 @@ What the pixels of a label mean is labels.py's concern.
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +22,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp")
 """Files with other endings in a folder of pictures are left alone."""
 
 _ORIENTATION = 0x0112  # the EXIF tag
+_QUARTER_TURNS = (5, 6, 7, 8)
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
@@ -41,6 +43,17 @@ def list_pictures(folder: Path) -> list[Path]:
         return sorted(filter(is_picture, folder.iterdir()))
     except OSError as error:
         raise KitError(f"{folder}: can't be read: {error.strerror or error}") from error
+
+
+def in_time(paths: Iterable[Path]) -> list[Path]:
+    """Frames in the order in which they follow one another: numbers in names count as numbers, 2 before 10."""
+
+    def order(path: Path) -> tuple[object, ...]:
+        # Texts and numbers take turns, so that none is compared with the other.
+        parts = (re.split("([0-9]+)", part) for part in path.parts)
+        return [[int(piece) if index % 2 else piece for index, piece in enumerate(part)] for part in parts], path
+
+    return sorted(paths, key=order)
 
 
 def printable(name: str) -> str:
@@ -67,8 +80,12 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
         raise KitError(f"{path}: can't read this picture: {error}") from error
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """The picture as uint8 RGB `[h, w, 3]`, turned as its EXIF orientation says, as labelling tools show it.
+def read_image(path: Path, turned: bool = True) -> NDArray[np.uint8]:
+    """The picture as uint8 RGB `[h, w, 3]`, turned as its EXIF orientation says, as viewers and LabelMe show it.
+
+    Args:
+        turned: False for a picture that has a label picture. Its pixels are those of the file as it is stored, to which
+            pspnetd's masks and `pspnetd eval` belong too: for a half turn, or a square, no size would tell the mistake.
 
     Raises:
         KitError: when it can't be read, or has more than 8 bits per channel.
@@ -76,8 +93,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     with open_picture(path) as picture:
         if picture.mode.startswith(("I", "F")):
             raise KitError(f"{path}: has more than 8 bits per channel ({picture.mode}); save it with 8")
-        turned = ImageOps.exif_transpose(picture)
-        return np.array(turned.convert("RGB"), dtype=np.uint8)
+        shown = ImageOps.exif_transpose(picture) if turned else picture
+        return np.array(shown.convert("RGB"), dtype=np.uint8)
 
 
 def read_pictures(folder: Path, most: int = 8) -> list[NDArray[np.uint8]]:
@@ -96,3 +113,16 @@ def read_pictures(folder: Path, most: int = 8) -> list[NDArray[np.uint8]]:
 def orientation(picture: Image.Image) -> int:
     """The EXIF orientation, 1 (upright) to 8; 1 where none is said."""
     return int(picture.getexif().get(_ORIENTATION, 1))
+
+
+def turn_told(path: Path, stored: tuple[int, int], label: tuple[int, int]) -> str:
+    """What to say of a picture whose label picture has another size, both width and height: that EXIF's turn would make
+    them fit; else nothing."""
+    with open_picture(path) as picture:
+        turn = orientation(picture)
+    if turn not in _QUARTER_TURNS or stored[::-1] != label:
+        return ""
+    return (
+        f". They fit only after the turn of the picture's EXIF orientation {turn}, which is ignored, since labels "
+        "belong to the pixels as they are stored: save the picture turned and without that orientation"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -126,7 +126,8 @@ def list_files(root: Path, pattern: str) -> dict[str, Path]:
     Raises:
         KitError: when the folder is missing, or two files have the same name up to their ending.
     """
-    base, wild = (root / pattern, "*") if (root / pattern).is_dir() else _split_glob(root, pattern)
+    base, wild = split_pattern(root, pattern)
+    wild = wild or "*"
     if not base.is_dir():
         raise KitError(f"{base}: no such folder")
     open_part = _without_ending(PurePosixPath(wild))
@@ -144,11 +145,28 @@ def list_files(root: Path, pattern: str) -> dict[str, Path]:
     return found
 
 
-def _split_glob(root: Path, pattern: str) -> tuple[Path, str]:
-    """The folder before the first wildcard, and the rest."""
+def matching(roots: Iterable[Path], pattern: str) -> list[Path]:
+    """What a path that may have wildcards fits below any of `roots`: first what is called as the path is written.
+
+    Raises:
+        ValueError, NotImplementedError, IndexError: for what can't be a pattern.
+    """
+    found: dict[int, list[Path]] = {}
+    for base, wild in (split_pattern(root, pattern) for root in roots):
+        fits = base.glob(wild) if wild else filter(Path.exists, [base])
+        found.setdefault(len(PurePosixPath(wild).parts), []).extend(fits)
+    return next((found[count] for count in sorted(found) if found[count]), [])
+
+
+def split_pattern(root: Path, pattern: str) -> tuple[Path, str]:
+    """The part of a path that has no wildcards, or has them in names that are there, and the rest, which may be ""."""
     parts = PurePosixPath(pattern).parts
-    fixed = next((index for index, part in enumerate(parts) if any(letter in _WILD for letter in part)), len(parts))
-    return root.joinpath(*parts[:fixed]), "/".join(parts[fixed:]) or "*"
+    base = root
+    for index, part in enumerate(parts):
+        if any(letter in _WILD for letter in part) and not (base / part).exists():
+            return base, "/".join(parts[index:])
+        base /= part
+    return base, ""
 
 
 def _without_ending(path: PurePosixPath) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.labels import LabelFormat
-from ..data.pictures import SUFFIXES, is_picture
+from ..data.pictures import SUFFIXES, in_time, is_picture, turn_told
 from ..errors import KitError
 from ..export.manifest import digest_of
 from . import labelme
@@ -77,7 +77,10 @@ class Item:
         sizes = (self.drawn.size, (image.shape[1], image.shape[0]))
         if sizes[0] != sizes[1]:
             own, other = (f"{width}x{height}" for width, height in sizes)
-            raise KitError(f"{self.drawn.path}: is for {own}, but its picture {self.picture.name} is {other}")
+            told = f"{self.drawn.path}: is for {own}, but its picture {self.picture.name} is {other}"
+            if isinstance(self.picture, PictureFile) and not self.picture.turned:
+                told += turn_told(self.picture.path, sizes[1], sizes[0])
+            raise KitError(told)
         return image, self.drawn.label()
 
 
@@ -124,27 +127,44 @@ def _clip(found: Gathered, shelf: Shelf) -> None:
 
 def _listed(found: Gathered, shelf: Shelf) -> None:
     """Pictures of folders or globs, with label pictures of the same stem where the set has such."""
-    paths: list[Path] = []
-    for pattern in found.of.patterns:
-        paths += [path for path in _files(found, shelf, pattern) if is_picture(path)]
-    paths.sort()
+    paths = list(filter(is_picture, _of_patterns(found, shelf)))
     short = (found.of.count or 0) - len(paths)
     if short > 0:
         found.missing.append(f"{short} of {found.of.count} pictures{_from(found.of.origin())}")
         found.missing_pictures += short
-    paths = paths[:: found.of.every]
     if found.of.format is None:
-        found.items = [Item(PictureFile(path)) for path in paths]
+        found.items = [Item(PictureFile(path)) for path in paths[:: found.of.every]]
     elif paths:
         _paired(found, paths, _files(found, shelf, found.of.labels), found.of.format)
 
 
 def _paired(found: Gathered, paths: Sequence[Path], labels: Sequence[Path], label_format: LabelFormat) -> None:
-    by_stem = {path.stem: path for path in labels}
-    for path in paths:
+    by_stem = _by_stem(filter(is_picture, labels))
+    # Also where only some of them are taken.
+    _by_stem(paths)
+    for path in paths[:: found.of.every]:
         if path.stem not in by_stem:
             raise KitError(f"{path}: has no label in {found.of.labels}")
-        found.items.append(Item(PictureFile(path), LabelPicture(by_stem[path.stem], label_format)))
+        found.items.append(Item(PictureFile(path, turned=False), LabelPicture(by_stem[path.stem], label_format)))
+
+
+def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
+    """The paths by their names without endings, each of which may be there once."""
+    known: dict[str, Path] = {}
+    for path in paths:
+        if other := known.get(path.stem):
+            raise KitError(
+                f"{path}: has the same name as {other}, so their counterparts can't be told apart; rename one, or make "
+                "two sets of them"
+            )
+        known[path.stem] = path
+    return known
+
+
+def _of_patterns(found: Gathered, shelf: Shelf) -> list[Path]:
+    """The files of all patterns in their order, each once though several patterns fit it."""
+    files = {path for pattern in found.of.patterns for path in _files(found, shelf, pattern)}
+    return in_time(files) if found.of.sequence else sorted(files)
 
 
 def _files(found: Gathered, shelf: Shelf, pattern: str) -> list[Path]:
@@ -179,10 +199,8 @@ def _named(found: Gathered, shelf: Shelf) -> None:
 
 def _drawings(found: Gathered, shelf: Shelf) -> None:
     """LabelMe files, each with the picture beside it, or with one that is found by what the file says of it."""
-    files: list[Path] = []
-    for pattern in found.of.patterns:
-        files += _files(found, shelf, pattern)
-    paths = sorted(path for path in files if path.suffix == ".json" and not path.name.startswith("."))
+    files = _of_patterns(found, shelf)
+    paths = [path for path in files if path.suffix == ".json" and not path.name.startswith(".")]
     drawings = [labelme.read(path, found.of.mapping) for path in paths][:: found.of.every]
     drawn = {path.with_suffix("") for path in paths} | {drawing.beside.with_suffix("") for drawing in drawings}
     if without := [path for path in files if is_picture(path) and path.with_suffix("") not in drawn]:

@@ -1,7 +1,8 @@
 """The ten coarse groups, and the group of every class of a model.
 
 A class is looked up by its name, so that a class called `tree` is the same in every model: first in what the user says,
-then in groups.toml, then by a first word that names a group (`vehicle-car`), last in the group of the model's manifest.
+then in groups.toml, then in the group of the model's manifest if that is one of the ten, last by a first word that
+names a group (`vehicle-car`), which is a guess.
 """
 
 from __future__ import annotations
@@ -81,9 +82,9 @@ def _group_of(entry: ClassInfo, extra: Mapping[str, str]) -> str:
     words = re.split(r"[\s_-]+", entry.name.strip().lower())
     if group := known().get(" ".join(words)):
         return group
-    if words[0] in GROUPS:
-        return words[0]
-    return entry.group if entry.group in GROUPS else ""
+    if entry.group in GROUPS:
+        return entry.group
+    return words[0] if words[0] in GROUPS else ""
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from PIL import Image
 from ..data import panorama
 from ..data.pictures import open_picture, read_image
 from ..errors import KitError
-from ..judge.daemon import store_upright
+from ..judge.daemon import store
 
 
 class Picture(Protocol):
@@ -44,16 +44,18 @@ class PictureFile:
     """A picture that is a file of its own."""
 
     path: Path
+    turned: bool = True
+    """As its EXIF orientation says: see read_image."""
 
     @property
     def name(self) -> str:
         return str(self.path)
 
     def read(self) -> NDArray[np.uint8]:
-        return read_image(self.path)
+        return read_image(self.path, self.turned)
 
     def store(self, folder: Path, stem: str) -> Path:
-        return store_upright(self.path, folder, stem)
+        return store(self.path, folder, stem, self.turned)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from ..data.pictures import is_picture
+from ..data.sources import matching
 from ..errors import KitError
 from ..export.manifest import digest_of
 
@@ -26,7 +27,7 @@ class Shelf:
         self._digests: dict[Path, str] = {}
 
     def below(self, root: Path, pattern: str) -> list[Path]:
-        """The files that a path with wildcards fits, sorted; of a folder, the files that lie in it.
+        """The files that a path with wildcards fits, sorted; of a folder, the files that lie in it. See matching.
 
         The path starts at `root`, else, without steps upwards, at any depth below the first folder that has such files.
 
@@ -35,8 +36,12 @@ class Shelf:
         """
         try:
             downwards = "/".join(part for part in PurePosixPath(pattern).parts if part != "..")
-            places = [root.glob(pattern), *(folder.rglob(downwards) for folder in self.folders)]
-            return next(filter(None, map(_files, places)), [])
+            if PurePosixPath(pattern).is_absolute():
+                raise ValueError("it is absolute")
+            if here := _files(matching([root], pattern)):
+                return here
+            below = (filter(Path.is_dir, folder.glob("**")) for folder in self.folders)
+            return next(filter(None, (_files(matching(folders, downwards)) for folders in below)), [])
         except (ValueError, NotImplementedError, IndexError) as error:
             raise KitError(f"{root}: {pattern!r} is no path from here: {error}") from error
 

@@ -159,16 +159,17 @@ def as_toml(manifest: Manifest, file: str, sha256: str, edgetpu: Mapping[str, st
 
 def _strings(values: Mapping[str, str]) -> str:
     """Lines `key = "value"`; what is empty is left out."""
-    return "".join(f"{key} = {_string(value)}\n" for key, value in values.items() if value)
+    return "".join(f"{key} = {quoted(value)}\n" for key, value in values.items() if value)
 
 
-def _string(text: str) -> str:
+def quoted(text: str) -> str:
+    """A text as TOML writes it."""
     # JSON's escapes are TOML's, but for DEL, which TOML wants escaped too.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _key(name: str) -> str:
-    return name if re.fullmatch("[A-Za-z0-9_-]+", name) else _string(name)
+    return name if re.fullmatch("[A-Za-z0-9_-]+", name) else quoted(name)
 
 
 def _number(value: float) -> str:

@@ -28,7 +28,7 @@ class Storable(Protocol):
     """A picture that can be put into a folder for the daemon."""
 
     def store(self, folder: Path, stem: str) -> Path:
-        """Puts it there as a file of this name with an ending that fits, upright; returns the file."""
+        """Puts it there as a file of this name with an ending that fits; returns the file."""
         ...
 
 
@@ -109,20 +109,17 @@ class Daemon:
 
 
 def _pictures(folder: Path, pairs: Sequence[Pair]) -> list[Path]:
-    """The pictures under names of their own, in order: the files themselves, or copies of those that EXIF turns.
-
-    The daemon takes pictures as they are stored; labels belong to them as they are shown.
-    """
+    """The pictures under names of their own, in order. The daemon takes them as stored, as Dataset.read does."""
     folder.mkdir()
-    return [store_upright(pair.image, folder, f"{index:06}") for index, pair in enumerate(pairs)]
+    return [store(pair.image, folder, f"{index:06}", turned=False) for index, pair in enumerate(pairs)]
 
 
-def store_upright(path: Path, folder: Path, stem: str) -> Path:
-    """Puts a link to a picture's file into `folder`, or a copy where EXIF turns it; returns that."""
+def store(path: Path, folder: Path, stem: str, turned: bool) -> Path:
+    """Puts a link to a picture's file into `folder`; a copy where EXIF turns it and it is to be `turned`."""
     with open_picture(path) as opened:
-        turned = orientation(opened) != 1
-    picture = folder / f"{stem}{'.png' if turned else path.suffix}"
-    if turned:
+        copied = turned and orientation(opened) != 1
+    picture = folder / f"{stem}{'.png' if copied else path.suffix}"
+    if copied:
         Image.fromarray(read_image(path)).save(picture, compress_level=1)
     else:
         picture.symlink_to(path.resolve())

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..data import ClassInfo
+from ..data import ClassInfo, origin
 from ..data.resize import resize
 from ..errors import KitError
 from .decode import BAND, FRACTION, bands, decode
@@ -34,6 +34,8 @@ class Predictor(Protocol):
     """Empty where the file does not tell."""
     class_infos: tuple[ClassInfo, ...]
     """The same with colour and group; both empty where they are not said."""
+    origin: dict[str, Any]
+    """Where the weights come from, as a part for origin.join."""
 
     def predict(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """The class map and the confidence of a picture.
@@ -70,6 +72,7 @@ class TorchPredictor:
         self.class_infos = _infos(meta["classes"])
         self.class_names = tuple(entry.name for entry in self.class_infos)
         self.classes = len(self.class_names)
+        self.origin = origin.of_checkpoint(meta, self.name)
         self._torch = torch
 
     def logits(self, small: np.ndarray) -> Any:
@@ -121,6 +124,7 @@ class TflitePredictor:
         signed = self._input["dtype"] == np.int8
         self.pixel_map = PixelMap.new(signed, scale, zero_point, entry.get("mean"), entry.get("std"))
         self.class_infos = _infos(manifest.get("classes", ()))
+        self.origin = origin.of_manifest(manifest, self.name)
         self.class_names = tuple(entry.name for entry in self.class_infos)
 
     def run(self, tensor: np.ndarray) -> np.ndarray:
@@ -197,9 +201,15 @@ def manifest_beside(path: Path) -> dict[str, Any]:
 
 def _check_manifest(path: Path, manifest: dict[str, Any]) -> None:
     """Holds what is used of a manifest to the types that it must have."""
-    for key in ("file", "input"):
+    for key in ("file", "input", "training"):
         if not isinstance(manifest.get(key, {}), dict):
             raise KitError(f"{path}: {key} is {manifest[key]!r}, expected a table [{key}]")
+    training = manifest.get("training", {})
+    for table, keys in ((manifest, ("name", "licence")), (training, ("data", "licence", "citation"))):
+        for key in keys:
+            if not isinstance(table.get(key, ""), str):
+                place = "training." if table is training else ""
+                raise KitError(f"{path}: {place}{key} is {table[key]!r}, expected a text")
     for key in ("mean", "std"):
         values = manifest.get("input", {}).get(key, [1, 1, 1])
         numbers = isinstance(values, list) and all(type(value) in (int, float) for value in values)

@@ -14,6 +14,7 @@ from . import sphere
 from .mapping import Mapping, hard_labels
 from .places import Places, restrict
 from .pool import Place
+from .record import Record
 from .store import Store
 from .teacher import Teacher, scaled
 
@@ -52,8 +53,13 @@ class Labeller:
     settings: Settings
 
     def done(self, place: Place) -> bool:
-        """Whether nothing is left to do. A panorama's views are written in order, so the last one tells."""
-        return self.store.has(self.names(place)[-1])
+        """Whether nothing is left to do."""
+        return self.store.has(place.name, self.record(place))
+
+    def record(self, place: Place) -> Record:
+        """What its labels depend on, beside what they all do, and what is written for it."""
+        decides = place.kind in self.places.never or place.kind in self.places.no_up
+        return Record(place.digests, place.kind if decides else "", tuple(self.names(place)), place.licences)
 
     def names(self, place: Place) -> list[str]:
         """Of the pictures that are written for it."""
@@ -75,6 +81,7 @@ class Labeller:
             probabilities = self.teacher.probabilities(image, cells)
             for turn, turned in enumerate(self.names(place)):
                 self._put(place, turned, np.rot90(image, turn), np.rot90(probabilities, turn))
+            self.store.add(place.name, self.record(place))
             return
         # The name seeds it, so that the views of a place do not depend on what else is in the pool.
         name = zlib.crc32(place.name.encode("utf-8", "surrogateescape"))
@@ -83,6 +90,7 @@ class Labeller:
         views = sphere.cut(images, votes, self.settings.views, VIEW, random)
         for written, view in zip(self.names(place), views, strict=True):
             self._put(place, written, view.image, view.probabilities, view.below)
+        self.store.add(place.name, self.record(place))
 
     def _limited(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         height, width, _ = image.shape

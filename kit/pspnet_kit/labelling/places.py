@@ -15,11 +15,20 @@ from ..errors import KitError
 from ..files import read_toml
 
 FILE = "pool.json"
-"""What `kit pool` writes of each file: `pictures[].file` and `pictures[].place`."""
+"""What `kit pool` writes of each file: `file`, and where they are known `place` and `licence`."""
 
 
-def kinds(pool: Path) -> dict[str, str]:
-    """The kind of place of each file, by its path below `pool`; none where the pool has no list of them.
+@dataclass(frozen=True)
+class Listed:
+    """What the pool's list says of a file."""
+
+    kind: str
+    """Of place, such as "office"."""
+    licence: str
+
+
+def listed(pool: Path) -> dict[str, Listed]:
+    """What the list says of each file, by its path below `pool`; nothing where the pool has no list.
 
     A part of a pool, such as its folder `held`, has its kinds in the list of the whole.
 
@@ -34,13 +43,15 @@ def kinds(pool: Path) -> dict[str, str]:
         return {}
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["pictures"]
-        named = {str(entry["file"]): str(entry["place"]) for entry in entries if "place" in entry}
-        return {file.removeprefix(within): place for file, place in named.items() if file.startswith(within)}
+        told = {
+            str(entry["file"]): Listed(str(entry.get("place", "")), str(entry.get("licence", ""))) for entry in entries
+        }
+        return {file.removeprefix(within): about for file, about in told.items() if file.startswith(within)}
     except OSError as error:
         raise KitError(f"{path}: can't be read: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise KitError(
-            f"{path}: expected a list `pictures` of `file` and `place`, as kit pool writes it: {error!r}"
+            f"{path}: expected a list `pictures` of `file`, `place` and `licence`, as kit pool writes it: {error!r}"
         ) from error
 
 

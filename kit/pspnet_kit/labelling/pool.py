@@ -11,6 +11,7 @@ from pathlib import Path
 from ..data import panorama
 from ..data.pictures import list_pictures, read_image
 from ..errors import KitError
+from ..export.manifest import digest_of
 from . import places
 
 EXPOSURE = re.compile(r"_(bright|mid|dark)$")
@@ -24,41 +25,65 @@ class Place:
     name: str
     """Of the files that are written for it."""
     files: tuple[Path, ...]
+    digests: tuple[str, ...]
+    """SHA-256 of each file; "" where it can't be read."""
     panorama: bool
     kind: str = ""
     """What the pool's list calls it, such as "office"."""
+    licences: tuple[str, ...] = ("",)
+    """Those of its files that the pool's list says, each once; "" for files of which it says none."""
 
 
 def find(root: Path) -> list[Place]:
     """The pictures and then the panoramas below `root`, by name.
 
     Raises:
-        KitError: when there are none, or two have the same name.
+        KitError: when there are none.
     """
     folders = [root / name for name in ("pictures", "panoramas")]
     if not any(folder.is_dir() for folder in folders):
         raise KitError(f"{root}: has no folder pictures and none panoramas; expected a pool with one of them")
     pictures, panoramas = (list_pictures(folder) if folder.is_dir() else [] for folder in folders)
-    kinds = places.kinds(root)
+    listed = places.listed(root)
 
-    def kind(file: Path) -> str:
-        return kinds.get(str(file.relative_to(root)), "")
+    def place(name: str, files: Sequence[Path], panorama: bool) -> Place:
+        said = [listed.get(str(file.relative_to(root)), places.Listed("", "")) for file in files]
+        licences = tuple(dict.fromkeys(each.licence for each in said))
+        return Place(name, tuple(files), tuple(map(_digest, files)), panorama, said[0].kind, licences)
 
-    found = [Place(file.stem, (file,), False, kind(file)) for file in pictures]
+    found = [place(file.stem, [file], False) for file in pictures]
     exposures: dict[str, list[Path]] = {}
     for file in panoramas:
         exposures.setdefault(EXPOSURE.sub("", file.stem), []).append(file)
-    found += [Place(name, tuple(files), True, kind(files[0])) for name, files in exposures.items()]
-    known: dict[str, Place] = {}
-    for place in found:
-        if other := known.get(place.name):
-            raise KitError(
-                f"{place.files[0]}: has the same name as {other.files[0]}, so their labels would be one file"
-            )
-        known[place.name] = place
+    found += [place(name, files, True) for name, files in exposures.items()]
     if not found:
         raise KitError(f"{root}: its folders pictures and panoramas are empty")
     return found
+
+
+def refuse_doubles(found: Sequence[Place], names: Callable[[Place], Iterable[str]]) -> None:
+    """Holds the places to names of their own, and to pictures of their own: `names` says which are written for each.
+
+    Raises:
+        KitError: when one would overwrite another's.
+    """
+    known: dict[str, Place] = {}
+    for place in found:
+        for name in {place.name, *names(place)}:
+            if other := known.get(name):
+                same = "has the same name as" if place.name == other.name else f"becomes {name!r}, as does"
+                raise KitError(
+                    f"{place.files[0]}: {same} {other.files[0]}, so their labels would be one file; rename one of them"
+                )
+            known[name] = place
+
+
+def _digest(file: Path) -> str:
+    try:
+        return digest_of(file)
+    except KitError:
+        # `broken` names it.
+        return ""
 
 
 def broken(found: Sequence[Place], progress: Callable[[Sequence[Place]], Iterable[Place]] = iter) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Writes a labelled pool as a data set of the kit, picture by picture, so that a killed run goes on where it was.
 
-`images/NAME.jpg`, `labels/NAME.png` (train ids, 255 = void), `soft/NAME.png` (see Dataset.read_soft) and, last of all,
-`dataset.toml`. The picture is the last file of its three: what has one is done.
+`NOTICE` where the pool has one, `images/NAME.jpg`, `labels/NAME.png` (train ids, 255 = void), `soft/NAME.png` (see
+Dataset.read_soft) and, last of all, `dataset.toml`. `made.json` says what is done, and of which files it was made.
 """
 
 from __future__ import annotations
@@ -16,26 +16,37 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..data import VOID, ClassInfo
-from ..data.dataset_toml import FILE
+from ..data import VOID, ClassInfo, origin
+from ..data.dataset_toml import FILE, SETTINGS
 from ..errors import KitError
-from ..files import check_folder, write_whole
+from ..export.manifest import quoted
+from ..files import check_folder, read_bytes, write_whole
+from . import provenance, record
+from .provenance import NOTICE
+from .record import Record
 
-SETTINGS = "label.json"
-"""How the labels were made: a run with other settings does not go on with them."""
 QUALITY = 92
 FOLDERS = ("images", "labels", "soft")
 
 
 class Store:
-    """A data set being written.
+    """A data set being written. A run with other settings does not go on with its labels.
+
+    Args:
+        sources: name, licence and citation of all that the labels come from.
 
     Raises:
         KitError: when the folder can't be written, or holds labels that were made otherwise.
     """
 
-    def __init__(self, out: Path, settings: Mapping[str, Any], classes: Sequence[ClassInfo]) -> None:
-        self.out, self.classes = out, classes
+    def __init__(
+        self,
+        out: Path,
+        settings: Mapping[str, Any],
+        classes: Sequence[ClassInfo],
+        sources: Sequence[Mapping[str, str]],
+    ) -> None:
+        self.out, self.classes, self.sources = out, classes, sources
         check_folder(out)
         text = json.dumps(settings, indent=1, sort_keys=True) + "\n"
         known = out / SETTINGS
@@ -46,45 +57,90 @@ class Store:
             raise KitError(f"{out}: is not empty and holds no labels of kit label; name another folder with --out")
         else:
             write_whole(known, text.encode("utf-8"))
+        made = record.read(out)
+        self._made, self._is_older = made or {}, made is None
 
-    def has(self, name: str) -> bool:
-        """Whether the picture `name` is there with its labels."""
-        return self._path("images", name).is_file()
+    def has(self, place: str, wanted: Record) -> bool:
+        """Whether all pictures of the place are there, with labels of the same files and kind of place.
+
+        An older version noted neither: what it wrote is taken to match.
+        """
+        same = self._is_older or (place in self._made and self._made[place].same(wanted))
+        return same and all(map(self._is_here, wanted.pictures))
 
     def names(self) -> set[str]:
         """Of all pictures that are there with their labels."""
         return {path.stem for path in (self.out / "images").glob("*.jpg")}
 
+    def licences(self) -> list[str]:
+        """Those of all files that the pictures which are there were made of; "" where none is known."""
+        here = [each for each in self._made.values() if any(map(self._is_here, each.pictures))]
+        return [licence for each in here for licence in each.licences]
+
     def put(self, name: str, image: NDArray[np.uint8], label: NDArray[np.uint8], groups: NDArray[np.float32]) -> None:
         """Writes picture, train ids `[h, w]` and the probabilities of groups `[h', w', groups]`.
 
         Raises:
-            KitError: when one can't be written; then the picture counts as not done.
+            KitError: when one can't be written.
         """
         soft = np.rint(groups.transpose(2, 0, 1) * 255).astype(np.uint8).reshape(-1, groups.shape[1])
         write_whole(self._path("soft", name), _encoded(soft, "PNG"))
         write_whole(self._path("labels", name), _encoded(label, "PNG"))
         write_whole(self._path("images", name), _encoded(image, "JPEG", quality=QUALITY))
 
-    def finish(self, name: str, licence: str, citation: str = "") -> None:
-        """Writes dataset.toml.
+    def add(self, place: str, made: Record) -> None:
+        """Notes that all pictures of the place are written, and deletes those that it had before and has no longer.
+
+        Raises:
+            KitError: when a file can't be written or deleted.
+        """
+        former = self._made.get(place)
+        self._made[place] = made
+        kept = {name for each in self._made.values() for name in each.pictures}
+        for name in former.pictures if former else ():
+            for folder in FOLDERS if name not in kept else ():
+                _delete(self._path(folder, name))
+        record.write(self.out, self._made)
+
+    def begin(self, pool: Path, wanted: Mapping[str, Record]) -> None:
+        """Takes over the pool's notice and what is done of the places that are `wanted`.
+
+        dataset.toml goes until it tells whose pictures and labels these are.
+
+        Raises:
+            KitError: when a file can't be read, written or deleted.
+        """
+        _delete(self.out / FILE)
+        if (pool / NOTICE).is_file():
+            former, now = (_text(folder / NOTICE) for folder in (self.out, pool))
+            write_whole(self.out / NOTICE, provenance.joined_notice(former, now).encode("utf-8", "surrogateescape"))
+        self._made |= {place: each for place, each in wanted.items() if self.has(place, each)}
+        self._is_older = False
+        record.write(self.out, self._made)
+
+    def finish(self, name: str, licence: str, citation: str) -> None:
+        """Writes dataset.toml; licence and citation are those of the pictures.
 
         Raises:
             KitError: when it can't be written.
         """
-        write_whole(self.out / FILE, self._toml(name, licence, citation).encode("utf-8"))
+        own = {"name": name, "licence": licence, "citation": citation}
+        write_whole(self.out / FILE, self._toml(own).encode("utf-8"))
+
+    def _is_here(self, name: str) -> bool:
+        return self._path("images", name).is_file()
 
     def _path(self, folder: str, name: str) -> Path:
         return self.out / folder / (name + (".jpg" if folder == "images" else ".png"))
 
-    def _toml(self, name: str, licence: str, citation: str) -> str:
-        lines = [f"name = {_quoted(name)}", f"licence = {_quoted(licence)}"]
-        lines += [f"citation = {_quoted(citation)}"] if citation else []
-        lines += ['labels = "index"', f"void = [{VOID}]", "", "[splits.train]"]
+    def _toml(self, own: Mapping[str, str]) -> str:
+        lines = [*_source(own), 'labels = "index"', f"void = [{VOID}]", "", "[splits.train]"]
         lines += [f'{folder} = "{folder}"' for folder in FOLDERS]
+        for other in self.sources:
+            lines += ["", "[[sources]]", *_source(other)]
         for info in self.classes:
-            lines += ["", "[[classes]]", f"name = {_quoted(info.name)}", f"color = {_quoted(info.color)}"]
-            lines += [f"group = {_quoted(info.group)}"] if info.group else []
+            lines += ["", "[[classes]]", f"name = {quoted(info.name)}", f"color = {quoted(info.color)}"]
+            lines += [f"group = {quoted(info.group)}"] if info.group else []
         return "\n".join(lines) + "\n"
 
 
@@ -94,6 +150,17 @@ def _encoded(pixels: NDArray[np.uint8], kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _quoted(text: str) -> str:
-    # JSON's escapes are TOML's.
-    return json.dumps(text, ensure_ascii=False)
+def _delete(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise KitError(f"{path}: can't be deleted: {error.strerror or error}") from error
+
+
+def _text(path: Path) -> str:
+    return read_bytes(path).decode("utf-8", "surrogateescape") if path.is_file() else ""
+
+
+def _source(source: Mapping[str, str]) -> list[str]:
+    named = {**source, "name": source.get("name", "").strip() or "unnamed"}
+    return [f"{key} = {quoted(named[key])}" for key in origin.KEYS if named.get(key)]

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from ..data import origin
 from ..data.resize import resize
 from ..errors import KitError
 from ..judge.predictors import Predictor, TflitePredictor, TorchPredictor, open_predictor
@@ -50,6 +51,8 @@ class Ensemble:
                 raise KitError(f"{path}: no such teacher. {SOURCE}")
         self.models = [_opened(path) for path in paths]
         self.names = self.models[0].class_names
+        self.sources: list[dict[str, Any]] = origin.join(model.origin for model in self.models)["sources"]
+        """Where what they know comes from: name, licence and citation of each."""
         for model in self.models:
             if len(model.class_names) != model.classes:
                 raise KitError(

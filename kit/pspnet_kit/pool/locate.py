@@ -6,15 +6,16 @@ import contextlib
 import hashlib
 import http.client
 import os
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 
-from ..errors import KitError
-from ..files import write_whole
+from ..errors import KitError, WriteError
+from ..files import read_bytes, write_whole
 from .listing import Entry
 
 _TIMEOUT = 30
@@ -24,6 +25,8 @@ _PATIENCE = 3
 _LARGEST = 1 << 30
 """Bytes that no file of a list has."""
 _CHUNK = 1 << 20
+_LARGEST_POINTER = 1024
+"""Bytes of a Git LFS pointer, at most (the specification of Git LFS)."""
 
 
 class Shelf:
@@ -55,6 +58,22 @@ class Shelf:
                 return candidate
         return None
 
+    def nearly(self, sha256: str, path: str) -> str:
+        """What to say where `find` finds nothing: of a file that stands for the wanted one, or only has its name."""
+        pure = PurePosixPath(path)
+        named = self._by_name.get(pure.name, [])
+        for candidate in named + self._by_suffix.get(pure.suffix.lower(), []):
+            if _lfs_pointer(candidate) == sha256:
+                return f"; {candidate} is a Git LFS pointer to it: `git lfs pull` in that clone gets the file itself"
+        for candidate in named:
+            found = "a Git LFS pointer to another file" if _lfs_pointer(candidate) else self._other(candidate)
+            return f"; {candidate} has its name, but is {found}: expected the SHA-256 {sha256}"
+        return ""
+
+    def _other(self, path: Path) -> str:
+        digest = self._digest(path)
+        return f"another file of the SHA-256 {digest}" if digest else "a file that can't be read"
+
     def _digest(self, path: Path) -> str:
         if path not in self._digests:
             try:
@@ -62,6 +81,18 @@ class Shelf:
             except OSError:
                 self._digests[path] = ""
         return self._digests[path]
+
+
+def _lfs_pointer(path: Path) -> str:
+    """The SHA-256 of the file that a Git LFS pointer stands for; "" for any other file."""
+    try:
+        if path.stat().st_size > _LARGEST_POINTER:
+            return ""
+        text = path.read_bytes()
+    except OSError:
+        return ""
+    found = re.search(rb"^oid sha256:([0-9a-f]{64})$", text, re.MULTILINE)
+    return found[1].decode() if found and text.startswith(b"version https://git-lfs.github.com/") else ""
 
 
 def digest(path: Path) -> str:
@@ -90,6 +121,7 @@ class Downloads:
 
         Raises:
             KitError: when it can't be had, or is another file than the list says.
+            WriteError: when it can't be kept here.
         """
         target = self._folder / f"{entry.sha256}{entry.suffix}"
         with contextlib.suppress(OSError):
@@ -104,10 +136,10 @@ class Downloads:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise KitError(f"{self._folder}: can't be made: {error.strerror or error}") from error
+            raise WriteError(self._folder, error) from error
         address = entry.source.raw.replace("{path}", urllib.parse.quote(entry.path))
         self._fetch(address, part, entry)
-        content = part.read_bytes()
+        content = read_bytes(part)
         if hashlib.sha256(content).hexdigest() != entry.sha256:
             part.unlink(missing_ok=True)
             raise KitError(f"{entry.where}: {address} gives another file than the list says; its digest differs")
@@ -143,8 +175,23 @@ class Downloads:
 
 
 def _receive(answer: http.client.HTTPResponse, part: Path, mode: str, entry: Entry) -> None:
-    with part.open(mode) as file:
-        while chunk := answer.read(_CHUNK):
-            file.write(chunk)
-            if file.tell() > _LARGEST:
-                raise KitError(f"{entry.where}: the download has more than {_LARGEST >> 20} MiB")
+    try:
+        with part.open(mode) as file:
+            for chunk in _chunks(answer):
+                file.write(chunk)
+                if file.tell() > _LARGEST:
+                    raise KitError(f"{entry.where}: the download has more than {_LARGEST >> 20} MiB")
+    except OSError as error:
+        raise WriteError(part, error) from error
+
+
+def _chunks(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    while True:
+        try:
+            chunk = answer.read(_CHUNK)
+        except OSError as error:
+            # As another kind, so that it is told from one of the file that it is written to.
+            raise http.client.HTTPException(error.strerror or error) from error
+        if not chunk:
+            return
+        yield chunk

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import subprocess
 import tempfile
 from math import prod
@@ -13,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..data import panorama
-from ..data.pictures import open_picture, read_image
+from ..data.pictures import in_time, open_picture, read_image
 from ..data.resize import resize
-from ..errors import KitError
+from ..errors import KitError, WriteError
 from . import radiance
 from .listing import EXPOSURES, PANORAMAS, Entry
 
@@ -23,6 +25,7 @@ WIDEST = 640
 """Pictures are scaled down to this width. Panoramas stay as they are."""
 QUALITY = 92
 """Of the JPEG files."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FFMPEG_TIME = 600
 """Seconds for the frames of one video, or one panorama."""
 
@@ -110,10 +113,14 @@ def _video_frames(entry: Entry, file: Path) -> list[bytes]:
     assert entry.frames is not None
     first, last, step = entry.frames
     wanted = rf"between(n\,{first}\,{last})*not(mod(n-{first}\,{step}))"
-    with tempfile.TemporaryDirectory(prefix="kit-pool-") as folder:
+    try:
+        temporary = tempfile.TemporaryDirectory(prefix="kit-pool-")
+    except OSError as error:
+        raise WriteError(tempfile.gettempdir(), error) from error
+    with temporary as folder:
         count = ["-frames:v", str(len(outputs(entry)))]
         _ffmpeg(file, "-an", "-vf", f"select={wanted}", "-vsync", "0", *count, f"{folder}/%06d.png")
-        files = sorted(Path(folder).glob("*.png"))
+        files = in_time(Path(folder).glob("*.png"))
         return [_jpeg(_scaled(_cropped(entry, file, read_image(frame)))) for frame in files]
 
 
@@ -132,6 +139,9 @@ def _ffmpeg(file: Path, *arguments: str) -> bytes:
     except subprocess.TimeoutExpired:
         raise KitError(f"{file}: ffmpeg took more than {_FFMPEG_TIME} s") from None
     if done.returncode:
-        said = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
+        text = done.stderr.decode(errors="replace")
+        if full := [code for code in _FULL if os.strerror(code) in text]:
+            raise WriteError(tempfile.gettempdir(), OSError(full[0], os.strerror(full[0])))
+        said = (text.strip().splitlines() or ["no reason given"])[-1]
         raise KitError(f"{file}: ffmpeg can't decode this file: {said}")
     return done.stdout

@@ -371,8 +371,5 @@ class Trainer:
             "input": {"height": t.size[0], "width": t.size[1]},
             "history": [*self.past, {"command": "train", "recipe": self.recipe.as_dict(), "epochs": self.done}],
             "metrics": {} if score is None else {"miou": score},
-            "data": origin.join([self._own_data(), *self.sources]),
+            "data": origin.join([self.dataset.origin(), *self.sources]),
         }
-
-    def _own_data(self) -> dict[str, Any]:
-        return {"name": self.dataset.name, "licence": self.dataset.licence, "citation": self.dataset.citation}
