@@ -112,6 +112,16 @@ def test_models_of_other_classes_are_judged_side_by_side(sets: Path, capsys: pyt
     assert cells[-1] == ["set away is left out; not here: away_*.jpg (from github:owner/name, CC0)"]
 
 
+def test_speed_is_told_against_the_last_model(
+    sets: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(exam, "ROUNDS", 1)
+    told(sets, "--only", "yard", "--speed")
+    lines = capsys.readouterr().out.splitlines()[-3:]
+    assert lines[0].startswith("times as fast as second") and lines[1].startswith("one")
+    assert lines[2].split()[:2] == ["second", "1.00"]
+
+
 def test_what_is_away_is_in_the_json_too(sets: Path) -> None:
     found = {each["name"]: each for each in told(sets)["sets"]}
     assert found["away"]["missing"] == ["away_*.jpg (from github:owner/name, CC0)"]

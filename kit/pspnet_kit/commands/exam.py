@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..exam.sets import Exam
     from ..exam.shelf import Shelf
 
+ROUNDS = 15
 HELP = "judge models of different classes in coarse groups: IoU, impossible groups, persons, flips, calibration"
 
 
@@ -50,6 +51,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--pspnetd", type=Path, metavar="BIN", help="the same figures from the daemon too; class maps must agree"
+    )
+    parser.add_argument(
+        "--speed", action="store_true", help="also how many times as fast as the last of them the models are"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything as JSON")
     parser.add_argument(
@@ -86,6 +90,8 @@ def run(args: argparse.Namespace) -> None:
     print(report.tables(papers, results))
     for sentence in report.absences(gathered):
         print(f"\n{sentence}")
+    if args.speed:
+        print(f"\n{_speeds(candidates)}")
     if args.json:
         about = {"exam": str(args.sets), "pspnetd": daemon.version if daemon else None}
         report.write_json(args.json, about | report.as_dict(gathered, papers, results))
@@ -121,6 +127,23 @@ def _candidates(paths: Sequence[Path], names: Sequence[str], extra: Mapping[str,
     from ..exam.candidate import Candidate
 
     return [Candidate(predictor, extra) for predictor in open_named(paths, names)]
+
+
+def _speeds(candidates: Sequence[Candidate]) -> str:
+    """A line for each model: CPU time of the network, all in turns, against the last."""
+    from ..judge.speed import measure
+
+    speeds = measure(
+        [each.predictor for each in candidates], ROUNDS, len(candidates) - 1, progress=bar("timing", ROUNDS)
+    )
+    width = max(len(speed.name) for speed in speeds)
+    lines = [f"times as fast as {speeds[-1].name} (quartiles), one thread, CPU time, {ROUNDS} rounds in turns"]
+    for speed in speeds:
+        low, high = speed.ratio_quartiles
+        lines.append(
+            f"{speed.name.ljust(width)}  {speed.ratio:6.2f} ({low:.2f} to {high:.2f})  {speed.milliseconds:6.2f} ms"
+        )
+    return "\n".join(lines)
 
 
 def _mapped(texts: Sequence[str]) -> dict[str, str]:
