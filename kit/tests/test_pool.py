@@ -21,6 +21,7 @@ from pspnet_kit.__main__ import main
 from pspnet_kit.data.pictures import read_image
 from pspnet_kit.errors import KitError
 from pspnet_kit.pool import listing
+from pspnet_kit.pool.make import OUTPUT, outputs
 
 KIT = Path(__file__).parents[1]
 SOURCE = """
@@ -187,6 +188,21 @@ def test_a_damaged_index_is_told(tmp_path: Path, files: Path, capsys: pytest.Cap
     (tmp_path / "pool/pool.json").write_text("{")
     assert pool(tmp_path, listed) == 1
     assert "pool.json: is no index of a pool" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["{}", "../{}", "pictures/../../{}", "pictures/{}", "", "pictures/a\0.jpg", "a" * 300])
+def test_an_index_that_names_other_files_than_a_pool_has_deletes_nothing(
+    tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    listed = write_list(tmp_path, files, WIDE)
+    (tmp_path / "pool/pictures").mkdir(parents=True)
+    for own in (tmp_path / "own.txt", tmp_path / "pool/own.txt", tmp_path / "pool/pictures/own.txt"):
+        own.write_text("mine")
+    row = {"file": name.replace("{}", str(tmp_path / "own.txt") if name == "{}" else "own.txt")}
+    (tmp_path / "pool/pool.json").write_text(json.dumps({"pictures": [row]}))
+    assert pool(tmp_path, listed) == 1
+    assert "pool.json: names the file" in capsys.readouterr().err
+    assert len(list(tmp_path.rglob("own.txt"))) == 3
 
 
 @pytest.fixture
@@ -377,6 +393,7 @@ def test_nothing_is_learned_twice_or_though_it_is_held_back(
 def test_the_list_of_the_scene_models_is_right() -> None:
     entries = listing.read(KIT / "scene/pictures.toml")
     assert len(entries) > 200 and {entry.held for entry in entries} == {True, False}
+    assert all(OUTPUT.fullmatch(name) for entry in entries for name in outputs(entry))
     held = {(entry.path, entry.sha256) for entry in entries if entry.held}
     both = {path for path, digest in held if any(e.sha256 == digest and not e.held for e in entries)}
     assert both == {"usr/share/doc/opencv-doc/examples/data/vtest.avi"}, "of other files all or nothing is held back"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import tempfile
 from math import prod
@@ -23,6 +24,8 @@ WIDEST = 640
 """Pictures are scaled down to this width. Panoramas stay as they are."""
 QUALITY = 92
 """Of the JPEG files."""
+OUTPUT = re.compile(r"(held/)?(pictures|panoramas)/[a-z0-9_-]+\.jpg")
+"""The names that `outputs` makes: a pool has no other pictures of its own."""
 _FFMPEG_TIME = 600
 """Seconds for the frames of one video, or one panorama."""
 

@@ -1,0 +1,88 @@
+"""The index of a pool: which pictures it has, what each was made of, and how."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..errors import KitError
+from ..files import write_whole
+from .listing import Entry
+from .make import OUTPUT, outputs
+
+INDEX = "pool.json"
+
+
+class Index:
+    """Which entries the pool has, in a file beside the pictures.
+
+    Raises:
+        KitError: when the file is no index, or names files that `kit pool` doesn't write: those are somebody else's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._path = folder, folder / INDEX
+        self._pictures: dict[str, dict[str, Any]] = {}
+        if not self._path.exists():
+            return
+        try:
+            rows = [dict(row) for row in json.loads(self._path.read_bytes())["pictures"]]
+            self._pictures = {str(row["file"]): row for row in rows}
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise KitError(f"{self._path}: is no index of a pool ({error}); delete it to make the pool anew") from error
+        if foreign := [name for name in self._pictures if not OUTPUT.fullmatch(name)]:
+            raise KitError(
+                f"{self._path}: names the file {foreign[0]!r}, which kit pool doesn't write; delete the index to make "
+                "the pool anew"
+            )
+
+    def has(self, entry: Entry) -> bool:
+        """Whether all that the entry becomes is here, made as the list says now."""
+        return all(
+            self._pictures.get(row["file"]) == row and (self._folder / row["file"]).is_file() for row in _rows(entry)
+        )
+
+    def entries(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Those that have a picture here, whichever way it was made."""
+        return [entry for entry in entries if any(name in self._pictures for name in outputs(entry))]
+
+    def add(self, entry: Entry) -> None:
+        """Notes that all outputs of the entry are written."""
+        self._pictures |= {row["file"]: row for row in _rows(entry)}
+        self._write()
+
+    def keep(self, entries: Iterable[Entry]) -> None:
+        """Deletes the pictures of entries that the list no longer has, since the notice doesn't name them."""
+        wanted = {name for entry in entries for name in outputs(entry)}
+        for name in [name for name in self._pictures if name not in wanted]:
+            try:
+                (self._folder / name).unlink(missing_ok=True)
+            except OSError as error:
+                raise KitError(f"{self._folder / name}: can't be deleted: {error.strerror or error}") from error
+            del self._pictures[name]
+        self._write()
+
+    def _write(self) -> None:
+        rows = sorted(self._pictures.values(), key=lambda row: str(row["file"]))
+        write_whole(self._path, (json.dumps({"pictures": rows}, indent=1) + "\n").encode("utf-8"))
+
+
+def _rows(entry: Entry) -> list[dict[str, Any]]:
+    """What the index says of each picture that the entry becomes."""
+    common = {
+        "source": entry.source.name,
+        "path": entry.path,
+        "sha256": entry.sha256,
+        "place": entry.place,
+        "licence": entry.source.licence,
+        "held": entry.held,
+    }
+    made = {
+        key: value for key, value in asdict(entry).items() if key in ("frames", "exposures", "crop", "tiles") and value
+    }
+    # As JSON gives it back.
+    rows: list[dict[str, Any]] = json.loads(json.dumps([{"file": name, **common, **made} for name in outputs(entry)]))
+    return rows
