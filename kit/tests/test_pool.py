@@ -122,6 +122,38 @@ def test_a_second_run_makes_only_what_is_missing_or_changed(tmp_path: Path, file
     assert read_image(kept).shape == (10, 20, 3)
 
 
+def rows(tmp_path: Path) -> dict[str, dict[str, object]]:
+    return {row["file"]: row for row in json.loads((tmp_path / "pool/pool.json").read_text())["pictures"]}
+
+
+def test_what_the_list_says_anew_of_a_picture_needs_no_source(tmp_path: Path, files: Path) -> None:
+    assert pool(tmp_path, write_list(tmp_path, files, WIDE, CLIP)) == 0
+    listed = write_list(tmp_path, files, WIDE.replace("yard", "lawn"), source=SOURCE.replace("CC-BY-4.0", "CC0-1.0"))
+    shutil.rmtree(files)
+    files.mkdir()
+    assert pool(tmp_path, listed, "--offline") == 0
+    assert made(tmp_path) == {"pictures/yard_wide.jpg"} == set(rows(tmp_path))
+    assert {rows(tmp_path)["pictures/yard_wide.jpg"][key] for key in ("place", "licence")} == {"lawn", "CC0-1.0"}
+    assert "CC0-1.0" in (tmp_path / "pool/NOTICE").read_text()
+
+
+def test_pictures_stay_until_new_ones_are_made(tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pool(tmp_path, write_list(tmp_path, files, WIDE, HALL, CLIP)) == 0
+    former = {name: (tmp_path / "pool" / name).read_bytes() for name in made(tmp_path)}
+    changed = WIDE + ", crop = [0, 0, 20, 10]", HALL.replace("-2]", "-3]"), CLIP
+    listed = write_list(tmp_path, files, *changed)
+    (files / "deep").rename(tmp_path / "away")
+    assert pool(tmp_path, listed, "--offline") == 1
+    assert {name: (tmp_path / "pool" / name).read_bytes() for name in made(tmp_path)} == former
+    assert "crop" not in rows(tmp_path)["pictures/yard_wide.jpg"]
+    said = capsys.readouterr()
+    assert said.out.count("is in none of the --from folders; its former pictures stay") == 2 and "1 of 3" in said.err
+    assert all(name in (tmp_path / "pool/NOTICE").read_text() for name in ("wide.png", "hall_1k.hdr", "clip.gif"))
+    (tmp_path / "away").rename(files / "deep")
+    assert pool(tmp_path, listed, "--offline") == 0
+    assert read_image(tmp_path / "pool/pictures/yard_wide.jpg").shape == (10, 20, 3)
+
+
 def test_a_large_picture_is_cut_into_tiles(tmp_path: Path, files: Path) -> None:
     whole = read_image(files / "deep/wide.png")
     assert pool(tmp_path, write_list(tmp_path, files, WIDE + ", crop = [0, 0, 60, 30], tiles = [3, 2]")) == 0

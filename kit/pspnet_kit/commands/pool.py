@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> None:
     here: list[Entry] = []
     for entry in _progress(entries):
         if index.has(entry):
+            index.add(entry)
             here.append(entry)
             continue
         try:
@@ -62,7 +63,8 @@ def run(args: argparse.Namespace) -> None:
                 raise KitError(f"{entry.where}: is in none of the --from folders")
             made = make(entry, file or downloads.get(entry))
         except KitError as error:
-            problems.append((entry, str(error)))
+            former = "; its former pictures stay" if index.entries([entry]) else ""
+            problems.append((entry, f"{error}{former}"))
             continue
         # What is named in no notice must not lie in the pool.
         write_whole(args.out / "NOTICE", notice([*index.entries(entries), entry]).encode("utf-8"))
@@ -70,8 +72,8 @@ def run(args: argparse.Namespace) -> None:
             write_whole(args.out / name, content)
         index.add(entry)
         here.append(entry)
-    index.keep(here)
-    write_whole(args.out / "NOTICE", notice(here).encode("utf-8"))
+    index.keep(entries)
+    write_whole(args.out / "NOTICE", notice(index.entries(entries)).encode("utf-8"))
     print(_summary(args.out, entries, here, problems))
     if problems and not args.partial:
         raise KitError(

@@ -14,6 +14,8 @@ from .listing import Entry
 from .make import OUTPUT, outputs
 
 INDEX = "pool.json"
+_MAKING = ("frames", "exposures", "crop", "tiles")
+"""What an entry says of how its pictures are made."""
 
 
 class Index:
@@ -42,7 +44,8 @@ class Index:
     def has(self, entry: Entry) -> bool:
         """Whether all that the entry becomes is here, made as the list says now."""
         return all(
-            self._pictures.get(row["file"]) == row and (self._folder / row["file"]).is_file() for row in _rows(entry)
+            _making(self._pictures.get(row["file"], {})) == _making(row) and (self._folder / row["file"]).is_file()
+            for row in _rows(entry)
         )
 
     def entries(self, entries: Iterable[Entry]) -> list[Entry]:
@@ -50,12 +53,14 @@ class Index:
         return [entry for entry in entries if any(name in self._pictures for name in outputs(entry))]
 
     def add(self, entry: Entry) -> None:
-        """Notes that all outputs of the entry are written."""
-        self._pictures |= {row["file"]: row for row in _rows(entry)}
-        self._write()
+        """Notes that all outputs of the entry are here, with what the list says of them now."""
+        rows = {row["file"]: row for row in _rows(entry)}
+        if any(self._pictures.get(name) != row for name, row in rows.items()):
+            self._pictures |= rows
+            self._write()
 
     def keep(self, entries: Iterable[Entry]) -> None:
-        """Deletes the pictures of entries that the list no longer has, since the notice doesn't name them."""
+        """Deletes the pictures that none of the list's entries names, since the notice doesn't name them either."""
         wanted = {name for entry in entries for name in outputs(entry)}
         for name in [name for name in self._pictures if name not in wanted]:
             try:
@@ -70,6 +75,11 @@ class Index:
         write_whole(self._path, (json.dumps({"pictures": rows}, indent=1) + "\n").encode("utf-8"))
 
 
+def _making(row: dict[str, Any]) -> dict[str, Any]:
+    """What a picture's pixels depend on; the rest of its row describes it."""
+    return {key: row[key] for key in ("sha256", *_MAKING) if key in row}
+
+
 def _rows(entry: Entry) -> list[dict[str, Any]]:
     """What the index says of each picture that the entry becomes."""
     common = {
@@ -80,9 +90,7 @@ def _rows(entry: Entry) -> list[dict[str, Any]]:
         "licence": entry.source.licence,
         "held": entry.held,
     }
-    made = {
-        key: value for key, value in asdict(entry).items() if key in ("frames", "exposures", "crop", "tiles") and value
-    }
+    made = {key: value for key, value in asdict(entry).items() if key in _MAKING and value}
     # As JSON gives it back.
     rows: list[dict[str, Any]] = json.loads(json.dumps([{"file": name, **common, **made} for name in outputs(entry)]))
     return rows
