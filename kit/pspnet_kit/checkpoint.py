@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .checkpoint_content import check
 from .errors import KitError
 from .files import write_whole
-from .model import Architecture, PSPNet, build
+from .model import PSPNet, build
 from .model.surgery import fit_to
 
-NEEDED = ("architecture", "model", "classes", "input")
 FOLDER = 0x10
 """MS-DOS's mark of a folder in a zip archive."""
 
@@ -57,12 +57,10 @@ def load_model(path: Path) -> tuple[PSPNet, dict[str, Any]]:
     """The network of a checkpoint in evaluation mode, in its true shapes, and everything else that the file says.
 
     Raises:
-        KitError: naming the file and the first tensor that does not fit.
+        KitError: naming the file, and the entry that is wrong or the first tensor that isn't finite or does not fit.
     """
     content = read(path)
-    if missing := [key for key in NEEDED if key not in content]:
-        raise KitError(f"{path}: not a checkpoint of a network: {', '.join(missing)} missing")
-    model = build(Architecture.from_dict(content["architecture"]))
+    model = build(check(path, content))
     load_weights(model, content["model"], path)
     return model.eval(), {key: value for key, value in content.items() if key != "model"}
 
@@ -108,7 +106,7 @@ def load_weights(model: PSPNet, weights: dict[str, Any], path: Path) -> None:
     try:
         fit_to(model, weights)
         model.load_state_dict(weights)
-    except (KitError, RuntimeError) as error:
+    except (KitError, RuntimeError, IndexError) as error:
         text = str(error).strip().splitlines()
         raise KitError(f"{path}: is of another architecture: {text[-1].strip()}") from error
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_tflite
+import torch
 from PIL import Image
 from tiny_checkpoint import constant, save, tiny
 
@@ -325,6 +326,17 @@ def test_teachers_that_can_not_be_asked_are_refused(tmp_path: Path, capsys: pyte
     first, other = teacher(tmp_path / "one"), teacher(tmp_path / "other", names=("red", "green", "sea"))
     said = refused(tmp_path, capsys, "--teacher", str(first), "--teacher", str(other))
     assert f"{other}: has other classes than {first}" in said
+
+
+def test_a_teacher_that_gives_no_probabilities_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture(tmp_path / "pool/pictures/a.png", RED)
+    model = tiny(3)
+    with torch.no_grad():
+        model.classifier.weight.fill_(3e38)
+        model.head.bn.bias.fill_(3e38)
+    network = save(tmp_path / "wild.pt", model, ("red", "green", "blue"))
+    assert "wild.pt: computes infinities or NaN" in refused(tmp_path, capsys, "--teacher", str(network))
+    assert not list((tmp_path / "out").glob("*/*"))
 
 
 def test_a_class_that_the_teacher_lacks_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ itself is asked in daemon.py.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -77,7 +78,10 @@ class TorchPredictor:
         torch = self._torch
         x = torch.from_numpy(np.ascontiguousarray(small.transpose(2, 0, 1)))[None].float()
         with torch.no_grad():
-            return self.model((x - 127.0) / 128.0)
+            logits = self.model((x - 127.0) / 128.0)
+        if not torch.isfinite(logits).all():
+            raise KitError(f"{self.path}: computes infinities or NaN for a picture; train it again")
+        return logits
 
     def predict(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         confidence, mask = self._full(image).softmax(0).max(0)
@@ -242,5 +246,5 @@ def _check_end(path: Path, end: str, tensor: dict[str, Any], channels: int | Non
     if kind not in ("int8", "uint8") or not fits:
         wanted = f"[1, h, w, {channels or 'classes'}]"
         raise KitError(f"{path}: {end} {kind} {shape}: expected int8 or uint8 {wanted}")
-    if not tensor["quantization"][0] > 0:
+    if not 0 < tensor["quantization"][0] < math.inf:
         raise KitError(f"{path}: {end} has no quantisation scale; expected a full-integer model")
