@@ -354,6 +354,18 @@ def test_panoramas_of_both_kinds_are_made_alike(
         assert abs(one - other).mean() < 3
 
 
+@pytest.mark.parametrize(("width", "height"), [(16, 32), (64, 8), (8, 64), (30, 16)])
+def test_an_exr_picture_that_is_no_panorama_is_refused(
+    tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str], width: int, height: int
+) -> None:
+    needs(shutil.which("ffmpeg") is not None, "ffmpeg is not installed: apt-get install ffmpeg")
+    source = ["-f", "lavfi", "-i", f"testsrc=size={width}x{height}:rate=1", "-frames:v", "1", "-pix_fmt", "gbrpf32le"]
+    subprocess.run(["ffmpeg", "-v", "error", *source, str(files / "a.exr")], check=True)
+    row = 'path = "a.exr", sha256 = "SHA(a.exr)", place = "hall", exposures = [1, 0, -1]'
+    assert pool(tmp_path, write_list(tmp_path, files, row), "--offline") == 1
+    assert f"a.exr: is {width}x{height}, expected a panorama that is exactly twice as wide" in capsys.readouterr().out
+
+
 def test_videos_need_ffmpeg(
     tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

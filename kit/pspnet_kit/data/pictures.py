@@ -20,6 +20,9 @@ from ..errors import KitError
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp")
 """Files with other endings in a folder of pictures are left alone."""
 
+MOST_PIXELS = 178_956_970
+"""A larger picture is refused before it is decoded. It is Pillow's own limit."""
+
 _ORIENTATION = 0x0112  # the EXIF tag
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
@@ -96,3 +99,14 @@ def read_pictures(folder: Path, most: int = 8) -> list[NDArray[np.uint8]]:
 def orientation(picture: Image.Image) -> int:
     """The EXIF orientation, 1 (upright) to 8; 1 where none is said."""
     return int(picture.getexif().get(_ORIENTATION, 1))
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Width and height as read_image gives them, without decoding the picture.
+
+    Raises:
+        KitError: when it can't be read.
+    """
+    with open_picture(path) as picture:
+        width, height = picture.size
+        return (height, width) if orientation(picture) >= 5 else (width, height)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..data import panorama
-from ..data.pictures import open_picture, read_image
+from ..data.pictures import MOST_PIXELS, open_picture, read_image
 from ..data.resize import resize
 from ..errors import KitError
 from . import radiance
@@ -26,6 +26,7 @@ QUALITY = 92
 """Of the JPEG files."""
 OUTPUT = re.compile(r"(held/)?(pictures|panoramas)/[a-z0-9_-]+\.jpg")
 """The names that `outputs` makes: a pool has no other pictures of its own."""
+_INPUT = ("-v", "error", "-threads", "1", "-max_pixels", str(MOST_PIXELS), "-i")
 _FFMPEG_TIME = 600
 """Seconds for the frames of one video, or one panorama."""
 
@@ -51,9 +52,8 @@ def make(entry: Entry, file: Path) -> list[bytes]:
     """
     if entry.suffix in PANORAMAS:
         linear = radiance.read(file) if entry.suffix == ".hdr" else _exr(file)
-        pictures = [radiance.develop(linear, stops) for stops in entry.exposures]
-        panorama.check(pictures[0], file)
-        return [_jpeg(picture) for picture in pictures]
+        panorama.check_shape(linear.shape[0], linear.shape[1], file)
+        return [_jpeg(radiance.develop(linear, stops)) for stops in entry.exposures]
     if entry.frames is None:
         whole = _cropped(entry, file, read_image(file))
         columns, rows = entry.tiles or (1, 1)
@@ -122,19 +122,31 @@ def _video_frames(entry: Entry, file: Path) -> list[bytes]:
 
 def _exr(file: Path) -> NDArray[np.float32]:
     """An OpenEXR panorama as linear RGB."""
-    return radiance.of_planes(file, _ffmpeg(file, "-pix_fmt", "gbrpf32le", "-frames:v", "1", "-f", "rawvideo", "-"))
+    # The bare pixels don't tell their size.
+    entries = "-select_streams", "v:0", "-show_entries", "stream=width,height", "-of", "csv=p=0"
+    told = _decode(file, "ffprobe", [*_INPUT, str(file.absolute()), *entries]).decode(errors="replace").split(",")
+    if len(told) < 2 or not (told[0].isdigit() and told[1].strip().isdigit()):
+        raise KitError(f"{file}: ffprobe can't tell the size of this picture")
+    width, height = int(told[0]), int(told[1])
+    panorama.check_shape(height, width, file)
+    planes = _ffmpeg(file, "-pix_fmt", "gbrpf32le", "-frames:v", "1", "-f", "rawvideo", "-")
+    return radiance.of_planes(file, planes, height, width)
 
 
 def _ffmpeg(file: Path, *arguments: str) -> bytes:
     """What ffmpeg, given the file, writes to its output."""
-    command = ["ffmpeg", "-nostdin", "-v", "error", "-threads", "1", "-i", str(file.absolute()), *arguments]
+    return _decode(file, "ffmpeg", ["-nostdin", *_INPUT, str(file.absolute()), *arguments])
+
+
+def _decode(file: Path, program: str, arguments: list[str]) -> bytes:
+    """What a program of ffmpeg's, run on the file, writes to its output."""
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_FFMPEG_TIME)
+        done = subprocess.run([program, *arguments], capture_output=True, timeout=_FFMPEG_TIME)
     except FileNotFoundError:
-        raise KitError(f"{file}: needs the program ffmpeg, which isn't installed (apt-get install ffmpeg)") from None
+        raise KitError(f"{file}: needs the program {program}, which isn't installed (apt-get install ffmpeg)") from None
     except subprocess.TimeoutExpired:
-        raise KitError(f"{file}: ffmpeg took more than {_FFMPEG_TIME} s") from None
+        raise KitError(f"{file}: {program} took more than {_FFMPEG_TIME} s") from None
     if done.returncode:
         said = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
-        raise KitError(f"{file}: ffmpeg can't decode this file: {said}")
+        raise KitError(f"{file}: {program} can't decode this file: {said}")
     return done.stdout
