@@ -365,10 +365,13 @@ def test_a_full_disk_is_said_and_leaves_no_half_picture(
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("--views", "0", "--views 0: expected at least 1"),
+        ("--views", "0", "--views 0: expected 1 to 10000"),
+        ("--views", "100000000", "--views 100000000: expected 1 to 10000"),
         ("--threshold", "1", "--threshold 1.0: expected 0 to less than 1"),
-        ("--side", "8", "--side 8: expected at least 64"),
-        ("--seed", "-1", "--seed -1: expected at least 0"),
+        ("--side", "8", "--side 8: expected 64 to 65500"),
+        ("--side", "1000000000", "--side 1000000000: expected 64 to 65500"),
+        ("--seed", "-1", "--seed -1: expected 0 to"),
+        ("--seed", str(10**30), f"--seed {10**30}: expected 0 to"),
     ],
 )
 def test_wrong_numbers_are_refused(

@@ -390,6 +390,14 @@ def test_videos_need_ffmpeg(
         (WIDE + ", frames = [0, 1, 1]", "frames is unknown"),
         (WIDE + ", tiles = [0, 2]", "expected columns and rows, at least 1 each"),
         (CLIP + ", tiles = [2, 2]", "tiles is unknown"),
+        (CLIP.replace("[0, 2, 2]", "[0, 100000, 1]"), "which are 100001, expected at most 100000"),
+        (CLIP.replace("[0, 2, 2]", f"[0, {10**30}, {10**29}]"), "the first not after the last"),
+        (CLIP.replace("[0, 2, 2]", f"[0, 5, {10**30}]"), "the first not after the last"),
+        (HALL.replace("[1, 0, -2]", "[20.5, 0, -2]"), "expected stops from -20 to 20"),
+        (HALL.replace("[1, 0, -2]", "[1, nan, -2]"), "expected stops from -20 to 20"),
+        (HALL.replace("[1, 0, -2]", "[1, 0, -inf]"), "expected stops from -20 to 20"),
+        (WIDE + f", crop = [0, 0, 1, {10**30}]", "inside the picture"),
+        (WIDE + ", tiles = [1001, 1]", "at most 1000 tiles"),
     ],
 )
 def test_mistakes_in_a_list_are_told_with_their_place(tmp_path: Path, files: Path, row: str, message: str) -> None:

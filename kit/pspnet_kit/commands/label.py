@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ..labelling.pool import Place
 
 HELP = "label pictures and panoramas by a teacher, as a data set"
+MOST_VIEWS = 10_000
+LARGEST_SIDE = 65_500
+"""Pixels of a JPEG file."""
 SCENE = Path(__file__).parents[2] / "scene"
 
 
@@ -104,14 +107,14 @@ def _labeller(args: argparse.Namespace, settings: Settings) -> Labeller:
 
 
 def _check(args: argparse.Namespace) -> None:
-    if args.views < 1:
-        raise KitError(f"--views {args.views}: expected at least 1")
+    if not 1 <= args.views <= MOST_VIEWS:
+        raise KitError(f"--views {args.views}: expected 1 to {MOST_VIEWS}")
     if not 0 <= args.threshold < 1:
         raise KitError(f"--threshold {args.threshold}: expected 0 to less than 1")
-    if args.side < 64:
-        raise KitError(f"--side {args.side}: expected at least 64")
-    if args.seed < 0:
-        raise KitError(f"--seed {args.seed}: expected at least 0")
+    if not 64 <= args.side <= LARGEST_SIDE:
+        raise KitError(f"--side {args.side}: expected 64 to {LARGEST_SIDE}")
+    if not 0 <= args.seed < 2**63:
+        raise KitError(f"--seed {args.seed}: expected 0 to {2**63 - 1}")
 
 
 def _told(out: Path) -> str:

@@ -34,7 +34,7 @@ from pathlib import Path, PurePosixPath
 
 from ..data.pictures import SUFFIXES
 from ..data.toml_table import Table
-from ..errors import KitError
+from ..errors import KitError, shown
 
 LICENCES = {
     "CC0-1.0": "https://creativecommons.org/publicdomain/zero/1.0/",
@@ -53,6 +53,13 @@ LICENCES = {
 EXPOSURES = ("bright", "mid", "dark")
 VIDEOS = (".avi", ".mp4", ".mkv", ".webm", ".mov", ".gif")
 PANORAMAS = (".hdr", ".exr")
+MOST_STOPS = 20
+"""By which an exposure may differ from the scene's own: what lies beyond is black or white."""
+MOST_FRAMES = 100_000
+"""Of one entry."""
+MOST_TILES = 1000
+LARGEST = 10**9
+"""No frame, row or column has a greater number."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -185,12 +192,18 @@ def _entry(source: Source, table: Table) -> Entry:
     if suffix not in (*SUFFIXES, *VIDEOS, *PANORAMAS):
         endings = ", ".join((*SUFFIXES, *VIDEOS, *PANORAMAS))
         raise table.wrong("path", f"is {path!r}, expected a file that ends in one of {endings}")
-    if frames and not (0 <= frames[0] <= frames[1] and frames[2] >= 1):
-        raise table.wrong("frames", f"is {list(frames)}, expected first, last and step, the first not after the last")
-    if crop and (min(crop[:2]) < 0 or min(crop[2:]) < 1):
-        raise table.wrong("crop", f"is {list(crop)}, expected left, top, width and height inside the picture")
-    if tiles and min(tiles) < 1:
-        raise table.wrong("tiles", f"is {list(tiles)}, expected columns and rows, at least 1 each")
+    if frames and not (0 <= frames[0] <= frames[1] <= LARGEST and 1 <= frames[2] <= LARGEST):
+        raise table.wrong("frames", f"is {shown(frames)}, expected first, last and step, the first not after the last")
+    if frames and (count := (frames[1] - frames[0]) // frames[2] + 1) > MOST_FRAMES:
+        raise table.wrong("frames", f"is {shown(frames)}, which are {count}, expected at most {MOST_FRAMES}")
+    if exposures and not all(abs(stops) <= MOST_STOPS for stops in exposures):
+        raise table.wrong("exposures", f"is {shown(exposures)}, expected stops from -{MOST_STOPS} to {MOST_STOPS}")
+    if crop and (min(crop[:2]) < 0 or min(crop[2:]) < 1 or max(crop) > LARGEST):
+        raise table.wrong("crop", f"is {shown(crop)}, expected left, top, width and height inside the picture")
+    if tiles and (min(tiles) < 1 or tiles[0] * tiles[1] > MOST_TILES):
+        raise table.wrong(
+            "tiles", f"is {shown(tiles)}, expected columns and rows, at least 1 each and at most {MOST_TILES} tiles"
+        )
     entry = Entry(
         source=source,
         path=path,
@@ -212,5 +225,5 @@ def _numbers(table: Table, key: str, count: int, expected: str) -> tuple[float, 
     whole = key != "exposures"
     kinds = (int,) if whole else (int, float)
     if len(values) != count or not all(isinstance(value, kinds) and not isinstance(value, bool) for value in values):
-        raise table.wrong(key, f"is {values!r}, expected a list of {expected}")
+        raise table.wrong(key, f"is {shown(values)}, expected a list of {expected}")
     return tuple(values)
