@@ -98,6 +98,7 @@ def check(dataset: Dataset, splits: Sequence[str] = (), progress: Progress = lam
         for pair in progress(pairs, name):
             size = _check_image(pair, report)
             _check_label(dataset, pair, size, count, palettes, report)
+            _check_soft(dataset, pair, size, report)
             if size is not None:
                 copies[hashlib.sha256(pair.image.read_bytes()).digest()].append((name, pair.image))
     report.errors += [Finding(dataset.root, f"split {' and '.join(those)}: {fault}") for fault, those in lost.items()]
@@ -161,6 +162,16 @@ def _check_label(
     if not unknown and not pixels.any():
         report.warnings.append(Finding(pair.label, f"{pair.label}: all of it is void"))
     palettes.look(pair.label)
+
+
+def _check_soft(dataset: Dataset, pair: Pair, image: tuple[int, int] | None, report: Report) -> None:
+    """Soft targets; their size can't be told without the picture's."""
+    if pair.soft is None or image is None:
+        return
+    try:
+        dataset.read_soft(pair)
+    except KitError as error:
+        report.errors.append(Finding(pair.soft, str(error)))
 
 
 class _Palettes:
