@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import io
 import logging
@@ -11,6 +12,8 @@ import sys
 
 from . import commands
 from .errors import KitError
+
+_UNUSABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP)
 
 
 def main(arguments: list[str]) -> int:
@@ -33,6 +36,12 @@ def main(arguments: list[str]) -> int:
         args.run(args)
     except KitError as error:
         print(f"kit {args.command}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        # Even looking whether a file is there fails for such names.
+        if error.filename is None or error.errno not in _UNUSABLE:
+            raise
+        print(f"kit {args.command}: {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

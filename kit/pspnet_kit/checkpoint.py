@@ -13,10 +13,12 @@ from torch import Tensor
 
 from .checkpoint_content import check
 from .errors import KitError
-from .files import write_whole
+from .files import read_bytes, write_whole
 from .model import PSPNet, build
 from .model.surgery import fit_to
 
+LARGEST = 1 << 34
+"""Bytes: the state of a run has the network four times."""
 FOLDER = 0x10
 """MS-DOS's mark of a folder in a zip archive."""
 
@@ -37,10 +39,7 @@ def read(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise KitError(f"{path}: no such checkpoint")
-    try:
-        stored = path.read_bytes()
-    except OSError as error:
-        raise KitError(f"{path}: can't be read: {error.strerror or error}") from error
+    stored = read_bytes(path, LARGEST)
     _check_archive(path, stored)
     # At foreign content PyTorch raises whatever it stumbles over, by version: KeyError, OSError and more.
     try:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import KitError
+from ..files import open_regular
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp")
 """Files with other endings in a folder of pictures are left alone."""
@@ -59,10 +60,8 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
         KitError: when the file is missing, no picture, cut off or otherwise broken.
     """
     try:
-        with Image.open(path) as picture:
+        with open_regular(path) as file, Image.open(file) as picture:
             yield picture
-    except FileNotFoundError:
-        raise KitError(f"{path}: no such file") from None
     except UnidentifiedImageError:
         raise KitError(f"{path}: this is no picture that can be read") from None
     # Pillow raises any of these for a broken file, depending on the format and on where it breaks.

@@ -6,7 +6,6 @@ with `label`, `points` and `shape_type`. The exam also reads `source`, `sha256` 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from PIL import Image, ImageDraw
 
 from ..data import VOID
 from ..errors import KitError
+from ..files import read_json
 from .groups import group_id
 
 LEAST = {"polygon": 3, "rectangle": 2}
@@ -86,12 +86,7 @@ def read(path: Path, mapping: Mapping[str, str]) -> Drawing:
     Raises:
         KitError: when it is no such file, or a shape can't be painted or has a label of no group.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise KitError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise KitError(f"{path}: can't be read as JSON: {error}") from error
+    content = read_json(path)
     shapes = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(content, dict) or not isinstance(shapes, list):
         raise KitError(f"{path}: this is no LabelMe file; expected an object with shapes, imageWidth and imageHeight")

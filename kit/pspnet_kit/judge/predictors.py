@@ -7,7 +7,6 @@ itself is asked in daemon.py.
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +16,7 @@ import numpy as np
 from ..data import ClassInfo
 from ..data.resize import resize
 from ..errors import KitError
+from ..files import read_toml
 from .decode import BAND, FRACTION, bands, decode
 from .preprocess import PixelMap
 
@@ -187,12 +187,7 @@ def manifest_beside(path: Path) -> dict[str, Any]:
     for candidate in (own, shared):
         if not candidate.is_file():
             continue
-        try:
-            manifest = tomllib.loads(candidate.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise KitError(f"{candidate}: can't be read: {error.strerror or error}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise KitError(f"{candidate}: {error}") from error
+        manifest = read_toml(candidate)
         _check_manifest(candidate, manifest)
         other = manifest.get("file", {}).get("path", "")
         return manifest if candidate == own or other in ("", path.name) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import KitError
-from ..files import read_toml
+from ..files import read_json, read_toml
 
 FILE = "pool.json"
 """What `kit pool` writes of each file: `pictures[].file` and `pictures[].place`."""
@@ -33,12 +32,10 @@ def kinds(pool: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["pictures"]
+        entries = read_json(path)["pictures"]
         named = {str(entry["file"]): str(entry["place"]) for entry in entries if "place" in entry}
         return {file.removeprefix(within): place for file, place in named.items() if file.startswith(within)}
-    except OSError as error:
-        raise KitError(f"{path}: can't be read: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise KitError(
             f"{path}: expected a list `pictures` of `file` and `place`, as kit pool writes it: {error!r}"
         ) from error

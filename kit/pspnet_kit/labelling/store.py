@@ -19,7 +19,7 @@ from PIL import Image
 from ..data import VOID, ClassInfo
 from ..data.dataset_toml import FILE
 from ..errors import KitError
-from ..files import check_folder, write_whole
+from ..files import check_folder, read_text, write_whole
 
 SETTINGS = "label.json"
 """How the labels were made: a run with other settings does not go on with them."""
@@ -40,7 +40,7 @@ class Store:
         text = json.dumps(settings, indent=1, sort_keys=True) + "\n"
         known = out / SETTINGS
         if known.is_file():
-            if known.read_text(encoding="utf-8") != text:
+            if read_text(known) != text:
                 raise KitError(f"{out}: holds labels that were made with other settings ({known}); name another folder")
         elif out.is_dir() and any(out.iterdir()):
             raise KitError(f"{out}: is not empty and holds no labels of kit label; name another folder with --out")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import KitError
-from ..files import write_whole
+from ..files import read_json, write_whole
 from .listing import Entry
 from .make import OUTPUT, outputs
 
@@ -31,9 +31,11 @@ class Index:
         if not self._path.exists():
             return
         try:
-            rows = [dict(row) for row in json.loads(self._path.read_bytes())["pictures"]]
+            rows = [dict(row) for row in read_json(self._path)["pictures"]]
             self._pictures = {str(row["file"]): row for row in rows}
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except KitError as error:
+            raise KitError(f"{error}; delete it to make the pool anew") from error
+        except (ValueError, KeyError, TypeError) as error:
             raise KitError(f"{self._path}: is no index of a pool ({error}); delete it to make the pool anew") from error
         if foreign := [name for name in self._pictures if not OUTPUT.fullmatch(name)]:
             raise KitError(

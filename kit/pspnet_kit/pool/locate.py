@@ -14,7 +14,7 @@ from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 
 from ..errors import KitError
-from ..files import write_whole
+from ..files import digest, write_whole
 from .listing import Entry
 
 _TIMEOUT = 30
@@ -59,22 +59,9 @@ class Shelf:
         if path not in self._digests:
             try:
                 self._digests[path] = digest(path)
-            except OSError:
+            except KitError:
                 self._digests[path] = ""
         return self._digests[path]
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of the file, in hex.
-
-    Raises:
-        OSError: when it can't be read.
-    """
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            total.update(chunk)
-    return total.hexdigest()
 
 
 class Downloads:
@@ -92,7 +79,7 @@ class Downloads:
             KitError: when it can't be had, or is another file than the list says.
         """
         target = self._folder / f"{entry.sha256}{entry.suffix}"
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(KitError):
             if digest(target) == entry.sha256:
                 return target
         if not entry.source.raw:
