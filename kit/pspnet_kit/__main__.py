@@ -11,7 +11,7 @@ import pkgutil
 import sys
 
 from . import commands
-from .errors import KitError
+from .errors import KitError, plain
 
 _UNUSABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP)
 
@@ -35,13 +35,13 @@ def main(arguments: list[str]) -> int:
     try:
         args.run(args)
     except KitError as error:
-        print(f"kit {args.command}: {error}", file=sys.stderr)
+        print(plain(f"kit {args.command}: {error}"), file=sys.stderr)
         return 1
     except OSError as error:
         # Even looking whether a file is there fails for such names.
         if error.filename is None or error.errno not in _UNUSABLE:
             raise
-        print(f"kit {args.command}: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(plain(f"kit {args.command}: {error.filename}: {error.strerror}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 _LONGEST = 80
 
 
 class KitError(Exception):
     """Something the user can mend: the message says what is wrong, in which file, and what was expected."""
+
+
+def plain(text: str) -> str:
+    """The text without what a terminal would obey: control and formatting characters but line ends as escapes."""
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" or unicodedata.category(letter) == "Zs" else _escape(letter)
+        for letter in text
+    )
+
+
+def _escape(letter: str) -> str:
+    return letter.encode("ascii", "backslashreplace").decode() if ord(letter) > 126 else f"\\x{ord(letter):02x}"
 
 
 def shown(value: object) -> str:

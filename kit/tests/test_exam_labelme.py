@@ -83,8 +83,8 @@ def test_a_shape_that_can_not_be_painted_is_named(tmp_path: Path, shape: Any, me
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "can't be read as JSON"),
-        ("[" * 100_000, "can't be read as JSON"),
+        ("{", "is no JSON that can be read"),
+        ("[" * 100_000, "is no JSON that can be read"),
         ("[]", "no LabelMe file"),
         ('{"type": "FeatureCollection"}', "no LabelMe file; expected an object with shapes"),
         ('{"shapes": [], "imageWidth": 4, "imageHeight": 4}', "imagePath is None; expected the picture's file name"),
@@ -109,7 +109,7 @@ def test_a_file_that_is_no_drawing_is_named(tmp_path: Path, text: str, message: 
 
 def test_bytes_that_are_no_text_and_missing_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(json.dumps({"shapes": []}).encode("utf-16"))
-    with pytest.raises(KitError, match=r"a\.json: can't be read as JSON"):
+    with pytest.raises(KitError, match=r"a\.json: is no text in UTF-8"):
         read(tmp_path / "a.json", {})
     with pytest.raises(KitError, match=r"b\.json: no such file"):
         read(tmp_path / "b.json", {})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import json
 import shutil
+import socketserver
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -20,7 +22,7 @@ from radiance_files import rgbe
 from pspnet_kit.__main__ import main
 from pspnet_kit.data.pictures import read_image
 from pspnet_kit.errors import KitError
-from pspnet_kit.pool import listing
+from pspnet_kit.pool import fetch, listing
 from pspnet_kit.pool.make import OUTPUT, outputs
 
 KIT = Path(__file__).parents[1]
@@ -219,7 +221,7 @@ def test_a_damaged_index_is_told(tmp_path: Path, files: Path, capsys: pytest.Cap
     (tmp_path / "pool").mkdir()
     (tmp_path / "pool/pool.json").write_text("{")
     assert pool(tmp_path, listed) == 1
-    assert "pool.json: is no index of a pool" in capsys.readouterr().err
+    assert "pool.json: is no JSON that can be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["{}", "../{}", "pictures/../../{}", "pictures/{}", "", "pictures/a\0.jpg", "a" * 300])
@@ -293,6 +295,81 @@ def test_downloads_are_checked_kept_and_gone_on_with(
     assert download(tmp_path, listed) == 1
     assert not any("wide" in request for request in asked), "the download is still here"
     assert made(tmp_path) == {"pictures/yard_wide.jpg"}
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+ANSWERS = {
+    "range": (b"HTTP/1.1 416 No\r\nContent-Length: 0\r\n\r\n", "answers 416"),
+    "part": (b"HTTP/1.1 206 P\r\nContent-Range: bytes 5-7/9\r\nContent-Length: 3\r\n\r\nabc", "another part"),
+    "address": (b"HTTP/1.1 302 F\r\nLocation: http://[::1/x\r\nContent-Length: 0\r\n\r\n", "can't be downloaded"),
+    "port": (b"HTTP/1.1 302 F\r\nLocation: http://127.0.0.1:abc/x\r\nContent-Length: 0\r\n\r\n", "can't be downloaded"),
+    "name": (b"HTTP/1.1 302 F\r\nLocation: //\x00\xff/\r\nContent-Length: 0\r\n\r\n", "can't be downloaded"),
+    "file": (b"HTTP/1.1 302 F\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n", "answers 302"),
+    "ftp": (b"HTTP/1.1 302 F\r\nLocation: ftp://127.0.0.1:9/x\r\nContent-Length: 0\r\n\r\n", "can't be downloaded"),
+    "length": (OK + b"Content-Length: -5\r\n\r\nabc", "gives another file"),
+    "large": (OK + b"Content-Length: 5\r\n\r\n12345", "gives more than 0 MiB"),
+    "cut": (OK + b"Content-Length: 500\r\n\r\n1", "broke off"),
+    "chunk": (OK + b"Transfer-Encoding: chunked\r\n\r\nZZZZ\r\n", "can't be downloaded"),
+    "status": (b"HTTP/1.1 999999 x\r\n\r\n", "can't be downloaded"),
+    "garbage": (b"\x00\xff\xfe garbage\r\n\r\n", "can't be downloaded"),
+    "empty": (b"HTTP/1.1 204 No\r\n\r\n", "gives another file"),
+    "words": (b"HTTP/1.1 404 \x1b[31mred\x07\r\nContent-Length: 0\r\n\r\n", "answers 404"),
+    "flood": (b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, "took more than 0.5 s to answer"),
+    "slow headers": (b"H", "took more than 0.5 s to answer"),
+    "slow content": (OK + b"Content-Length: 9999\r\n\r\n" + b"1", "gives less than 1024 KiB a second"),
+}
+ENDLESS = {"flood": ANSWERS["flood"][0], "slow headers": b"x", "slow content": b"1"}
+
+
+@pytest.fixture
+def answering(request: pytest.FixtureRequest) -> Iterator[str]:
+    """An address that gives the answer of ANSWERS whatever it is asked, and then what ENDLESS has for ever."""
+    done = threading.Event()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65536)
+            with contextlib.suppress(OSError):
+                self.request.sendall(ANSWERS[request.param][0])
+                while request.param in ENDLESS and not done.wait(0.01):
+                    self.request.sendall(ENDLESS[request.param])
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_address[1]}"
+        done.set()
+        running.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("answering", ANSWERS, indirect=True)
+def test_a_server_that_answers_anything_is_told_in_one_line(
+    tmp_path: Path,
+    files: Path,
+    answering: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    kind = request.node.callspec.params["answering"]
+    monkeypatch.setattr(fetch, "LARGEST", 4 if kind == "large" else 1 << 20)
+    if kind in ENDLESS:
+        monkeypatch.setattr(fetch, "PATIENCE", 0.5)
+        monkeypatch.setattr(fetch, "LEAST_RATE", 1 << 20)
+    part = tmp_path / f"pool/downloads/{sha256(files / 'deep/wide.png')}.download"
+    part.parent.mkdir(parents=True)
+    if kind == "part":
+        part.write_bytes(b"begun")
+        part.write_bytes(b"beg")
+    listed = write_list(tmp_path, files, WIDE, source=SOURCE + f'raw = "{answering}/{{path}}"\n')
+    assert download(tmp_path, listed) == 1
+    said = capsys.readouterr()
+    told, *others = said.out.splitlines()
+    assert told.startswith("missing: wide.png of ") and ANSWERS[kind][1] in told and len(others) == 1
+    assert not any(ord(letter) < 32 for letter in told)
+    # Only what can be gone on with stays.
+    assert part.exists() == (kind in ("cut", "chunk", "slow content"))
 
 
 def test_another_file_than_the_list_says_is_refused(
@@ -408,6 +485,16 @@ def test_mistakes_in_a_list_are_told_with_their_place(tmp_path: Path, files: Pat
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
+        *(
+            ('stated = "README.md"', f'stated = "README.md"\nraw = "{raw}/{{path}}"', "expected a web address")
+            for raw in (
+                "http://[::1",
+                "http://127.0.0.1:99999",
+                "http://127.0.0.1:x",
+                "http://",
+                "http://ex\u00e4mple.org",
+            )
+        ),
         ('licence = "CC-BY-4.0"', 'licence = "CC-BY-NC-4.0"', "expected one that permits any use"),
         ('licence = "CC-BY-4.0"', "", "licence is missing"),
         ('attribution = "Jane Doe"', "", "attribution is missing"),
@@ -420,6 +507,22 @@ def test_a_source_says_its_licence_and_whom_to_name(
 ) -> None:
     with pytest.raises(KitError, match=message):
         listing.read(write_list(tmp_path, files, WIDE, source=SOURCE.replace(before, after)))
+
+
+def test_no_text_of_a_list_gets_out_of_its_line(
+    tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = "T\\u001b[31m\\u202e\\nLicence: CC0-1.0" + " long" * 60
+    source = SOURCE.replace("Clips of a yard", hostile).replace("Jane Doe", hostile).replace("github:owner", hostile)
+    listed = write_list(tmp_path, files, WIDE.replace('"yard"', f'"{hostile}"'), source=source)
+    assert pool(tmp_path, listed) == 0
+    for text in ((tmp_path / "pool/NOTICE").read_text(), capsys.readouterr().out):
+        assert not any(letter in text for letter in "\x1b\u202e") and "\\x1b" in text and "\\u202e" in text
+    lines = (tmp_path / "pool/NOTICE").read_text().splitlines()
+    assert max(map(len, lines)) <= 118
+    assert [line for line in lines if line.startswith("Licence:")] == [
+        "Licence: CC-BY-4.0 (https://creativecommons.org/licenses/by/4.0/)"
+    ]
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path, files: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import KitError
+from ..errors import KitError, plain
 
 if TYPE_CHECKING:
     from ..labelling.labeller import Labeller, Settings
@@ -67,17 +67,18 @@ def run(args: argparse.Namespace) -> None:
     faults = pool.broken([place for place in found if not labeller.done(place)], _bar("reading"))
     if args.skip_broken:
         for fault in faults.values():
-            print(f"left out: {fault}")
+            print(plain(f"left out: {fault}"))
     else:
         pool.refuse(args.pool, faults)
     for place in _bar("labelling")([place for place in found if place.name not in faults]):
         if not labeller.done(place):
             labeller.label(place)
     labeller.store.finish(args.name, args.licence, args.citation)
-    print(_told(args.out))
+    print(plain(_told(args.out)))
     if gone := sorted(labeller.store.names() - {name for place in found for name in labeller.names(place)}):
         files = ", ".join(gone[:3]) + (" …" if len(gone) > 3 else "")
-        print(f"warning: no longer in {args.pool}, but still in {args.out}: {len(gone)} of its pictures: {files}")
+        told = f"no longer in {args.pool}, but still in {args.out}: {len(gone)} of its pictures: {files}"
+        print(plain(f"warning: {told}"))
 
 
 def _labeller(args: argparse.Namespace, settings: Settings) -> Labeller:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..errors import KitError
+from ..errors import KitError, plain
 from ..files import check_folder, write_whole
 from ..pool import listing, locate
 from ..pool.index import Index
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
         here.append(entry)
     index.keep(entries)
     write_whole(args.out / "NOTICE", notice(index.entries(entries)).encode("utf-8"))
-    print(_summary(args.out, entries, here, problems))
+    print(plain(_summary(args.out, entries, here, problems)))
     if problems and not args.partial:
         raise KitError(
             f"{args.out}: {len(here)} of {len(entries)} entries of the list are here, the others are named above"
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
 def _summary(
     folder: Path, entries: Sequence[Entry], here: Sequence[Entry], problems: Sequence[tuple[Entry, str]]
 ) -> str:
-    lines = [f"missing: {message}" for _, message in problems]
+    lines = [f"missing: {' '.join(message.split())}" for _, message in problems]
     rows: Counter[tuple[str, str, str]] = Counter()
     for entry in here:
         kind = "panorama" if entry.exposures else "picture"

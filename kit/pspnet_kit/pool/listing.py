@@ -28,6 +28,7 @@ An example:
 from __future__ import annotations
 
 import re
+import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -161,8 +162,8 @@ def _source(table: Table) -> Source:
     else:
         origin = table.text("package")
     raw = table.text("raw", "")
-    if raw and not (raw.startswith(("https://", "http://")) and "{path}" in raw):
-        raise table.wrong("raw", f"is {raw!r}, expected a web address with {{path}} in it")
+    if raw and not (_is_address(raw) and "{path}" in raw):
+        raise table.wrong("raw", f"is {shown(raw)}, expected a web address with {{path}} in it")
     return Source(
         name=name,
         title=table.text("title"),
@@ -174,6 +175,15 @@ def _source(table: Table) -> Source:
         get=table.text("get", ""),
         changes=table.text("changes", ""),
     )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(text)
+        # The port is only looked at when it is asked for.
+        return parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0 and text.isascii()
+    except ValueError:
+        return False
 
 
 def _entry(source: Source, table: Table) -> Entry:

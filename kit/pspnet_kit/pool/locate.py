@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.client
 import os
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Sequence
-from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 
 from ..errors import KitError
-from ..files import digest, write_whole
+from ..files import digest, read_bytes, write_whole
+from .fetch import UnreachableError, fetch
 from .listing import Entry
 
-_TIMEOUT = 30
-"""Seconds without a byte after which a download is given up."""
 _PATIENCE = 3
 """How often a host may be out of reach before no more of its files are tried."""
-_LARGEST = 1 << 30
-"""Bytes that no file of a list has."""
-_CHUNK = 1 << 20
 
 
 class Shelf:
@@ -94,7 +86,7 @@ class Downloads:
             raise KitError(f"{self._folder}: can't be made: {error.strerror or error}") from error
         address = entry.source.raw.replace("{path}", urllib.parse.quote(entry.path))
         self._fetch(address, part, entry)
-        content = part.read_bytes()
+        content = read_bytes(part)
         if hashlib.sha256(content).hexdigest() != entry.sha256:
             part.unlink(missing_ok=True)
             raise KitError(f"{entry.where}: {address} gives another file than the list says; its digest differs")
@@ -109,29 +101,9 @@ class Downloads:
             raise KitError(
                 f"{entry.where}: {address} was not tried, since {host} could not be reached {_PATIENCE} times"
             )
-        here = part.stat().st_size if part.exists() else 0
-        request = urllib.request.Request(address, headers={"Range": f"bytes={here}-"} if here else {})
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
-                # A server that knows no ranges sends everything again.
-                mode = "ab" if answer.status == HTTPStatus.PARTIAL_CONTENT else "wb"
-                _receive(answer, part, mode, entry)
-                if answer.length:
-                    raise KitError(f"{entry.where}: {address} broke off; run the command again to go on")
-        except urllib.error.HTTPError as error:
-            # A range past the end: the whole file is here, or a wrong one.
-            if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                raise KitError(f"{entry.where}: {address} answers {error.code} {error.reason}") from error
-        except (OSError, http.client.HTTPException) as error:
+            fetch(address, part, entry.where)
+        except UnreachableError:
             self._silent[host] = self._silent.get(host, 0) + 1
-            reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-            raise KitError(f"{entry.where}: can't be downloaded from {address}: {reason}") from error
+            raise
         self._silent[host] = 0
-
-
-def _receive(answer: http.client.HTTPResponse, part: Path, mode: str, entry: Entry) -> None:
-    with part.open(mode) as file:
-        while chunk := answer.read(_CHUNK):
-            file.write(chunk)
-            if file.tell() > _LARGEST:
-                raise KitError(f"{entry.where}: the download has more than {_LARGEST >> 20} MiB")
