@@ -202,6 +202,16 @@ def test_what_can_not_be_had_is_named_and_the_rest_is_made(
     assert pool(tmp_path, listed, "--partial") == 0
 
 
+def test_what_can_not_be_a_jpeg_file_is_its_entry_s_fault_alone(
+    tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (2, 66_000)).save(files / "tall.png")
+    tall = 'path = "tall.png", sha256 = "SHA(tall.png)", place = "yard"'
+    assert pool(tmp_path, write_list(tmp_path, files, tall, WIDE)) == 1
+    assert "tall.png: a picture of 2x66000 that is made of it can't be a JPEG file" in capsys.readouterr().out
+    assert made(tmp_path) == {"pictures/yard_wide.jpg"}
+
+
 def test_a_panorama_that_is_none_is_refused(tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (files / "deep/hall_1k.hdr").write_bytes(rgbe(np.full((16, 30, 3), 0.5)))
     assert pool(tmp_path, write_list(tmp_path, files, HALL)) == 1
@@ -475,6 +485,7 @@ def test_videos_need_ffmpeg(
         (HALL.replace("[1, 0, -2]", "[1, 0, -inf]"), "expected stops from -20 to 20"),
         (WIDE + f", crop = [0, 0, 1, {10**30}]", "inside the picture"),
         (WIDE + ", tiles = [1001, 1]", "at most 1000 tiles"),
+        (WIDE + f', name = "{"x" * 101}"', "expected at most 100 letters"),
     ],
 )
 def test_mistakes_in_a_list_are_told_with_their_place(tmp_path: Path, files: Path, row: str, message: str) -> None:

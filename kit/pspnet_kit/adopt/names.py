@@ -49,9 +49,9 @@ def found_classes(content: bytes, count: int) -> tuple[list[Class], str]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             texts = [entry for entry in archive.infolist() if entry.filename.endswith(".txt")]
-            files = {
-                entry.filename: lines(archive.read(entry).decode()) for entry in texts if entry.file_size <= LARGEST
-            }
+            if sum(entry.file_size for entry in texts) > LARGEST:
+                return plain, f"the texts of the file's metadata have more than {LARGEST} bytes; --classes gives names"
+            files = {entry.filename: lines(archive.read(entry).decode()) for entry in texts}
     # A broken archive raises whatever its form of compression does; it is only a help.
     except Exception:
         return plain, "the file names no classes; --classes gives names, colours and groups"

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ from ..files import open_regular
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp")
 """Files with other endings in a folder of pictures are left alone."""
 
+FORMATS = ("JPEG", "PNG", "BMP", "PPM", "WEBP", "GIF")
+"""Those that are decoded, whatever a file is called. Pillow's others are less well kept, and some run programs."""
 MOST_PIXELS = 178_956_970
 """A larger picture is refused before it is decoded. It is Pillow's own limit."""
 
@@ -59,14 +62,35 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
     Raises:
         KitError: when the file is missing, no picture, cut off or otherwise broken.
     """
+    with open_regular(path) as file, decode(file, str(path)) as picture:
+        yield picture
+
+
+@contextmanager
+def decode(file: BinaryIO, name: str, formats: Sequence[str] = FORMATS) -> Iterator[Image.Image]:
+    """The same for an open file, which messages call `name`."""
     try:
-        with open_regular(path) as file, Image.open(file) as picture:
+        with Image.open(file, formats=formats) as picture:
             yield picture
     except UnidentifiedImageError:
-        raise KitError(f"{path}: this is no picture that can be read") from None
-    # Pillow raises any of these for a broken file, depending on the format and on where it breaks.
-    except _BROKEN as error:
-        raise KitError(f"{path}: can't read this picture: {error}") from error
+        kinds = ", ".join(formats)
+        raise KitError(f"{name}: this is no picture that can be read; expected one of the formats {kinds}") from None
+    except KitError:
+        raise
+    except Exception as error:
+        # For a broken file Pillow raises these, by the format and the place where it breaks, and now and then others.
+        if not isinstance(error, _BROKEN) and not _is_pillow_s(error):
+            raise
+        raise KitError(f"{name}: can't read this picture: {error}") from error
+
+
+def _is_pillow_s(error: Exception) -> bool:
+    """Whether Pillow's own code raised it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
+    return str(module).partition(".")[0] == "PIL"
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

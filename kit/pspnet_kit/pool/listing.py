@@ -59,6 +59,8 @@ MOST_STOPS = 20
 MOST_FRAMES = 100_000
 """Of one entry."""
 MOST_TILES = 1000
+LONGEST_NAME = 100
+"""Letters of an output's name: what is added to it has to fit into a file's name too."""
 LARGEST = 10**9
 """No frame, row or column has a greater number."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
@@ -151,8 +153,8 @@ def _refuse_doubles(path: Path, entries: Sequence[Entry]) -> None:
 
 def _source(table: Table) -> Source:
     name = table.text("name")
-    if not _NAME.fullmatch(name):
-        raise table.wrong("name", f"is {name!r}, expected small letters, digits and dashes")
+    if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+        raise table.wrong("name", f"is {shown(name)}, expected small letters, digits and dashes")
     licence = table.text("licence")
     if licence not in LICENCES:
         known = ", ".join(LICENCES)
@@ -195,6 +197,8 @@ def _entry(source: Source, table: Table) -> Entry:
     suffix = PurePosixPath(path).suffix.lower()
     stem = table.text("name", PurePosixPath(path).stem)
     stem = re.sub(r"[^a-z0-9]+", "-", stem.lower().removesuffix("_1k")).strip("-")
+    if len(stem) > LONGEST_NAME:
+        raise table.wrong("name", f"is {shown(stem)}, expected at most {LONGEST_NAME} letters")
     frames = _numbers(table, "frames", 3, "first, last and step") if suffix in VIDEOS else ()
     exposures = _numbers(table, "exposures", 3, f"the stops of {', '.join(EXPOSURES)}") if suffix in PANORAMAS else ()
     crop = _numbers(table, "crop", 4, "left, top, width and height") if "crop" in table.content else ()

@@ -53,7 +53,7 @@ def make(entry: Entry, file: Path) -> list[bytes]:
     if entry.suffix in PANORAMAS:
         linear = radiance.read(file) if entry.suffix == ".hdr" else _exr(file)
         panorama.check_shape(linear.shape[0], linear.shape[1], file)
-        return [_jpeg(radiance.develop(linear, stops)) for stops in entry.exposures]
+        return [_jpeg(radiance.develop(linear, stops), file) for stops in entry.exposures]
     if entry.frames is None:
         whole = _cropped(entry, file, read_image(file))
         columns, rows = entry.tiles or (1, 1)
@@ -61,7 +61,7 @@ def make(entry: Entry, file: Path) -> list[bytes]:
             size = f"{whole.shape[1]}x{whole.shape[0]}"
             raise KitError(f"{file}: is {size}, which {columns}x{rows} tiles can't be cut from")
         bands = np.array_split(whole, rows, 0)
-        return [_jpeg(_scaled(tile)) for band in bands for tile in np.array_split(band, columns, 1)]
+        return [_jpeg(_scaled(tile), file) for band in bands for tile in np.array_split(band, columns, 1)]
     frames = _gif_frames(entry, file) if entry.suffix == ".gif" else _video_frames(entry, file)
     if len(frames) != len(outputs(entry)):
         first, last, step = entry.frames
@@ -91,9 +91,13 @@ def _scaled(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return resize(picture, max(1, round(height * WIDEST / width)), WIDEST)
 
 
-def _jpeg(picture: NDArray[np.uint8]) -> bytes:
+def _jpeg(picture: NDArray[np.uint8], file: Path) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=QUALITY)
+    try:
+        Image.fromarray(picture).save(buffer, "JPEG", quality=QUALITY)
+    except (OSError, ValueError, MemoryError) as error:
+        size = f"{picture.shape[1]}x{picture.shape[0]}"
+        raise KitError(f"{file}: a picture of {size} that is made of it can't be a JPEG file: {error}") from error
     return buffer.getvalue()
 
 
@@ -104,7 +108,7 @@ def _gif_frames(entry: Entry, file: Path) -> list[bytes]:
     with open_picture(file) as picture:
         for number in range(first, min(last, getattr(picture, "n_frames", 1) - 1) + 1, step):
             picture.seek(number)
-            found.append(_jpeg(_scaled(_cropped(entry, file, np.array(picture.convert("RGB"), np.uint8)))))
+            found.append(_jpeg(_scaled(_cropped(entry, file, np.array(picture.convert("RGB"), np.uint8))), file))
     return found
 
 
@@ -117,7 +121,7 @@ def _video_frames(entry: Entry, file: Path) -> list[bytes]:
         count = ["-frames:v", str(len(outputs(entry)))]
         _ffmpeg(file, "-an", "-vf", f"select={wanted}", "-vsync", "0", *count, f"{folder}/%06d.png")
         files = sorted(Path(folder).glob("*.png"))
-        return [_jpeg(_scaled(_cropped(entry, file, read_image(frame)))) for frame in files]
+        return [_jpeg(_scaled(_cropped(entry, file, read_image(frame))), file) for frame in files]
 
 
 def _exr(file: Path) -> NDArray[np.float32]:
