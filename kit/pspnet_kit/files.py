@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
+import secrets
 import stat
 import tempfile
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from .errors import KitError
 
+PART = ".part"
+"""Ends the names of files that are not yet written."""
 LARGEST = 1 << 30
 """Bytes that no file has which the kit reads."""
 LARGEST_TEXT = 1 << 26
@@ -142,12 +147,13 @@ def write_whole(path: Path, content: bytes) -> None:
     part: Path | None = None
     try:
         target = _target(path)
-        part = target.with_name(target.name + ".part")
+        # Of this run alone, and no longer than the longest name of a file.
+        part = target.with_name(f".{secrets.token_hex(8)}{PART}")
         if _is_stream(path):
             path.write_bytes(content)
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        with part.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -157,6 +163,35 @@ def write_whole(path: Path, content: bytes) -> None:
             if part is not None:
                 part.unlink(missing_ok=True)
         raise KitError(f"{path}: can't be written: {reason(error)}") from error
+
+
+@contextlib.contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Keeps other runs out of the folder, which is made where there is none, and deletes what killed ones left half
+    written. A folder that is still empty in the end goes again.
+
+    Raises:
+        KitError: when another run writes to it, or it can't be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        raise KitError(f"{folder}: can't be written: {reason(error)}") from error
+    try:
+        # Where a file system has no locks, there are none.
+        with contextlib.suppress(OSError):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise KitError(f"{folder}: another run writes to it; wait until it has ended") from None
+            for part in folder.rglob(f".*{PART}"):
+                part.unlink(missing_ok=True)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        os.close(lock)
 
 
 def check_file(path: Path) -> None:

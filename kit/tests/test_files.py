@@ -4,10 +4,12 @@ spent."""
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from full_disk import fill
 
 from pspnet_kit.__main__ import main
 from pspnet_kit.data.pictures import read_image
@@ -24,6 +26,7 @@ from pspnet_kit.files import (
     read_json,
     read_text,
     read_toml,
+    sole_writer,
     write_whole,
 )
 
@@ -97,13 +100,47 @@ def test_a_file_and_its_folder_are_written(tmp_path: Path) -> None:
     assert path.read_bytes() == b"two" and list(path.parent.iterdir()) == [path]
 
 
-def test_a_full_disk_leaves_the_former_file(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_former_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"former")
-    (tmp_path / "x.part").symlink_to("/dev/full")
+    fill(monkeypatch)
     with pytest.raises(KitError, match=f"{path}: can't be written: No space left"):
         write_whole(path, b"new")
     assert path.read_bytes() == b"former" and list(tmp_path.iterdir()) == [path]
+
+
+def test_the_longest_name_is_written(tmp_path: Path) -> None:
+    write_whole(tmp_path / ("\u00e4" * 127), b"x")
+    assert (tmp_path / ("\u00e4" * 127)).read_bytes() == b"x"
+
+
+def test_several_writers_of_one_file_write_it_whole(tmp_path: Path) -> None:
+    def write(letter: bytes) -> None:
+        for _ in range(30):
+            write_whole(tmp_path / "x", letter * 100_000)
+
+    writers = [threading.Thread(target=write, args=(letter,)) for letter in (b"a", b"b", b"c")]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    content = (tmp_path / "x").read_bytes()
+    assert content in (b"a" * 100_000, b"b" * 100_000, b"c" * 100_000) and list(tmp_path.iterdir()) == [tmp_path / "x"]
+
+
+def test_a_folder_has_one_writer_who_takes_away_what_a_killed_one_left(tmp_path: Path) -> None:
+    folder = tmp_path / "deep/out"
+    with sole_writer(folder):
+        (folder / "inner").mkdir()
+        (folder / "inner/.0123.part").touch()
+        with pytest.raises(KitError, match="deep/out: another run writes to it"), sole_writer(folder):
+            pass
+    with sole_writer(folder):
+        assert not list((folder / "inner").iterdir())
+    (folder / "inner").rmdir()
+    with sole_writer(folder):
+        pass
+    assert not folder.exists()
 
 
 def test_a_try_leaves_nothing(tmp_path: Path) -> None:

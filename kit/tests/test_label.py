@@ -261,6 +261,32 @@ def test_other_settings_do_not_go_on(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "made with other settings" in refused(tmp_path, capsys, "--threshold", "0.5")
 
 
+def test_any_text_may_be_a_name_and_a_licence(tmp_path: Path) -> None:
+    picture(tmp_path / "pool/pictures/a.png", RED)
+    texts = 'a\x7fb\x01\n"\\', "\u2028\x85", "\u00e9\\"
+    assert label(tmp_path, "--name", texts[0], "--licence", texts[1], "--citation", texts[2]) == 0
+    data = open_dataset(tmp_path / "out", "toml")
+    assert data.name == texts[0] and texts[1] in data.licence and texts[2] in data.citation
+
+
+def test_places_that_change_nothing_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture(tmp_path / "pool/pictures/a.png", RED)
+    (tmp_path / "places.toml").write_text('no_up = ["air"]\n[never]\ntypo = ["plant"]\nyard = ["plant"]\n')
+    assert label(tmp_path, "--places", str(tmp_path / "places.toml")) == 0
+    assert f"{tmp_path}/pool names no kind of place, so " in capsys.readouterr().out
+    row = {"file": "pictures/a.png", "place": "yard"}
+    (tmp_path / "pool/pool.json").write_text(json.dumps({"pictures": [row]}))
+    assert label(tmp_path, "--places", str(tmp_path / "places.toml")) == 0
+    assert f"no picture of {tmp_path}/pool is of the kinds air, typo, which the places name" in capsys.readouterr().out
+
+
+def test_two_runs_do_not_write_one_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture(tmp_path / "pool/pictures/a.png", RED)
+    with files.sole_writer(tmp_path / "out"):
+        assert "another run writes to it" in refused(tmp_path, capsys)
+    assert label(tmp_path) == 0
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture(tmp_path / "pool/pictures/a.png", RED)
     picture(tmp_path / "out/images/mine.jpg", RED)
@@ -365,6 +391,9 @@ def test_a_full_disk_is_said_and_leaves_no_half_picture(
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
+        ("--name", "a\udcff", "--name 'a\\udcff': is not UTF-8"),
+        ("--licence", "a\udcff", "--licence 'a\\udcff': is not UTF-8"),
+        ("--name", " ", "--name ' ': expected a name"),
         ("--views", "0", "--views 0: expected 1 to 10000"),
         ("--views", "100000000", "--views 100000000: expected 1 to 10000"),
         ("--threshold", "1", "--threshold 1.0: expected 0 to less than 1"),

@@ -22,6 +22,7 @@ from radiance_files import rgbe
 from pspnet_kit.__main__ import main
 from pspnet_kit.data.pictures import read_image
 from pspnet_kit.errors import KitError
+from pspnet_kit.files import sole_writer
 from pspnet_kit.pool import fetch, listing
 from pspnet_kit.pool.make import OUTPUT, outputs
 
@@ -224,6 +225,14 @@ def test_a_place_that_can_not_be_written_is_told_before_anything_is_made(
     (tmp_path / "pool").touch()
     assert pool(tmp_path, write_list(tmp_path, files, WIDE)) == 1
     assert f"{tmp_path}/pool: can't be written" in capsys.readouterr().err
+
+
+def test_two_runs_do_not_write_one_pool(tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = write_list(tmp_path, files, WIDE)
+    with sole_writer(tmp_path / "pool"):
+        assert pool(tmp_path, listed) == 1
+    assert "another run writes to it" in capsys.readouterr().err and not made(tmp_path)
+    assert pool(tmp_path, listed) == 0
 
 
 def test_a_damaged_index_is_told(tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import KitError, plain
+from ..errors import KitError, plain, shown
 
 if TYPE_CHECKING:
     from ..labelling.labeller import Labeller, Settings
+    from ..labelling.places import Places
     from ..labelling.pool import Place
 
 HELP = "label pictures and panoramas by a teacher, as a data set"
@@ -57,13 +58,23 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         KitError: for broken pictures, a teacher that does not suit, or a place that can't be written.
     """
+    from ..files import check_folder, sole_writer
+
+    _check(args)
+    check_folder(args.out)
+    with sole_writer(args.out):
+        _run(args)
+
+
+def _run(args: argparse.Namespace) -> None:
     from ..labelling import pool
     from ..labelling.labeller import Settings
 
     settings = Settings(args.views, args.threshold, args.side, args.seed)
-    _check(args)
     labeller = _labeller(args, settings)
     found = pool.find(args.pool)
+    for note in _unused(args, labeller.places, {place.kind for place in found} - {""}):
+        print(plain(f"note: {note}"))
     faults = pool.broken([place for place in found if not labeller.done(place)], _bar("reading"))
     if args.skip_broken:
         for fault in faults.values():
@@ -107,7 +118,24 @@ def _labeller(args: argparse.Namespace, settings: Settings) -> Labeller:
     return Labeller(Store(args.out, stored, infos), teacher, meaning, told, settings)
 
 
+def _unused(args: argparse.Namespace, told: Places, kinds: set[str]) -> list[str]:
+    """What of the places' list changes nothing, as where a kind is mistyped."""
+    if not kinds:
+        return [f"{args.pool} names no kind of place, so {args.places} changes only [ground]"] if args.places else []
+    unknown = sorted((set(told.never) | told.no_up) - kinds)
+    return [f"no picture of {args.pool} is of the kinds {', '.join(unknown)}, which the places name"] if unknown else []
+
+
 def _check(args: argparse.Namespace) -> None:
+    # They go into dataset.toml, which is written last.
+    for option in ("name", "licence", "citation"):
+        value = getattr(args, option)
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise KitError(f"--{option} {shown(value)}: is not UTF-8") from error
+        if not value.strip() and option == "name":
+            raise KitError(f"--{option} {shown(value)}: expected a name")
     if not 1 <= args.views <= MOST_VIEWS:
         raise KitError(f"--views {args.views}: expected 1 to {MOST_VIEWS}")
     if not 0 <= args.threshold < 1:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..errors import KitError, plain
-from ..files import check_folder, write_whole
+from ..files import check_folder, sole_writer, write_whole
 from ..pool import listing, locate
 from ..pool.index import Index
 from ..pool.listing import Entry
@@ -47,6 +47,11 @@ def run(args: argparse.Namespace) -> None:
     """
     entries = listing.read(args.list)
     check_folder(args.out)
+    with sole_writer(args.out):
+        _run(args, entries)
+
+
+def _run(args: argparse.Namespace, entries: Sequence[Entry]) -> None:
     shelf = locate.Shelf(args.folders)
     downloads = locate.Downloads(args.out / _DOWNLOADS)
     index = Index(args.out)

@@ -95,5 +95,5 @@ def _encoded(pixels: NDArray[np.uint8], kind: str, **options: Any) -> bytes:
 
 
 def _quoted(text: str) -> str:
-    # JSON's escapes are TOML's.
-    return json.dumps(text, ensure_ascii=False)
+    # JSON's escapes are TOML's, but for DEL, which TOML wants escaped too.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
