@@ -121,7 +121,11 @@ def test_a_shape_that_can_not_be_painted_is_named(tmp_path: Path, shape: Any, me
             )
             for name in ("", "/", "//", ".", "\\\\", "a\\u0000b")
         ),
-        ('{"shapes": [], "imagePath": "a", "imageHeight": 60000, "imageWidth": 60000}', "is for 60000x60000; expected"),
+        (
+            '{"shapes": [], "imagePath": "a", "imageHeight": 60000, "imageWidth": 60000, "panorama": '
+            '{"yaw": 1, "pitch": 0, "fov": 90, "width": 60000, "height": 60000}}',
+            "its panorama's view is 60000x60000; expected at most",
+        ),
         (
             json.dumps({"shapes": [{"label": "sky", "points": [[0, 0]] * 60_000}] * 2}),
             "has more than 100000 shapes or points",

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from ..data import VOID
-from ..data.pictures import MOST_PIXELS
 from ..errors import KitError, shown
 from ..files import read_json
 from .groups import group_id
 
 MOST_POINTS = 100_000
 """Of all shapes of a file together."""
+MOST_VIEW = 1 << 25
+"""Pixels of a view of a panorama: directions of each are in memory at once."""
 LEAST = {"polygon": 3, "rectangle": 2}
 """Points that a shape needs, of the kinds that are read."""
 
@@ -95,8 +96,6 @@ def read(path: Path, mapping: Mapping[str, str]) -> Drawing:
     if sum(len(entry["points"]) for entry in shapes if _has_points(entry)) > MOST_POINTS or len(shapes) > MOST_POINTS:
         raise KitError(f"{path}: has more than {MOST_POINTS} shapes or points")
     width, height = _side(path, content, "imageWidth"), _side(path, content, "imageHeight")
-    if width * height > MOST_PIXELS:
-        raise KitError(f"{path}: is for {width}x{height}; expected at most {MOST_PIXELS} pixels")
     return Drawing(
         path,
         _picture(path, content),
@@ -152,6 +151,8 @@ def _view(path: Path, content: dict[str, Any], width: int, height: int) -> dict[
     if view and (view["width"], view["height"]) != (width, height):
         size = f"{shown(view['width'])}x{shown(view['height'])}"
         raise KitError(f"{path}: its panorama's view is {size}; expected {width}x{height}, as the drawing is")
+    if view and width * height > MOST_VIEW:
+        raise KitError(f"{path}: its panorama's view is {width}x{height}; expected at most {MOST_VIEW} pixels")
     return {key: float(view[key]) for key in keys if view}
 
 
