@@ -32,7 +32,7 @@ def plain(text: str) -> str:
 
 
 def _escape(letter: str) -> str:
-    return letter.encode("ascii", "backslashreplace").decode() if ord(letter) > 126 else f"\\x{ord(letter):02x}"
+    return letter.encode("ascii", "backslashreplace").decode() if ord(letter) > 127 else f"\\x{ord(letter):02x}"
 
 
 def shown(value: object) -> str:

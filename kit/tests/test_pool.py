@@ -628,12 +628,17 @@ def test_a_source_says_its_licence_and_whom_to_name(
 def test_no_text_of_a_list_gets_out_of_its_line(
     tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hostile = "T\\u001b[31m\\u202e\\nLicence: CC0-1.0" + " long" * 60
+    hostile = "T\\u007f\\u001b[31m\\u202e\\nLicence: CC0-1.0" + " long" * 60
     source = SOURCE.replace("Clips of a yard", hostile).replace("Jane Doe", hostile).replace("github:owner", hostile)
     listed = write_list(tmp_path, files, WIDE.replace('"yard"', f'"{hostile}"'), source=source)
     assert pool(tmp_path, listed) == 0
     for text in ((tmp_path / "pool/NOTICE").read_text(), capsys.readouterr().out):
-        assert not any(letter in text for letter in "\x1b\u202e") and "\\x1b" in text and "\\u202e" in text
+        assert (
+            not any(letter in text for letter in "\x1b\x7f\u202e")
+            and "\\x7f" in text
+            and "\\x1b" in text
+            and "\\u202e" in text
+        )
     lines = (tmp_path / "pool/NOTICE").read_text().splitlines()
     assert max(map(len, lines)) <= 118
     assert [line for line in lines if line.startswith("Licence:")] == [
