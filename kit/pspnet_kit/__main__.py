@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import importlib
 import io
 import logging
+import os
 import pkgutil
 import sys
 
 from . import commands
-from .errors import KitError
+from .errors import KitError, plain
+
+_NOT_TAKEN = (errno.ENOSPC, errno.EPIPE, errno.EIO)
+_UNUSABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP)
 
 
 def main(arguments: list[str]) -> int:
@@ -31,12 +37,31 @@ def main(arguments: list[str]) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         args.run(args)
+        # While a full disk behind it can still be told.
+        sys.stdout.flush()
     except KitError as error:
-        print(f"kit {args.command}: {error}", file=sys.stderr)
+        print(plain(f"kit {args.command}: {error}"), file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.filename is None and error.errno in _NOT_TAKEN:
+            return _no_output(args.command, error)
+        # Even looking whether a file is there fails for such names.
+        if error.filename is None or error.errno not in _UNUSABLE:
+            raise
+        print(plain(f"kit {args.command}: {error.filename}: {error.strerror}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _no_output(command: str, error: OSError) -> int:
+    """What was printed, such as into a file on a full disk, didn't get there."""
+    print(f"kit {command}: the output can't be written: {error.strerror}", file=sys.stderr)
+    # The interpreter would try again when it ends.
+    with contextlib.suppress(OSError, io.UnsupportedOperation):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 def console() -> int:

@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .checkpoint_content import check
 from .errors import KitError
-from .files import write_whole
-from .model import Architecture, PSPNet, build
+from .files import read_bytes, write_whole
+from .model import PSPNet, build
 from .model.surgery import fit_to
 
-NEEDED = ("architecture", "model", "classes", "input")
+LARGEST = 1 << 34
+"""Bytes: the state of a run has the network four times."""
 FOLDER = 0x10
 """MS-DOS's mark of a folder in a zip archive."""
 
@@ -37,10 +39,7 @@ def read(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise KitError(f"{path}: no such checkpoint")
-    try:
-        stored = path.read_bytes()
-    except OSError as error:
-        raise KitError(f"{path}: can't be read: {error.strerror or error}") from error
+    stored = read_bytes(path, LARGEST)
     _check_archive(path, stored)
     # At foreign content PyTorch raises whatever it stumbles over, by version: KeyError, OSError and more.
     try:
@@ -57,12 +56,10 @@ def load_model(path: Path) -> tuple[PSPNet, dict[str, Any]]:
     """The network of a checkpoint in evaluation mode, in its true shapes, and everything else that the file says.
 
     Raises:
-        KitError: naming the file and the first tensor that does not fit.
+        KitError: naming the file, and the entry that is wrong or the first tensor that isn't finite or does not fit.
     """
     content = read(path)
-    if missing := [key for key in NEEDED if key not in content]:
-        raise KitError(f"{path}: not a checkpoint of a network: {', '.join(missing)} missing")
-    model = build(Architecture.from_dict(content["architecture"]))
+    model = build(check(path, content))
     load_weights(model, content["model"], path)
     return model.eval(), {key: value for key, value in content.items() if key != "model"}
 
@@ -108,7 +105,7 @@ def load_weights(model: PSPNet, weights: dict[str, Any], path: Path) -> None:
     try:
         fit_to(model, weights)
         model.load_state_dict(weights)
-    except (KitError, RuntimeError) as error:
+    except (KitError, RuntimeError, IndexError) as error:
         text = str(error).strip().splitlines()
         raise KitError(f"{path}: is of another architecture: {text[-1].strip()}") from error
 

@@ -1,6 +1,10 @@
-"""The errors that a command reports without a stack trace."""
+"""The errors that a command reports without a stack trace, and how messages show foreign values."""
 
 from __future__ import annotations
+
+import unicodedata
+
+_LONGEST = 80
 
 
 class KitError(Exception):
@@ -10,5 +14,28 @@ class KitError(Exception):
 class WriteError(KitError):
     """A file of this machine that can't be written, as on a full disk: no other file of a run would fare better."""
 
-    def __init__(self, place: object, error: OSError) -> None:
-        super().__init__(f"{place}: can't be written: {error.strerror or error}")
+    def __init__(self, place: object, error: OSError | ValueError) -> None:
+        super().__init__(f"{place}: can't be written: {reason(error)}")
+
+
+def reason(error: Exception) -> str:
+    """Why a file can't be opened, without the names that a message has anyway."""
+    return getattr(error, "strerror", None) or str(error)
+
+
+def plain(text: str) -> str:
+    """The text without what a terminal would obey: control and formatting characters but line ends as escapes."""
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" or unicodedata.category(letter) == "Zs" else _escape(letter)
+        for letter in text
+    )
+
+
+def _escape(letter: str) -> str:
+    return letter.encode("ascii", "backslashreplace").decode() if ord(letter) > 127 else f"\\x{ord(letter):02x}"
+
+
+def shown(value: object) -> str:
+    """The value in one line that is not too long for a message."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

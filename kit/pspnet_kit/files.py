@@ -3,27 +3,97 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import hashlib
+import json
 import os
+import secrets
+import stat
 import tempfile
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from .errors import KitError, WriteError
+from .errors import KitError, WriteError, reason
+
+PART = ".part"
+"""Ends the names of files that are not yet written."""
+LARGEST = 1 << 30
+"""Bytes that no file has which the kit reads."""
+LARGEST_TEXT = 1 << 26
+"""Bytes of TOML, JSON and lists of names."""
 
 
-def read_bytes(path: Path) -> bytes:
+def open_regular(path: Path, largest: int = LARGEST) -> BinaryIO:
+    """The file, opened for reading. Links are followed; what isn't a regular file then is refused without reading it.
+
+    Raises:
+        KitError: when it is missing, can't be read, is a pipe or device, or has more than `largest` bytes.
+    """
+    try:
+        # A pipe that nobody writes to would hold a plain open.
+        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise KitError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise KitError(f"{path}: can't be read: {reason(error)}") from error
+    try:
+        status = os.fstat(number)
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or device"
+            raise KitError(f"{path}: is {kind}, expected a file")
+        if status.st_size > largest:
+            raise KitError(f"{path}: has {status.st_size} bytes, expected at most {largest}")
+        return os.fdopen(number, "rb")
+    except BaseException:
+        os.close(number)
+        raise
+
+
+def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
     """What is in the file.
 
     Raises:
-        KitError: when it is missing or can't be read.
+        KitError: see open_regular.
     """
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise KitError(f"{path}: no such file") from None
+        with open_regular(path, largest) as file:
+            # The files of /proc tell no size.
+            content = file.read(largest + 1)
     except OSError as error:
-        raise KitError(f"{path}: can't be read: {error.strerror or error}") from error
+        raise KitError(f"{path}: can't be read: {reason(error)}") from error
+    if len(content) > largest:
+        raise KitError(f"{path}: has more than {largest} bytes")
+    return content
+
+
+def read_text(path: Path, largest: int = LARGEST_TEXT, encoding: str = "utf-8") -> str:
+    """What is in a text file.
+
+    Raises:
+        KitError: see open_regular; and when it is no UTF-8.
+    """
+    try:
+        return read_bytes(path, largest).decode(encoding)
+    except UnicodeDecodeError as error:
+        raise KitError(f"{path}: is no text in UTF-8: {error}") from error
+
+
+def digest(path: Path, largest: int = LARGEST) -> str:
+    """The SHA-256 of the file, in hex.
+
+    Raises:
+        KitError: see open_regular.
+    """
+    try:
+        with open_regular(path, largest) as file:
+            total = hashlib.sha256()
+            while chunk := file.read(1 << 20):
+                total.update(chunk)
+            return total.hexdigest()
+    except OSError as error:
+        raise KitError(f"{path}: can't be read: {reason(error)}") from error
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -32,12 +102,33 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         KitError: when it can't be read or is no TOML.
     """
+    return parse_toml(path, read_text(path))
+
+
+def parse_toml(path: Path | str, text: str) -> dict[str, Any]:
+    """What the text says; `path` is for the message.
+
+    Raises:
+        KitError: when it is no TOML.
+    """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise KitError(f"{path}: can't be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise KitError(f"{path}: {error}") from error
+        return tomllib.loads(text)
+    # Beside syntax: numbers with too many digits, and tables in tables without end.
+    except (ValueError, RecursionError) as error:
+        raise KitError(f"{path}: is no TOML that can be read: {error}") from error
+
+
+def read_json(path: Path) -> Any:
+    """What the JSON file says.
+
+    Raises:
+        KitError: when it can't be read or is no JSON.
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise KitError(f"{path}: is no JSON that can be read: {error}") from error
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -48,22 +139,66 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         WriteError: when it can't be written.
     """
-    target = _target(path)
-    part = target.with_name(target.name + ".part")
+    part: Path | None = None
     try:
+        target = _target(path)
+        # Of this run alone, and no longer than the longest name of a file.
+        part = target.with_name(f".{secrets.token_hex(8)}{PART}")
         if _is_stream(path):
             path.write_bytes(content)
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        with part.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, target)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        with contextlib.suppress(OSError, ValueError):
+            if part is not None:
+                part.unlink(missing_ok=True)
         raise WriteError(path, error) from error
+
+
+def delete(path: Path) -> None:
+    """Deletes the file, if it is there.
+
+    Raises:
+        KitError: when it can't be.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise KitError(f"{path}: can't be deleted: {reason(error)}") from error
+
+
+@contextlib.contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Keeps other runs out of the folder, which is made where there is none, and deletes what killed ones left half
+    written. A folder that is still empty in the end goes again.
+
+    Raises:
+        KitError: when another run writes to it, or it can't be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        raise WriteError(folder, error) from error
+    try:
+        # Where a file system has no locks, there are none.
+        with contextlib.suppress(OSError):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise KitError(f"{folder}: another run writes to it; wait until it has ended") from None
+            for part in folder.rglob(f".*{PART}"):
+                part.unlink(missing_ok=True)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        os.close(lock)
 
 
 def check_file(path: Path) -> None:
@@ -72,10 +207,15 @@ def check_file(path: Path) -> None:
     Raises:
         KitError: when it can't be.
     """
-    if path.is_dir():
-        raise KitError(f"{path}: can't be written: is a folder")
-    if not _is_stream(path):
-        check_folder(_target(path).parent, path)
+    try:
+        _check_name(path)
+        if path.is_dir():
+            raise KitError(f"{path}: can't be written: is a folder")
+        parent = None if _is_stream(path) else _target(path).parent
+    except (OSError, ValueError) as error:
+        raise WriteError(path, error) from error
+    if parent is not None:
+        check_folder(parent, path)
 
 
 def check_folder(folder: Path, named: Path | None = None) -> None:
@@ -87,11 +227,18 @@ def check_folder(folder: Path, named: Path | None = None) -> None:
         KitError: when they can't be.
     """
     try:
+        _check_name(folder)
         nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
         with tempfile.TemporaryFile(dir=nearest):
             pass
-    except OSError as error:
-        raise KitError(f"{named or folder}: can't be written: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        raise WriteError(named or folder, error) from error
+
+
+def _check_name(path: Path) -> None:
+    """Fails where the name can't be one: is too long, has a NUL, or leads through a file."""
+    with contextlib.suppress(FileNotFoundError):
+        os.lstat(path)
 
 
 def _target(path: Path) -> Path:

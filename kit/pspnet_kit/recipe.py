@@ -11,6 +11,7 @@ from typing import Any
 
 from .data.augment import Augmentation
 from .errors import KitError
+from .files import read_toml
 from .model import Architecture
 
 OPTIMISERS = ("adamw", "sgd")
@@ -157,12 +158,7 @@ def read(path: Path, overrides: list[str]) -> Recipe:
     Raises:
         KitError: naming the file, and the key or line.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise KitError(f"{path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise KitError(f"{path}: {error}") from error
+    values = read_toml(path)
     for text in overrides:
         _override(values, text)
     try:
@@ -184,7 +180,7 @@ def _override(values: dict[str, Any], text: str) -> None:
             raise KitError(f"--set {text}: {table} is not a table")
     try:
         values[key] = tomllib.loads(f"x = {value}")["x"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         values[key] = value.strip()
 
 

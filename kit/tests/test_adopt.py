@@ -253,7 +253,7 @@ def test_a_file_of_another_kind_or_too_large_is_not_read(tmp_path: Path) -> None
     large = tmp_path / "large.tflite"
     with large.open("wb") as file:
         file.truncate((512 << 20) + 1)
-    for path, told in ((tmp_path, "no file"), (tmp_path / "none", "no such file"), (large, "expected at most")):
+    for path, told in ((tmp_path, "is a folder"), (tmp_path / "none", "no such file"), (large, "expected at most")):
         with pytest.raises(KitError, match=told):
             adopt(path)
 

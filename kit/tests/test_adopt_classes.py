@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pspnet_kit.adopt.names import found_classes, lines, read_classes
+from pspnet_kit.adopt.names import LARGEST, found_classes, lines, read_classes
 from pspnet_kit.adopt.pixels import IMAGENET, find_pixels
 from pspnet_kit.errors import KitError
 from pspnet_kit.export.manifest import Pixels
@@ -80,6 +82,17 @@ def test_a_file_without_names_gets_numbers(content: bytes) -> None:
     classes, told = found_classes(content, 3)
     assert [entry["name"] for entry in classes] == ["class_0", "class_1", "class_2"]
     assert "--classes" in told
+
+
+def test_texts_that_would_fill_memory_are_not_unpacked() -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("labels.txt", "a\nb\nc\n")
+        for index in range(20):
+            archive.writestr(f"{index}.txt", "a\n" * (LARGEST // 20))
+    classes, told = found_classes(buffer.getvalue(), 3)
+    assert [entry["name"] for entry in classes] == ["class_0", "class_1", "class_2"]
+    assert f"more than {LARGEST} bytes" in told and "--classes" in told
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_checkpoint
 import torch
+from full_disk import fill
+from tiny_checkpoint import save, tiny
 
 from pspnet_kit import checkpoint
 from pspnet_kit.errors import KitError
@@ -172,8 +177,8 @@ def test_a_failed_write_leaves_the_former_file(tmp_path: Path, monkeypatch: pyte
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_full_disk_is_no_crash(tmp_path: Path) -> None:
-    (tmp_path / "x.pt.part").symlink_to("/dev/full")
+def test_a_full_disk_is_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(monkeypatch)
     with pytest.raises(KitError, match="No space left"):
         checkpoint.save(tmp_path / "x.pt", {"a": torch.zeros(100_000)})
     assert not list(tmp_path.iterdir())
@@ -256,3 +261,63 @@ def test_a_backbone_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     pruned = tmp_path / "pruned.pt"
     with pytest.raises(KitError, match=r"pruned\.pt: blocks\.1\.expand\.conv\.weight of its backbone is \(8, "):
         checkpoint.load_backbone(tiny_checkpoint.tiny(), pruned)
+
+
+def changed(path: Path, **entries: Any) -> Path:
+    """A checkpoint of the smallest network in which these entries are others."""
+    save(path, tiny(3))
+    checkpoint.save(path, {**checkpoint.read(path), **entries})
+    return path
+
+
+SHAPE = tiny(3).architecture.as_dict()
+CLASSES = [{"name": name, "color": "#000000", "group": ""} for name in "abc"]
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"architecture": []}, "architecture is [], expected a table"),
+        ({"architecture": {}}, "architecture: classes is missing"),
+        ({"architecture": {**SHAPE, "classes": "x"}}, "architecture: classes is 'x'"),
+        ({"architecture": {**SHAPE, "bins": "abc"}}, "architecture: bins is 'abc'"),
+        ({"architecture": {**SHAPE, "bins": [10**9]}}, "bins (1000000000,): expected"),
+        ({"architecture": {**SHAPE, "bins": [1] * 1000}}, "bins (1, 1, 1"),
+        ({"architecture": {**SHAPE, "head_channels": 10**9}}, "head_channels 1000000000: expected 1 to 2048"),
+        ({"architecture": {**SHAPE, "backbone": ["resnet50"]}}, "architecture: backbone is ['resnet50']"),
+        ({"classes": 5}, "classes is 5, expected a list"),
+        ({"classes": CLASSES[:2]}, "names 2 classes, the network has 3"),
+        ({"classes": [{}, {}, {}]}, "classes[0].name is None, expected a text"),
+        ({"input": {}}, "input None x None: expected"),
+        ({"input": {"height": "a", "width": []}}, "input 'a' x []: expected"),
+        ({"input": {"height": 0, "width": 0}}, "input height 0: stride 16"),
+        ({"input": {"height": -96, "width": 96}}, "input height -96: stride 16"),
+        ({"input": {"height": 97, "width": 96}}, "input height 97: stride 16"),
+        (
+            {"input": {"height": 96, "width": 96 * 10**7}},
+            "input 96 x 960000000: expected height and width of at most 8192",
+        ),
+        ({"model": []}, "model is [], expected a table"),
+        ({"model": {"x": 5}}, "model.'x' is 5, expected a tensor"),
+        ({"history": 5}, "history is 5, expected a list"),
+        ({"history": [5]}, "history[0] is 5, expected a table"),
+        ({"history": [{"command": "codebook", "layers": [{}]}]}, "history[0].layers[0].name is None"),
+        ({"metrics": {"miou": "high"}}, "metrics.miou is 'high', expected a number"),
+        ({"ranges": {"x": [0.0, float("nan")]}}, "ranges.x is [0.0, nan], expected a least and a greatest"),
+        ({"data": {"name": 5}}, "data.name is 5, expected a text"),
+        ({"data": {"sources": [5]}}, "data.sources is 5, expected a table"),
+    ],
+)
+def test_what_a_checkpoint_says_is_held_to_its_form(tmp_path: Path, entries: dict[str, Any], message: str) -> None:
+    path = changed(tmp_path / "x.pt", **entries)
+    with pytest.raises(KitError, match=rf"^{re.escape(f'{path}: {message}')}.*$"):
+        checkpoint.load_model(path)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_not_finite_are_refused_by_the_tensor_s_name(tmp_path: Path, value: float) -> None:
+    model = tiny(3)
+    with torch.no_grad():
+        model.head.conv.weight[1, 2] = value
+    with pytest.raises(KitError, match=r"x\.pt: head\.conv\.weight has weights that are infinite or no numbers"):
+        checkpoint.load_model(save(tmp_path / "x.pt", model))

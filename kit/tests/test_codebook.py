@@ -262,3 +262,13 @@ def test_mistakes_are_told_and_leave_nothing(tmp_path: Path, arguments: list[str
     with pytest.raises(KitError, match=message):
         run(source, "--out", tmp_path / "b.pt", *arguments)
     assert not (tmp_path / "b.pt").exists()
+
+
+def test_a_network_that_can_not_be_quantised_leaves_nothing(tmp_path: Path) -> None:
+    model = tiny()
+    with torch.no_grad():
+        model.classifier.weight.fill_(3e38)
+        model.head.bn.bias.fill_(3e38)
+    with pytest.raises(KitError, match="computes infinities or NaN"):
+        run(save(tmp_path / "a.pt", model), "--out", tmp_path / "b.pt", "--bits", "2")
+    assert not (tmp_path / "b.pt").exists()

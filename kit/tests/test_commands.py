@@ -36,6 +36,19 @@ def test_training_needs_no_tflite_and_no_plots() -> None:
     python("import pspnet_kit.training.loop", "ai_edge_litert", "flatbuffers", "matplotlib", "onnx", "tensorboard")
 
 
+@pytest.mark.parametrize("taken", [False, True])
+def test_an_output_that_can_not_be_written_is_one_line(tmp_path: Path, taken: bool) -> None:
+    (tmp_path / "list.toml").write_text("")
+    code = "import sys; from pspnet_kit.__main__ import main; import pspnet_kit.commands.pool as pool\n"
+    code += "pool.run = lambda args: print('x' * 100)\nsys.exit(main(['pool', 'list.toml', '--out', 'x']))"
+    environment = {**os.environ, "PYTHONPATH": str(KIT)}
+    with Path("/dev/null" if taken else "/dev/full").open("w") as place:
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, stdout=place, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    said = [] if taken else ["kit pool: the output can't be written: No space left on device"]
+    assert (done.returncode, done.stderr.splitlines()) == (0 if taken else 1, said)
+
+
 def test_what_can_be_mended_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["factorise", str(tmp_path / "none.pt"), "--out", str(tmp_path / "x.pt"), "--ratio", "0.5"]) == 1
     assert capsys.readouterr().err == f"kit factorise: {tmp_path}/none.pt: no such checkpoint\n"

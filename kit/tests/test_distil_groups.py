@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from pspnet_kit import checkpoint, recipe
+from pspnet_kit.__main__ import main
 from pspnet_kit.data import ClassInfo, open_dataset
 from pspnet_kit.data.augment import SOFT_STRIDE, Augmentation, Window, paste_soft
 from pspnet_kit.data.dataset import group_names
@@ -208,6 +209,52 @@ def test_soft_targets_of_other_groups_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((47, 24), np.uint8)).save(tmp_path / "soft/0.png")
     with pytest.raises(KitError, match=r"soft/0\.png: has 47 rows, expected a multiple of the 2 groups"):
         data.read_soft(data.pairs("train")[0])
+
+
+CELLS = np.concatenate([np.full((24, 24), 100, np.uint8), np.full((24, 24), 155, np.uint8)])
+NO_SOFT_TARGETS = {
+    "other groups": (np.full((72, 24), 85, np.uint8), "has 24x36 cells for each of 2 groups, which is no coarser grid"),
+    "another shape": (np.full((2, 96), 128, np.uint8), "has 96x1 cells for each of 2 groups, which is no coarser grid"),
+    "larger": (np.full((200, 100), 128, np.uint8), "has 100x100 cells for each of 2 groups"),
+    "no shares": (np.full((48, 24), 255, np.uint8), "sum to 510 to 510, expected 255"),
+    "half": (CELLS // 2, "sum to 127 to 127, expected 255"),
+    "colours": (np.zeros((48, 24, 3), np.uint8), "is a picture of mode RGB"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_SOFT_TARGETS)
+def test_soft_targets_that_are_none_of_the_picture_are_refused(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = open_dataset(dataset(tmp_path), "toml")
+    pixels, message = NO_SOFT_TARGETS[kind]
+    Image.fromarray(pixels).save(tmp_path / "soft/0.png")
+    with pytest.raises(KitError, match=rf"soft/0\.png: .*{message}"):
+        data.read_soft(data.pairs("train")[0])
+    assert main(["labels", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert "error: " in said.out and message in said.out and "1 error" in said.err
+
+
+@pytest.mark.parametrize("size", [(96, 96), (24, 24), (25, 24), (13, 13), (1, 1)])
+def test_soft_targets_may_be_as_fine_as_the_picture(tmp_path: Path, size: tuple[int, int]) -> None:
+    data = open_dataset(dataset(tmp_path), "toml")
+    groups = np.stack([np.full(size, 100, np.uint8), np.full(size, 155, np.uint8)])
+    groups[:, :1] = 0
+    Image.fromarray(groups.reshape(-1, size[1])).save(tmp_path / "soft/0.png")
+    assert np.array_equal(data.read_soft(data.pairs("train")[0]), groups)
+    assert main(["labels", str(tmp_path)]) == 0
+
+
+def test_soft_targets_are_those_of_the_picture_as_stored(tmp_path: Path) -> None:
+    data = open_dataset(dataset(tmp_path), "toml")
+    pair = data.pairs("train")[0]
+    turn = Image.Exif()
+    turn[0x0112] = 6
+    Image.new("RGB", (96, 64)).save(pair.image, exif=turn)
+    groups = np.stack([np.full((16, 24), 100, np.uint8), np.full((16, 24), 155, np.uint8)])
+    Image.fromarray(groups.reshape(-1, 24)).save(tmp_path / "soft/0.png")
+    assert np.array_equal(data.read_soft(pair), groups)
 
 
 def plan(root: Path, **distil: float) -> recipe.Recipe:

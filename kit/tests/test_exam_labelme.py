@@ -72,6 +72,11 @@ def test_where_the_picture_comes_from_is_read(tmp_path: Path) -> None:
         ({"label": "sky"}, "has points that are no pairs of numbers"),
         ({"points": []}, "shape 2: has no label"),
         ("sky", "shape 2: has no label"),
+        (polygon("sky", (0, 0), (5, 0), (5, 10**400)), "has points that are no pairs of numbers"),
+        (
+            {"label": "sky", "points": [[0, 0]] * 3, "shape_type": ["polygon"]},
+            "is a .'polygon'.; expected polygon or rectangle",
+        ),
     ],
 )
 def test_a_shape_that_can_not_be_painted_is_named(tmp_path: Path, shape: Any, message: str) -> None:
@@ -83,8 +88,8 @@ def test_a_shape_that_can_not_be_painted_is_named(tmp_path: Path, shape: Any, me
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "can't be read as JSON"),
-        ("[" * 100_000, "can't be read as JSON"),
+        ("{", "is no JSON that can be read"),
+        ("[" * 100_000, "is no JSON that can be read"),
         ("[]", "no LabelMe file"),
         ('{"type": "FeatureCollection"}', "no LabelMe file; expected an object with shapes"),
         ('{"shapes": [], "imageWidth": 4, "imageHeight": 4}', "imagePath is None; expected the picture's file name"),
@@ -99,6 +104,32 @@ def test_a_shape_that_can_not_be_painted_is_named(tmp_path: Path, shape: Any, me
             '{"shapes": [], "imagePath": "a", "imageHeight": 4, "imageWidth": 4, "panorama": {"yaw": 1}}',
             "expected numbers for yaw, pitch, fov, width, height",
         ),
+        (
+            '{"shapes": [], "imagePath": "a", "imageHeight": 4, "imageWidth": 4, "panorama": '
+            '{"yaw": 1, "pitch": 0, "fov": 90, "width": 200000, "height": 200000}}',
+            "its panorama's view is 200000x200000; expected 4x4, as the drawing is",
+        ),
+        (
+            '{"shapes": [], "imagePath": "a", "imageHeight": 4, "imageWidth": 4, "panorama": {"yaw": 1%s}}'
+            % ("0" * 400),
+            "panorama is .* expected numbers",
+        ),
+        *(
+            (
+                f'{{"shapes": [], "imagePath": "{name}", "imageHeight": 4, "imageWidth": 4}}',
+                "imagePath is .* expected the",
+            )
+            for name in ("", "/", "//", ".", "\\\\", "a\\u0000b")
+        ),
+        (
+            '{"shapes": [], "imagePath": "a", "imageHeight": 60000, "imageWidth": 60000, "panorama": '
+            '{"yaw": 1, "pitch": 0, "fov": 90, "width": 60000, "height": 60000}}',
+            "its panorama's view is 60000x60000; expected at most",
+        ),
+        (
+            json.dumps({"shapes": [{"label": "sky", "points": [[0, 0]] * 60_000}] * 2}),
+            "has more than 100000 shapes or points",
+        ),
     ],
 )
 def test_a_file_that_is_no_drawing_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -109,7 +140,7 @@ def test_a_file_that_is_no_drawing_is_named(tmp_path: Path, text: str, message: 
 
 def test_bytes_that_are_no_text_and_missing_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(json.dumps({"shapes": []}).encode("utf-16"))
-    with pytest.raises(KitError, match=r"a\.json: can't be read as JSON"):
+    with pytest.raises(KitError, match=r"a\.json: is no text in UTF-8"):
         read(tmp_path / "a.json", {})
     with pytest.raises(KitError, match=r"b\.json: no such file"):
         read(tmp_path / "b.json", {})

@@ -342,7 +342,7 @@ def test_frames_of_a_clip_are_pictures(tmp_path: Path) -> None:
     assert isinstance(third, Frame) and third.name.endswith("c.mjpeg, frame 2")
     assert np.abs(third.read().astype(int) - bands()[0]).max() < 8
     assert third.store(tmp_path, "stored").read_bytes() == frame
-    with pytest.raises(KitError, match=r"c\.mjpeg, frame 3: can't read this picture"):
+    with pytest.raises(KitError, match=r"c\.mjpeg, frame 3: this is no picture that can be read"):
         broken.read()
 
 

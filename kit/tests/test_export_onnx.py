@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from full_disk import fill
 from needs import has, suits
 from PIL import Image
 
@@ -117,11 +118,13 @@ def test_torch_export(model: PSPNet, inputs: Inputs, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["export_torchscript", "export_program"])
-def test_a_full_disk_leaves_the_former_file(model: PSPNet, tmp_path: Path, name: str) -> None:
+def test_a_full_disk_leaves_the_former_file(
+    model: PSPNet, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     suits(name != "export_program" or HAS_PROGRAM, NO_PROGRAM)
     path = tmp_path / "model"
     path.write_bytes(b"former")
-    (tmp_path / "model.part").symlink_to("/dev/full")
+    fill(monkeypatch)
     with pytest.raises(KitError, match=f"{path}: can't be written: No space left"):
         getattr(torchscript, name)(model, path, HEIGHT, WIDTH)
     assert path.read_bytes() == b"former"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from ai_edge_litert import schema_py_generated as schema
+from full_disk import fill
 from PIL import Image
 from quant_networks import PLAIN, SIZE, inputs, pictures, settled
 
@@ -249,10 +250,12 @@ def test_the_command_tells_mistakes_before_it_reads_anything(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_leaves_the_former_file(ir: QuantisedGraph, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_former_file(
+    ir: QuantisedGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "m.tflite"
     path.write_bytes(b"former")
-    (tmp_path / "m.tflite.part").symlink_to("/dev/full")
+    fill(monkeypatch)
     with pytest.raises(KitError, match=r"m\.tflite: can't be written: No space left"):
         export_tflite(ir, path, "test")
     assert path.read_bytes() == b"former"

@@ -1,14 +1,96 @@
-"""Files that are written whole, and places that are tried before time is spent."""
+"""What is no file or no text that can be read, files that are written whole, and places that are tried before time is
+spent."""
 
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from full_disk import fill
 
+from pspnet_kit.__main__ import main
+from pspnet_kit.data.pictures import read_image
+from pspnet_kit.data.toml_table import Table
 from pspnet_kit.errors import KitError
-from pspnet_kit.files import check_file, check_folder, write_whole
+from pspnet_kit.exam import clips
+from pspnet_kit.export.manifest import digest_of
+from pspnet_kit.files import (
+    LARGEST,
+    check_file,
+    check_folder,
+    digest,
+    read_bytes,
+    read_json,
+    read_text,
+    read_toml,
+    sole_writer,
+    write_whole,
+)
+
+
+def kinds(folder: Path) -> dict[str, Path]:
+    """Names that lead to no file that could be read, with what is said of each."""
+    os.mkfifo(folder / "pipe")
+    (folder / "link to a pipe").symlink_to("pipe")
+    (folder / "loop").symlink_to("loop")
+    (folder / "zeros").symlink_to("/dev/zero")
+    (folder / "large").touch()
+    os.truncate(folder / "large", LARGEST + 1)
+    return {
+        "is a pipe or device, expected a file": folder / "pipe",
+        "is a pipe or device, expected": folder / "link to a pipe",
+        "is a pipe or device": folder / "zeros",
+        "can't be read: Too many levels of symbolic links": folder / "loop",
+        "is a folder, expected a file": folder,
+        "no such file": folder / "none",
+        "can't be read: File name too long": folder / ("x" * 300),
+        "can't be read: embedded null byte": folder / "x\0",
+        f"has {LARGEST + 1} bytes, expected at most": folder / "large",
+    }
+
+
+READERS = [read_bytes, read_text, read_toml, read_json, digest, digest_of, read_image, Table.of, clips.frames]
+
+
+@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__qualname__)
+def test_what_is_no_regular_file_is_refused_without_being_read(
+    tmp_path: Path, reader: Callable[[Path], object]
+) -> None:
+    for message, path in kinds(tmp_path).items():
+        with pytest.raises(KitError) as error:
+            reader(path)
+        # pytest prints a NUL as it is.
+        assert str(error.value).startswith(f"{path}: {message}"), error.value
+
+
+def test_a_file_that_tells_no_size_is_read_up_to_the_limit() -> None:
+    with pytest.raises(KitError, match="/proc/self/maps: has more than 10 bytes"):
+        read_bytes(Path("/proc/self/maps"), 10)
+
+
+@pytest.mark.parametrize("text", ["1" * 5000, "[" * 100_000, "\ud800", "{"])
+@pytest.mark.parametrize(("reader", "form"), [(read_toml, "x = {}"), (read_json, "{}")])
+def test_hostile_texts_are_one_error(tmp_path: Path, reader: Callable[[Path], object], form: str, text: str) -> None:
+    (tmp_path / "x").write_bytes(form.format(text).encode("utf-8", "surrogatepass"))
+    with pytest.raises(KitError, match=rf"^{tmp_path}/x: is no (TOML|JSON|text)"):
+        reader(tmp_path / "x")
+
+
+def test_names_that_can_not_be_written_are_told(tmp_path: Path) -> None:
+    for name, message in (("x" * 300, "File name too long"), ("x\0", "embedded null byte")):
+        for attempt in (check_file, check_folder, lambda path: write_whole(path, b"x")):
+            with pytest.raises(KitError, match=f"can't be written: {message}"):
+                attempt(tmp_path / name)
+
+
+def test_a_name_that_no_file_can_have_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pool", str(tmp_path / "x.toml"), "--out", str(tmp_path / "y"), "--from", "x" * 300]) == 1
+    (tmp_path / "x.toml").write_text("")
+    assert main(["label", "x" * 300, "--teacher", "x", "--out", str(tmp_path / "y")]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 2
 
 
 def test_a_file_and_its_folder_are_written(tmp_path: Path) -> None:
@@ -18,13 +100,47 @@ def test_a_file_and_its_folder_are_written(tmp_path: Path) -> None:
     assert path.read_bytes() == b"two" and list(path.parent.iterdir()) == [path]
 
 
-def test_a_full_disk_leaves_the_former_file(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_former_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"former")
-    (tmp_path / "x.part").symlink_to("/dev/full")
+    fill(monkeypatch)
     with pytest.raises(KitError, match=f"{path}: can't be written: No space left"):
         write_whole(path, b"new")
     assert path.read_bytes() == b"former" and list(tmp_path.iterdir()) == [path]
+
+
+def test_the_longest_name_is_written(tmp_path: Path) -> None:
+    write_whole(tmp_path / ("\u00e4" * 127), b"x")
+    assert (tmp_path / ("\u00e4" * 127)).read_bytes() == b"x"
+
+
+def test_several_writers_of_one_file_write_it_whole(tmp_path: Path) -> None:
+    def write(letter: bytes) -> None:
+        for _ in range(30):
+            write_whole(tmp_path / "x", letter * 100_000)
+
+    writers = [threading.Thread(target=write, args=(letter,)) for letter in (b"a", b"b", b"c")]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    content = (tmp_path / "x").read_bytes()
+    assert content in (b"a" * 100_000, b"b" * 100_000, b"c" * 100_000) and list(tmp_path.iterdir()) == [tmp_path / "x"]
+
+
+def test_a_folder_has_one_writer_who_takes_away_what_a_killed_one_left(tmp_path: Path) -> None:
+    folder = tmp_path / "deep/out"
+    with sole_writer(folder):
+        (folder / "inner").mkdir()
+        (folder / "inner/.0123.part").touch()
+        with pytest.raises(KitError, match="deep/out: another run writes to it"), sole_writer(folder):
+            pass
+    with sole_writer(folder):
+        assert not list((folder / "inner").iterdir())
+    (folder / "inner").rmdir()
+    with sole_writer(folder):
+        pass
+    assert not folder.exists()
 
 
 def test_a_try_leaves_nothing(tmp_path: Path) -> None:

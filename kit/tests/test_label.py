@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from label_files import BLUE, GREEN, RED, label, picture, teacher
 from PIL import Image
 from tiny_checkpoint import constant, save, tiny
@@ -212,6 +213,32 @@ def test_other_settings_do_not_go_on(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "made with other settings" in refused(tmp_path, capsys, "--threshold", "0.5")
 
 
+def test_any_text_may_be_a_name_and_a_licence(tmp_path: Path) -> None:
+    picture(tmp_path / "pool/pictures/a.png", RED)
+    texts = 'a\x7fb\x01\n"\\', "\u2028\x85", "\u00e9\\"
+    assert label(tmp_path, "--name", texts[0], "--licence", texts[1], "--citation", texts[2]) == 0
+    data = open_dataset(tmp_path / "out", "toml")
+    assert data.name == texts[0] and texts[1] in data.licence and texts[2] in data.citation
+
+
+def test_places_that_change_nothing_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture(tmp_path / "pool/pictures/a.png", RED)
+    (tmp_path / "places.toml").write_text('no_up = ["air"]\n[never]\ntypo = ["plant"]\nyard = ["plant"]\n')
+    assert label(tmp_path, "--places", str(tmp_path / "places.toml")) == 0
+    assert f"{tmp_path}/pool names no kind of place, so " in capsys.readouterr().out
+    row = {"file": "pictures/a.png", "place": "yard"}
+    (tmp_path / "pool/pool.json").write_text(json.dumps({"pictures": [row]}))
+    assert label(tmp_path, "--places", str(tmp_path / "places.toml")) == 0
+    assert f"no picture of {tmp_path}/pool is of the kinds air, typo, which the places name" in capsys.readouterr().out
+
+
+def test_two_runs_do_not_write_one_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture(tmp_path / "pool/pictures/a.png", RED)
+    with files.sole_writer(tmp_path / "out"):
+        assert "another run writes to it" in refused(tmp_path, capsys)
+    assert label(tmp_path) == 0
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture(tmp_path / "pool/pictures/a.png", RED)
     picture(tmp_path / "out/images/mine.jpg", RED)
@@ -299,6 +326,17 @@ def test_teachers_that_can_not_be_asked_are_refused(tmp_path: Path, capsys: pyte
     assert f"{other}: has other classes than {first}" in said
 
 
+def test_a_teacher_that_gives_no_probabilities_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture(tmp_path / "pool/pictures/a.png", RED)
+    model = tiny(3)
+    with torch.no_grad():
+        model.classifier.weight.fill_(3e38)
+        model.head.bn.bias.fill_(3e38)
+    network = save(tmp_path / "wild.pt", model, ("red", "green", "blue"))
+    assert "wild.pt: computes infinities or NaN" in refused(tmp_path, capsys, "--teacher", str(network))
+    assert not list((tmp_path / "out").glob("*/*"))
+
+
 def test_a_class_that_the_teacher_lacks_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture(tmp_path / "pool/pictures/a.png", RED)
     other = teacher(tmp_path / "other", names=("red", "green", "sea"))
@@ -325,10 +363,16 @@ def test_a_full_disk_is_said_and_leaves_no_half_picture(
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("--views", "0", "--views 0: expected at least 1"),
+        ("--name", "a\udcff", "--name 'a\\udcff': is not UTF-8"),
+        ("--licence", "a\udcff", "--licence 'a\\udcff': is not UTF-8"),
+        ("--name", " ", "--name ' ': expected a name"),
+        ("--views", "0", "--views 0: expected 1 to 10000"),
+        ("--views", "100000000", "--views 100000000: expected 1 to 10000"),
         ("--threshold", "1", "--threshold 1.0: expected 0 to less than 1"),
-        ("--side", "8", "--side 8: expected at least 64"),
-        ("--seed", "-1", "--seed -1: expected at least 0"),
+        ("--side", "8", "--side 8: expected 64 to 65500"),
+        ("--side", "1000000000", "--side 1000000000: expected 64 to 65500"),
+        ("--seed", "-1", "--seed -1: expected 0 to"),
+        ("--seed", str(10**30), f"--seed {10**30}: expected 0 to"),
     ],
 )
 def test_wrong_numbers_are_refused(

@@ -104,10 +104,22 @@ def test_the_licence_of_pictures_that_left_the_pool_stays(tmp_path: Path) -> Non
     assert 'licence = "CC0-1.0"' in (tmp_path / "out/dataset.toml").read_text()
 
 
-@pytest.mark.parametrize("text", ["[", "{}", '{"places": 3}', '{"places": {"a": {"file": 3}}}'])
-def test_a_broken_record_is_named(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+NO_LIST = "is no list of labelled pictures"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[", "is no JSON that can be read"),
+        ("{}", NO_LIST),
+        ('{"places": 3}', NO_LIST),
+        ('{"places": {"a": {"file": 3}}}', NO_LIST),
+    ],
+)
+def test_a_broken_record_is_named(tmp_path: Path, text: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     picture(tmp_path / "pool/pictures/a.png", RED)
     assert label(tmp_path) == 0
     (tmp_path / "out/made.json").write_text(text)
     assert label(tmp_path) == 1
-    assert "made.json: is no list of labelled pictures" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"made.json: {said}" in told and "delete the folder to label anew" in told

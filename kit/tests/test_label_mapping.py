@@ -209,9 +209,13 @@ def test_mistakes_in_a_list_of_places_are_named(tmp_path: Path, text: str, said:
         places.read(tmp_path / "p.toml", ["structure", "plant"])
 
 
-@pytest.mark.parametrize(
-    "text", ["[", "{}", '{"pictures": 3}', '{"pictures": [{"place": "x"}]}', '{"pictures": ["x"]}']
-)
+def test_a_list_of_the_pool_that_is_no_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "pool.json").write_text("[")
+    with pytest.raises(KitError, match=r"pool\.json: is no JSON that can be read"):
+        places.listed(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{}", '{"pictures": 3}', '{"pictures": [{"place": "x"}]}', '{"pictures": ["x"]}'])
 def test_a_broken_list_of_the_pool_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "pool.json").write_text(text)
     with pytest.raises(KitError, match=r"pool\.json: expected a list `pictures` of `file`, `place`"):

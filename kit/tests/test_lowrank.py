@@ -203,3 +203,12 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert meta["history"][0]["after"]["macs"] == totals(model, *SIZE).macs
     assert meta["metrics"] == {}
     assert "head.conv" in capsys.readouterr().out
+
+
+def test_weights_that_can_not_be_decomposed_are_told_by_the_layer_s_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise torch.linalg.LinAlgError("linalg.eigh: the algorithm failed to converge")
+
+    monkeypatch.setattr(torch.linalg, "eigh", fails)
+    with pytest.raises(KitError, match=r"the weights of head\.conv can't be decomposed: linalg\.eigh"):
+        factorise(build(SMALL), SIZE, Rule(energy=0.9, smallest=0), ("head.*",))

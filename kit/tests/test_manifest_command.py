@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from built import pspnetd
+from full_disk import fill
 from PIL import Image
 from tiny_tflite import identity
 
@@ -137,11 +138,13 @@ def test_a_figure_that_is_there_twice_is_refused() -> None:
         parse_metrics(["miou=1", "miou=2"])
 
 
-def test_a_full_disk_leaves_the_former_manifest(made: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_leaves_the_former_manifest(
+    made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     model, source = made
     manifest = model.with_name("manifest.toml")
     manifest.write_text("former")
-    model.with_name("manifest.toml.part").symlink_to("/dev/full")
+    fill(monkeypatch)
     assert main(["manifest", str(model), "--checkpoint", str(source), "--name", "garden"]) == 1
     assert f"{manifest}: can't be written: No space left" in capsys.readouterr().err
     assert manifest.read_text() == "former"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import http.client
@@ -10,6 +11,7 @@ import json
 import os
 import resource
 import shutil
+import socketserver
 import subprocess
 import tempfile
 import threading
@@ -25,7 +27,9 @@ from radiance_files import rgbe
 from pspnet_kit.__main__ import main
 from pspnet_kit.data.pictures import read_image
 from pspnet_kit.errors import KitError, WriteError
-from pspnet_kit.pool import listing, locate
+from pspnet_kit.files import sole_writer
+from pspnet_kit.pool import fetch, listing, locate
+from pspnet_kit.pool.make import OUTPUT, outputs
 
 KIT = Path(__file__).parents[1]
 SOURCE = """
@@ -126,6 +130,38 @@ def test_a_second_run_makes_only_what_is_missing_or_changed(tmp_path: Path, file
     assert read_image(kept).shape == (10, 20, 3)
 
 
+def rows(tmp_path: Path) -> dict[str, dict[str, object]]:
+    return {row["file"]: row for row in json.loads((tmp_path / "pool/pool.json").read_text())["pictures"]}
+
+
+def test_what_the_list_says_anew_of_a_picture_needs_no_source(tmp_path: Path, files: Path) -> None:
+    assert pool(tmp_path, write_list(tmp_path, files, WIDE, CLIP)) == 0
+    listed = write_list(tmp_path, files, WIDE.replace("yard", "lawn"), source=SOURCE.replace("CC-BY-4.0", "CC0-1.0"))
+    shutil.rmtree(files)
+    files.mkdir()
+    assert pool(tmp_path, listed, "--offline") == 0
+    assert made(tmp_path) == {"pictures/yard_wide.jpg"} == set(rows(tmp_path))
+    assert {rows(tmp_path)["pictures/yard_wide.jpg"][key] for key in ("place", "licence")} == {"lawn", "CC0-1.0"}
+    assert "CC0-1.0" in (tmp_path / "pool/NOTICE").read_text()
+
+
+def test_pictures_stay_until_new_ones_are_made(tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pool(tmp_path, write_list(tmp_path, files, WIDE, HALL, CLIP)) == 0
+    former = {name: (tmp_path / "pool" / name).read_bytes() for name in made(tmp_path)}
+    changed = WIDE + ", crop = [0, 0, 20, 10]", HALL.replace("-2]", "-3]"), CLIP
+    listed = write_list(tmp_path, files, *changed)
+    (files / "deep").rename(tmp_path / "away")
+    assert pool(tmp_path, listed, "--offline") == 1
+    assert {name: (tmp_path / "pool" / name).read_bytes() for name in made(tmp_path)} == former
+    assert "crop" not in rows(tmp_path)["pictures/yard_wide.jpg"]
+    said = capsys.readouterr()
+    assert said.out.count("is in none of the --from folders; its former pictures stay") == 2 and "1 of 3" in said.err
+    assert all(name in (tmp_path / "pool/NOTICE").read_text() for name in ("wide.png", "hall_1k.hdr", "clip.gif"))
+    (tmp_path / "away").rename(files / "deep")
+    assert pool(tmp_path, listed, "--offline") == 0
+    assert read_image(tmp_path / "pool/pictures/yard_wide.jpg").shape == (10, 20, 3)
+
+
 def test_a_large_picture_is_cut_into_tiles(tmp_path: Path, files: Path) -> None:
     whole = read_image(files / "deep/wide.png")
     assert pool(tmp_path, write_list(tmp_path, files, WIDE + ", crop = [0, 0, 60, 30], tiles = [3, 2]")) == 0
@@ -172,6 +208,16 @@ def test_what_can_not_be_had_is_named_and_the_rest_is_made(
     assert pool(tmp_path, listed, "--partial") == 0
 
 
+def test_what_can_not_be_a_jpeg_file_is_its_entry_s_fault_alone(
+    tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (2, 66_000)).save(files / "tall.png")
+    tall = 'path = "tall.png", sha256 = "SHA(tall.png)", place = "yard"'
+    assert pool(tmp_path, write_list(tmp_path, files, tall, WIDE)) == 1
+    assert "tall.png: a picture of 2x66000 that is made of it can't be a JPEG file" in capsys.readouterr().out
+    assert made(tmp_path) == {"pictures/yard_wide.jpg"}
+
+
 def test_a_panorama_that_is_none_is_refused(tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (files / "deep/hall_1k.hdr").write_bytes(rgbe(np.full((16, 30, 3), 0.5)))
     assert pool(tmp_path, write_list(tmp_path, files, HALL)) == 1
@@ -186,12 +232,35 @@ def test_a_place_that_can_not_be_written_is_told_before_anything_is_made(
     assert f"{tmp_path}/pool: can't be written" in capsys.readouterr().err
 
 
+def test_two_runs_do_not_write_one_pool(tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = write_list(tmp_path, files, WIDE)
+    with sole_writer(tmp_path / "pool"):
+        assert pool(tmp_path, listed) == 1
+    assert "another run writes to it" in capsys.readouterr().err and not made(tmp_path)
+    assert pool(tmp_path, listed) == 0
+
+
 def test_a_damaged_index_is_told(tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     listed = write_list(tmp_path, files, WIDE)
     (tmp_path / "pool").mkdir()
     (tmp_path / "pool/pool.json").write_text("{")
     assert pool(tmp_path, listed) == 1
-    assert "pool.json: is no index of a pool" in capsys.readouterr().err
+    assert "pool.json: is no JSON that can be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["{}", "../{}", "pictures/../../{}", "pictures/{}", "", "pictures/a\0.jpg", "a" * 300])
+def test_an_index_that_names_other_files_than_a_pool_has_deletes_nothing(
+    tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    listed = write_list(tmp_path, files, WIDE)
+    (tmp_path / "pool/pictures").mkdir(parents=True)
+    for own in (tmp_path / "own.txt", tmp_path / "pool/own.txt", tmp_path / "pool/pictures/own.txt"):
+        own.write_text("mine")
+    row = {"file": name.replace("{}", str(tmp_path / "own.txt") if name == "{}" else "own.txt")}
+    (tmp_path / "pool/pool.json").write_text(json.dumps({"pictures": [row]}))
+    assert pool(tmp_path, listed) == 1
+    assert "pool.json: names the file" in capsys.readouterr().err
+    assert len(list(tmp_path.rglob("own.txt"))) == 3
 
 
 @pytest.fixture
@@ -252,6 +321,81 @@ def test_downloads_are_checked_kept_and_gone_on_with(
     assert made(tmp_path) == {"pictures/yard_wide.jpg"}
 
 
+OK = b"HTTP/1.1 200 OK\r\n"
+ANSWERS = {
+    "range": (b"HTTP/1.1 416 No\r\nContent-Length: 0\r\n\r\n", "answers 416"),
+    "part": (b"HTTP/1.1 206 P\r\nContent-Range: bytes 5-7/9\r\nContent-Length: 3\r\n\r\nabc", "another part"),
+    "address": (b"HTTP/1.1 302 F\r\nLocation: http://[::1/x\r\nContent-Length: 0\r\n\r\n", "can't be downloaded"),
+    "port": (b"HTTP/1.1 302 F\r\nLocation: http://127.0.0.1:abc/x\r\nContent-Length: 0\r\n\r\n", "can't be downloaded"),
+    "name": (b"HTTP/1.1 302 F\r\nLocation: //\x00\xff/\r\nContent-Length: 0\r\n\r\n", "can't be downloaded"),
+    "file": (b"HTTP/1.1 302 F\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n", "answers 302"),
+    "ftp": (b"HTTP/1.1 302 F\r\nLocation: ftp://127.0.0.1:9/x\r\nContent-Length: 0\r\n\r\n", "can't be downloaded"),
+    "length": (OK + b"Content-Length: -5\r\n\r\nabc", "gives another file"),
+    "large": (OK + b"Content-Length: 5\r\n\r\n12345", "gives more than 0 MiB"),
+    "cut": (OK + b"Content-Length: 500\r\n\r\n1", "broke off"),
+    "chunk": (OK + b"Transfer-Encoding: chunked\r\n\r\nZZZZ\r\n", "can't be downloaded"),
+    "status": (b"HTTP/1.1 999999 x\r\n\r\n", "can't be downloaded"),
+    "garbage": (b"\x00\xff\xfe garbage\r\n\r\n", "can't be downloaded"),
+    "empty": (b"HTTP/1.1 204 No\r\n\r\n", "gives another file"),
+    "words": (b"HTTP/1.1 404 \x1b[31mred\x07\r\nContent-Length: 0\r\n\r\n", "answers 404"),
+    "flood": (b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, "took more than 0.5 s to answer"),
+    "slow headers": (b"H", "took more than 0.5 s to answer"),
+    "slow content": (OK + b"Content-Length: 9999\r\n\r\n" + b"1", "gives less than 1024 KiB a second"),
+}
+ENDLESS = {"flood": ANSWERS["flood"][0], "slow headers": b"x", "slow content": b"1"}
+
+
+@pytest.fixture
+def answering(request: pytest.FixtureRequest) -> Iterator[str]:
+    """An address that gives the answer of ANSWERS whatever it is asked, and then what ENDLESS has for ever."""
+    done = threading.Event()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65536)
+            with contextlib.suppress(OSError):
+                self.request.sendall(ANSWERS[request.param][0])
+                while request.param in ENDLESS and not done.wait(0.01):
+                    self.request.sendall(ENDLESS[request.param])
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_address[1]}"
+        done.set()
+        running.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("answering", ANSWERS, indirect=True)
+def test_a_server_that_answers_anything_is_told_in_one_line(
+    tmp_path: Path,
+    files: Path,
+    answering: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    kind = request.node.callspec.params["answering"]
+    monkeypatch.setattr(fetch, "LARGEST", 4 if kind == "large" else 1 << 20)
+    if kind in ENDLESS:
+        monkeypatch.setattr(fetch, "PATIENCE", 0.5)
+        monkeypatch.setattr(fetch, "LEAST_RATE", 1 << 20)
+    part = tmp_path / f"pool/downloads/{sha256(files / 'deep/wide.png')}.download"
+    part.parent.mkdir(parents=True)
+    if kind == "part":
+        part.write_bytes(b"begun")
+        part.write_bytes(b"beg")
+    listed = write_list(tmp_path, files, WIDE, source=SOURCE + f'raw = "{answering}/{{path}}"\n')
+    assert download(tmp_path, listed) == 1
+    said = capsys.readouterr()
+    told, *others = said.out.splitlines()
+    assert told.startswith("missing: wide.png of ") and ANSWERS[kind][1] in told and len(others) == 1
+    assert not any(ord(letter) < 32 for letter in told)
+    # Only what can be gone on with stays.
+    assert part.exists() == (kind in ("cut", "chunk", "slow content"))
+
+
 def test_another_file_than_the_list_says_is_refused(
     tmp_path: Path, files: Path, server: tuple[str, list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -274,7 +418,7 @@ def test_a_host_that_can_not_be_reached_is_told_and_soon_left_alone(
     assert out.count("was not tried, since 127.0.0.1:9 could not be reached 3 times") == 2
 
 
-@pytest.mark.parametrize("at", ["download", "copy"])
+@pytest.mark.parametrize("at", ["download", "its end", "copy"])
 def test_a_disk_that_is_full_ends_the_run_at_once_with_its_reason(
     tmp_path: Path,
     files: Path,
@@ -301,8 +445,10 @@ def test_a_disk_that_is_full_ends_the_run_at_once_with_its_reason(
     else:
         reason = "File too large"
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        monkeypatch.setattr("pspnet_kit.pool.locate._CHUNK", 4096)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (16384, hard))
+        monkeypatch.setattr("pspnet_kit.pool.fetch._CHUNK", 4096)
+        # The last bytes of a file are written when it is closed.
+        size = 16384 if at == "download" else (files / "deep/wide.png").stat().st_size - 1
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
         assert download(tmp_path, listed) == 1
     finally:
@@ -315,12 +461,12 @@ def test_a_disk_that_is_full_ends_the_run_at_once_with_its_reason(
 def test_a_connection_that_breaks_is_not_taken_for_the_disk(
     tmp_path: Path, files: Path, server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(self: http.client.HTTPResponse, size: int) -> bytes:
+    def broken(self: http.client.HTTPResponse, size: int = -1) -> bytes:
         raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
 
     listed = write_list(tmp_path, files, WIDE, source=SOURCE + f'raw = "{server[0]}/{{path}}"\n')
     (entry,) = listing.read(listed)
-    monkeypatch.setattr(http.client.HTTPResponse, "read", broken)
+    monkeypatch.setattr(http.client.HTTPResponse, "read1", broken)
     with pytest.raises(KitError, match=r"can't be downloaded from .*: Connection reset by peer") as caught:
         locate.Downloads(tmp_path / "downloads").get(entry)
     assert not isinstance(caught.value, WriteError)
@@ -400,6 +546,18 @@ def test_panoramas_of_both_kinds_are_made_alike(
         assert abs(one - other).mean() < 3
 
 
+@pytest.mark.parametrize(("width", "height"), [(16, 32), (64, 8), (8, 64), (30, 16)])
+def test_an_exr_picture_that_is_no_panorama_is_refused(
+    tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str], width: int, height: int
+) -> None:
+    needs(shutil.which("ffmpeg") is not None, "ffmpeg is not installed: apt-get install ffmpeg")
+    source = ["-f", "lavfi", "-i", f"testsrc=size={width}x{height}:rate=1", "-frames:v", "1", "-pix_fmt", "gbrpf32le"]
+    subprocess.run(["ffmpeg", "-v", "error", *source, str(files / "a.exr")], check=True)
+    row = 'path = "a.exr", sha256 = "SHA(a.exr)", place = "hall", exposures = [1, 0, -1]'
+    assert pool(tmp_path, write_list(tmp_path, files, row), "--offline") == 1
+    assert f"a.exr: is {width}x{height}, expected a panorama that is exactly twice as wide" in capsys.readouterr().out
+
+
 def test_videos_need_ffmpeg(
     tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -424,6 +582,15 @@ def test_videos_need_ffmpeg(
         (WIDE + ", frames = [0, 1, 1]", "frames is unknown"),
         (WIDE + ", tiles = [0, 2]", "expected columns and rows, at least 1 each"),
         (CLIP + ", tiles = [2, 2]", "tiles is unknown"),
+        (CLIP.replace("[0, 2, 2]", "[0, 100000, 1]"), "which are 100001, expected at most 100000"),
+        (CLIP.replace("[0, 2, 2]", f"[0, {10**30}, {10**29}]"), "the first not after the last"),
+        (CLIP.replace("[0, 2, 2]", f"[0, 5, {10**30}]"), "the first not after the last"),
+        (HALL.replace("[1, 0, -2]", "[20.5, 0, -2]"), "expected stops from -20 to 20"),
+        (HALL.replace("[1, 0, -2]", "[1, nan, -2]"), "expected stops from -20 to 20"),
+        (HALL.replace("[1, 0, -2]", "[1, 0, -inf]"), "expected stops from -20 to 20"),
+        (WIDE + f", crop = [0, 0, 1, {10**30}]", "inside the picture"),
+        (WIDE + ", tiles = [1001, 1]", "at most 1000 tiles"),
+        (WIDE + f', name = "{"x" * 101}"', "expected at most 100 letters"),
     ],
 )
 def test_mistakes_in_a_list_are_told_with_their_place(tmp_path: Path, files: Path, row: str, message: str) -> None:
@@ -434,6 +601,16 @@ def test_mistakes_in_a_list_are_told_with_their_place(tmp_path: Path, files: Pat
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
+        *(
+            ('stated = "README.md"', f'stated = "README.md"\nraw = "{raw}/{{path}}"', "expected a web address")
+            for raw in (
+                "http://[::1",
+                "http://127.0.0.1:99999",
+                "http://127.0.0.1:x",
+                "http://",
+                "http://ex\u00e4mple.org",
+            )
+        ),
         ('licence = "CC-BY-4.0"', 'licence = "CC-BY-NC-4.0"', "expected one that permits any use"),
         ('licence = "CC-BY-4.0"', "", "licence is missing"),
         ('attribution = "Jane Doe"', "", "attribution is missing"),
@@ -446,6 +623,27 @@ def test_a_source_says_its_licence_and_whom_to_name(
 ) -> None:
     with pytest.raises(KitError, match=message):
         listing.read(write_list(tmp_path, files, WIDE, source=SOURCE.replace(before, after)))
+
+
+def test_no_text_of_a_list_gets_out_of_its_line(
+    tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = "T\\u007f\\u001b[31m\\u202e\\nLicence: CC0-1.0" + " long" * 60
+    source = SOURCE.replace("Clips of a yard", hostile).replace("Jane Doe", hostile).replace("github:owner", hostile)
+    listed = write_list(tmp_path, files, WIDE.replace('"yard"', f'"{hostile}"'), source=source)
+    assert pool(tmp_path, listed) == 0
+    for text in ((tmp_path / "pool/NOTICE").read_text(), capsys.readouterr().out):
+        assert (
+            not any(letter in text for letter in "\x1b\x7f\u202e")
+            and "\\x7f" in text
+            and "\\x1b" in text
+            and "\\u202e" in text
+        )
+    lines = (tmp_path / "pool/NOTICE").read_text().splitlines()
+    assert max(map(len, lines)) <= 118
+    assert [line for line in lines if line.startswith("Licence:")] == [
+        "Licence: CC-BY-4.0 (https://creativecommons.org/licenses/by/4.0/)"
+    ]
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path, files: Path) -> None:
@@ -471,6 +669,7 @@ def test_nothing_is_learned_twice_or_though_it_is_held_back(
 def test_the_list_of_the_scene_models_is_right() -> None:
     entries = listing.read(KIT / "scene/pictures.toml")
     assert len(entries) > 200 and {entry.held for entry in entries} == {True, False}
+    assert all(OUTPUT.fullmatch(name) for entry in entries for name in outputs(entry))
     held = {(entry.path, entry.sha256) for entry in entries if entry.held}
     both = {path for path, digest in held if any(e.sha256 == digest and not e.held for e in entries)}
     assert both == {"usr/share/doc/opencv-doc/examples/data/vtest.avi"}, "of other files all or nothing is held back"

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from radiance_files import rgbe, runs
 
+from pspnet_kit.data.pictures import MOST_PIXELS
 from pspnet_kit.errors import KitError
 from pspnet_kit.pool import radiance
 
@@ -45,14 +47,24 @@ def test_broken_radiance_pictures_are_refused(tmp_path: Path, change: object, me
 
 
 def test_planes_of_floats_become_linear_pictures() -> None:
-    linear = np.random.default_rng(1).uniform(0, 9, (3, 6, 3)).astype("<f4")
-    linear[2, 5] = np.nan, -1, np.inf
+    linear = np.random.default_rng(1).uniform(0, 9, (3, 5, 3)).astype("<f4")
+    linear[2, 4] = np.nan, -1, np.inf
     planes = linear[..., [1, 2, 0]].transpose(2, 0, 1).tobytes()
-    read = radiance.of_planes(Path("x.exr"), planes)
-    assert np.array_equal(read[:2], linear[:2]) and read[2, 5].tolist() == [0, 0, 65504]
+    read = radiance.of_planes(Path("x.exr"), planes, 3, 5)
+    assert np.array_equal(read[:2], linear[:2]) and read[2, 4].tolist() == [0, 0, 65504]
     for broken in (planes[:-4], planes + b"x", b""):
-        with pytest.raises(KitError, match=r"x\.exr: is no panorama"):
-            radiance.of_planes(Path("x.exr"), broken)
+        with pytest.raises(KitError, match=r"x\.exr: is said to be 5x3"):
+            radiance.of_planes(Path("x.exr"), broken, 3, 5)
+
+
+def test_a_header_that_asks_for_all_memory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.hdr").write_bytes(b"#?RADIANCE\n\n-Y 16000 +X 32000\n" + bytes(100))
+    with pytest.raises(KitError, match=r"is 32000x16000, expected .* at most 178956970 pixels"):
+        radiance.read(tmp_path / "x.hdr")
+
+
+def test_the_limit_is_pillow_s() -> None:
+    assert 2 * (Image.MAX_IMAGE_PIXELS or 0) == MOST_PIXELS
 
 
 def test_the_exposure_follows_the_median_and_the_stops() -> None:

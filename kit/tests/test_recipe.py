@@ -134,18 +134,18 @@ def test_wrong_values_are_named(path: Path, override: str, message: str) -> None
 def test_the_network_is_checked_where_classes_are_known(path: Path) -> None:
     for override, message in [
         ("model.stride=12", "stride 12: expected 8 or 16"),
-        ("model.head_channels=0", "head_channels 0: expected at least 1"),
-        ("model.skip_channels=-8", "skip_channels -8: expected at least 1"),
-        ("model.bin_channels=-1", "bin_channels -1: expected at least 0"),
+        ("model.head_channels=0", "head_channels 0: expected 1 to 2048"),
+        ("model.skip_channels=-8", "skip_channels -8: expected 1 to 2048"),
+        ("model.bin_channels=-1", "bin_channels -1: expected 0 to 2048"),
         ("model.dropout=2.0", r"dropout 2\.0: expected 0 to less than 1"),
-        ("model.bins=[]", r"bins \(\): expected positive numbers"),
+        ("model.bins=[]", r"bins \(\): expected 1 to 8 numbers from 1 to 64"),
     ]:
         with pytest.raises(KitError, match=message):
             read(path, [override]).architecture(4)
 
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(KitError, match=r"none\.toml: No such file"):
+    with pytest.raises(KitError, match=r"none\.toml: no such file"):
         read(tmp_path / "none.toml", [])
     bad = tmp_path / "bad.toml"
     bad.write_text("[train]\nbatch = \n")

@@ -111,6 +111,37 @@ upgrade_keeps_what_is_named() {
     runs street-fast
 }
 
+# The configuration, or its whole folder, may be a link out of /etc; what else lies there is never opened.
+upgrade_keeps_what_is_named_behind_a_link() {
+    local folder=$GUEST/etc/pspnetd link
+    for link in file folder; do
+        old_with_an_edit
+        mkdir "$GUEST/srv/kept"
+        if [ $link = file ]; then
+            mv "$CONF" "$GUEST/srv/kept/site.toml"
+            ln -s /srv/kept/site.toml "$CONF"
+        else
+            mv "$folder" "$GUEST/srv/kept/pspnetd"
+            ln -s /srv/kept/pspnetd "$folder"
+        fi
+        # /proc/kmsg would hold the reader.
+        ln -s /proc "$GUEST/etc/elsewhere"
+        ln -s loop "$GUEST/etc/loop"
+        mkfifo "$GUEST/etc/pipe"
+        upgrade
+        rm "$GUEST"/etc/{elsewhere,loop,pipe}
+        kept street-fast
+        runs street-fast
+        if [ $link = folder ]; then
+            rm "$folder"
+            mv "$GUEST/srv/kept/pspnetd" "$folder"
+        fi
+        inside dpkg --purge pspnetd
+        rm -r "$GUEST/srv/kept"
+        nothing_is_left
+    done
+}
+
 street_package_takes_over() {
     local status=0
     apt_inside install /root/street.deb
@@ -213,6 +244,7 @@ cp "$(old_package)" "$GUEST/root/old.deb"
 check "the models for streets are a package of their own, which tells their licence" licence_is_told
 check "models for streets install beside the default one" street_models_install_beside_the_default
 check "an upgrade from a version that had models for streets keeps those that are named" upgrade_keeps_what_is_named
+check "an upgrade keeps models that a configuration behind a link names" upgrade_keeps_what_is_named_behind_a_link
 check "the package of models for streets takes them over, and a missing one is told" street_package_takes_over
 check "purge takes the package of models for streets along" purge_takes_the_street_package_along
 check "the package of models for streets alone leaves an old version alone" street_package_alone_does_not_touch_the_old_version

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import KitError
 from ..export.manifest import Manifest, write_manifest
-from ..files import check_folder, write_whole
+from ..files import PART, check_folder, write_whole
 
 FILES = ("model.tflite", "manifest.toml", "README.md")
 
@@ -90,7 +90,8 @@ def _clear(part: Path) -> None:
     if part.is_dir():
         for name in FILES:
             (part / name).unlink(missing_ok=True)
-            (part / f"{name}.part").unlink(missing_ok=True)
+        for left in part.glob(f".*{PART}"):
+            left.unlink(missing_ok=True)
         part.rmdir()
 
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import KitError
+from ..files import read_bytes
 
 REFUSED = 3
 GIB = 1 << 30
@@ -104,7 +105,7 @@ def main(arguments: Sequence[str]) -> int:
         else:
             from .original import parse as parse_here
 
-            parse_here(Path(paths[0]).read_bytes(), Path(paths[0]))
+            parse_here(read_bytes(Path(paths[0])), Path(paths[0]))
     except KitError as error:
         print(str(error).removeprefix(f"{paths[0]}: "), file=sys.stderr)
         return REFUSED

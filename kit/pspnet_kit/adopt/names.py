@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import re
-import tomllib
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..data.known_classes import CAMVID, CITYSCAPES, VOC
 from ..errors import KitError
+from ..files import parse_toml, read_text
 
 KNOWN = {"camvid": CAMVID, "cityscapes": CITYSCAPES, "voc": VOC}
 LARGEST = 1 << 20
@@ -30,12 +30,9 @@ def read_classes(source: str, count: int) -> list[Class]:
         classes: list[Class] = [{"name": info.name, "color": info.color, "group": info.group} for info in known]
     else:
         try:
-            if path.stat().st_size > LARGEST or not path.is_file():
-                raise KitError(f"{path}: no file of class names; expected text or TOML of at most {LARGEST} bytes")
-            text = path.read_bytes().decode("utf-8-sig")
-        except (OSError, UnicodeDecodeError, ValueError) as error:
-            known_names = ", ".join(KNOWN)
-            raise KitError(f"{path}: can't be read ({error}); expected a file, or one of {known_names}") from error
+            text = read_text(path, LARGEST, "utf-8-sig")
+        except KitError as error:
+            raise KitError(f"{error}; expected a file of class names, or one of {', '.join(KNOWN)}") from error
         classes = _toml(text, path) if path.suffix == ".toml" else [{"name": name} for name in lines(text)]
     if len(classes) != count:
         raise KitError(f"{path}: names {len(classes)} classes, the network has {count}")
@@ -52,9 +49,9 @@ def found_classes(content: bytes, count: int) -> tuple[list[Class], str]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             texts = [entry for entry in archive.infolist() if entry.filename.endswith(".txt")]
-            files = {
-                entry.filename: lines(archive.read(entry).decode()) for entry in texts if entry.file_size <= LARGEST
-            }
+            if sum(entry.file_size for entry in texts) > LARGEST:
+                return plain, f"the texts of the file's metadata have more than {LARGEST} bytes; --classes gives names"
+            files = {entry.filename: lines(archive.read(entry).decode()) for entry in texts}
     # A broken archive raises whatever its form of compression does; it is only a help.
     except Exception:
         return plain, "the file names no classes; --classes gives names, colours and groups"
@@ -87,10 +84,7 @@ def lines(text: str) -> list[str]:
 
 
 def _toml(text: str, path: Path) -> list[Class]:
-    try:
-        tables = tomllib.loads(text).get("classes")
-    except tomllib.TOMLDecodeError as error:
-        raise KitError(f"{path}: {error}") from error
+    tables = parse_toml(path, text).get("classes")
     if not isinstance(tables, list) or not tables:
         raise KitError(
             f"{path}: has no [[classes]] with name and, if wanted, color and group, in the order of the logits"

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import KitError
 from ..export.tflite_reader import BYTES, TYPES, Graph, graph_of, unpack
+from ..files import read_bytes
 from . import child
 
 LARGEST = 512 << 20
@@ -47,14 +48,9 @@ def read(path: Path) -> Original:
         KitError: when it can't be read, is too large or no TFLite model, or is damaged.
     """
     try:
-        if not path.is_file():
-            raise KitError(f"{path}: {'no file' if path.exists() else 'no such file'}; expected a .tflite file")
-        size = path.stat().st_size
-        if size > LARGEST:
-            raise KitError(f"{path}: {size} bytes; expected at most {LARGEST}")
-        content = path.read_bytes()
-    except OSError as error:
-        raise KitError(f"{path}: can't be read: {error.strerror or error}") from error
+        content = read_bytes(path, LARGEST)
+    except KitError as error:
+        raise KitError(f"{error}; expected a .tflite file") from error
     if content[4:8] != b"TFL3":
         pointer = content.startswith(b"version https://git-lfs")
         found = "a Git LFS pointer, not the model itself" if pointer else f"bytes 4 to 8 are {content[4:8]!r}"

@@ -7,8 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from ..errors import KitError
-from ..files import write_whole
+from ..files import read_text, write_whole
 from .judge import (
     about,
     check_places,
@@ -68,10 +67,7 @@ def read_document(path: Path) -> str:
     Raises:
         KitError: when it can't be read.
     """
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise KitError(f"{path}: can't be read: {error}") from error
+    return read_text(path)
 
 
 def command_line() -> str:

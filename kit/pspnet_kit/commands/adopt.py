@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import KitError
+from ..errors import KitError, plain
 
 if TYPE_CHECKING:
     from ..adopt.adoption import Adoption
@@ -76,12 +76,12 @@ def run(args: argparse.Namespace) -> None:
 def told(adoption: Adoption) -> None:
     """Prints what was found, changed and checked."""
     card = adoption.card
-    print(f"{card.original}: SHA-256 {card.sha256}")
-    print(f"  {card.ends}")
+    print(plain(f"{card.original}: SHA-256 {card.sha256}"))
+    print(plain(f"  {card.ends}"))
     parts = {"changed": card.changes, "checked": card.checks, "note": card.notes, "warning": adoption.warnings}
     for title, entries in parts.items():
         for entry in entries:
-            print(f"  {title}: {entry}")
+            print(plain(f"  {title}: {entry}"))
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -78,9 +78,11 @@ def run(args: argparse.Namespace) -> None:
         "layers": [dataclasses.asdict(layer) for layer in report.layers],
         "left": report.left,
     }
+    sizes = files(model, coded, size, pictures)
+    # Last: a network that can't be quantised leaves no checkpoint.
     checkpoint.save(args.out, checkpoint.after_step(meta, coded, step))
     print(describe(report, settings))
-    print(f"\n{files(model, coded, size, pictures)}")
+    print(f"\n{sizes}")
     print(f"{args.out}: written; next: kit quantise {args.out}, which keeps the values")
     if comparison:
         print(f"\n{comparison.table(args.out)}")

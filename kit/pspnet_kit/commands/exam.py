@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import KitError
+from ..errors import KitError, plain
 from ..files import check_file, write_whole
 from .ablation import command_line, read_document
 from .judge import bar, open_named, split_model
@@ -87,11 +87,11 @@ def run(args: argparse.Namespace) -> None:
     check(bar("reading pictures", len(items))(items))
     papers = [prepare(each, teachers.get(each.of.name), bar) for each in gathered if each.items]
     results = [hold(candidate, papers, daemon, bar) for candidate in candidates]
-    print(report.tables(papers, results))
+    print(plain(report.tables(papers, results)))
     for sentence in report.absences(gathered):
-        print(f"\n{sentence}")
+        print(plain(f"\n{sentence}"))
     if args.speed:
-        print(f"\n{_speeds(candidates)}")
+        print(plain(f"\n{_speeds(candidates)}"))
     if args.json:
         about = {"exam": str(args.sets), "pspnetd": daemon.version if daemon else None}
         report.write_json(args.json, about | report.as_dict(gathered, papers, results))

@@ -12,13 +12,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import KitError
+from ..errors import KitError, plain, shown
 
 if TYPE_CHECKING:
     from ..labelling.labeller import Labeller, Settings
+    from ..labelling.places import Places
     from ..labelling.pool import Place
 
 HELP = "label pictures and panoramas by a teacher, as a data set"
+MOST_VIEWS = 10_000
+LARGEST_SIDE = 65_500
+"""Pixels of a JPEG file."""
 SCENE = Path(__file__).parents[2] / "scene"
 
 
@@ -54,18 +58,28 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         KitError: for broken pictures, a teacher that does not suit, or a place that can't be written.
     """
+    from ..files import check_folder, sole_writer
+
+    _check(args)
+    check_folder(args.out)
+    with sole_writer(args.out):
+        _run(args)
+
+
+def _run(args: argparse.Namespace) -> None:
     from ..labelling import pool, provenance
     from ..labelling.labeller import Settings
 
     settings = Settings(args.views, args.threshold, args.side, args.seed)
-    _check(args)
     labeller = _labeller(args, settings)
     found = pool.find(args.pool)
     pool.refuse_doubles(found, labeller.names)
+    for note in _unused(args, labeller.places, {place.kind for place in found} - {""}):
+        print(plain(f"note: {note}"))
     faults = pool.broken([place for place in found if not labeller.done(place)], _bar("reading"))
     if args.skip_broken:
         for fault in faults.values():
-            print(f"left out: {fault}")
+            print(plain(f"left out: {fault}"))
     else:
         pool.refuse(args.pool, faults)
     labeller.store.begin(args.pool, {place.name: labeller.record(place) for place in found})
@@ -75,10 +89,11 @@ def run(args: argparse.Namespace) -> None:
     licence = provenance.licence(labeller.store.licences(), args.licence)
     citation = provenance.citation(args.out, args.citation)
     labeller.store.finish(args.name, licence, citation)
-    print(_told(args.out))
+    print(plain(_told(args.out)))
     if gone := sorted(labeller.store.names() - {name for place in found for name in labeller.names(place)}):
         files = ", ".join(gone[:3]) + (" …" if len(gone) > 3 else "")
-        print(f"warning: no longer in {args.pool}, but still in {args.out}: {len(gone)} of its pictures: {files}")
+        told = f"no longer in {args.pool}, but still in {args.out}: {len(gone)} of its pictures: {files}"
+        print(plain(f"warning: {told}"))
 
 
 def _labeller(args: argparse.Namespace, settings: Settings) -> Labeller:
@@ -107,15 +122,32 @@ def _labeller(args: argparse.Namespace, settings: Settings) -> Labeller:
     return Labeller(Store(args.out, stored, infos, teacher.sources), teacher, meaning, told, settings)
 
 
+def _unused(args: argparse.Namespace, told: Places, kinds: set[str]) -> list[str]:
+    """What of the places' list changes nothing, as where a kind is mistyped."""
+    if not kinds:
+        return [f"{args.pool} names no kind of place, so {args.places} changes only [ground]"] if args.places else []
+    unknown = sorted((set(told.never) | told.no_up) - kinds)
+    return [f"no picture of {args.pool} is of the kinds {', '.join(unknown)}, which the places name"] if unknown else []
+
+
 def _check(args: argparse.Namespace) -> None:
-    if args.views < 1:
-        raise KitError(f"--views {args.views}: expected at least 1")
+    # They go into dataset.toml, which is written last.
+    for option in ("name", "licence", "citation"):
+        value = getattr(args, option)
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise KitError(f"--{option} {shown(value)}: is not UTF-8") from error
+        if not value.strip() and option == "name":
+            raise KitError(f"--{option} {shown(value)}: expected a name")
+    if not 1 <= args.views <= MOST_VIEWS:
+        raise KitError(f"--views {args.views}: expected 1 to {MOST_VIEWS}")
     if not 0 <= args.threshold < 1:
         raise KitError(f"--threshold {args.threshold}: expected 0 to less than 1")
-    if args.side < 64:
-        raise KitError(f"--side {args.side}: expected at least 64")
-    if args.seed < 0:
-        raise KitError(f"--seed {args.seed}: expected at least 0")
+    if not 64 <= args.side <= LARGEST_SIDE:
+        raise KitError(f"--side {args.side}: expected 64 to {LARGEST_SIDE}")
+    if not 0 <= args.seed < 2**63:
+        raise KitError(f"--seed {args.seed}: expected 0 to {2**63 - 1}")
 
 
 def _told(out: Path) -> str:

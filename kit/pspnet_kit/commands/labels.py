@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ..data.check import Finding, Report, check
 from ..data.dataset import Dataset, Pair
 from ..data.layouts import LAYOUTS, open_dataset
-from ..errors import KitError
+from ..errors import KitError, plain
 from ..files import check_file, write_whole
 
 HELP = "check the pictures and labels of a data set"
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     report = check(dataset, args.split, _progress)
     if args.json is not None:
         write_whole(args.json, (json.dumps(as_json(dataset, report), indent=2) + "\n").encode("utf-8"))
-    print(as_text(dataset, report))
+    print(plain(as_text(dataset, report)))
     if report.errors:
         errors = "1 error" if len(report.errors) == 1 else f"{len(report.errors)} errors"
         raise KitError(f"{dataset.root}: {errors} in the data set, see above")

@@ -83,7 +83,15 @@ def check_outputs(model: Path, classes: int, checkpoint: Path) -> None:
 
 def told(history: Sequence[Mapping[str, Any]]) -> str:
     """The commands of a checkpoint's history in order, each with what decides its result."""
-    return "; ".join(f"kit {_step(step)}" for step in history)
+    return "; ".join(f"kit {_named(step)}" for step in history)
+
+
+def _named(step: Mapping[str, Any]) -> str:
+    try:
+        return _step(step)
+    except (KeyError, TypeError, AttributeError):
+        # A foreign checkpoint, or another version's, may tell less of a step.
+        return str(step.get("command", "?"))
 
 
 def _step(step: Mapping[str, Any]) -> str:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
-from ..errors import KitError, WriteError
-from ..files import check_folder, write_whole
+from ..errors import KitError, WriteError, plain
+from ..files import check_folder, sole_writer, write_whole
 from ..pool import listing, locate
+from ..pool.index import Index
 from ..pool.listing import Entry
 from ..pool.make import make, outputs
 from ..pool.notice import notice
 
 HELP = "put a pool of training pictures together from a list"
-INDEX = "pool.json"
 _DOWNLOADS = "downloads"
 
 
@@ -50,13 +47,19 @@ def run(args: argparse.Namespace) -> None:
     """
     entries = listing.read(args.list)
     check_folder(args.out)
+    with sole_writer(args.out):
+        _run(args, entries)
+
+
+def _run(args: argparse.Namespace, entries: Sequence[Entry]) -> None:
     shelf = locate.Shelf(args.folders)
     downloads = locate.Downloads(args.out / _DOWNLOADS)
-    index = _Index(args.out)
+    index = Index(args.out)
     problems: list[tuple[Entry, str]] = []
     here: list[Entry] = []
     for entry in _progress(entries):
         if index.has(entry):
+            index.add(entry)
             here.append(entry)
             continue
         try:
@@ -64,7 +67,8 @@ def run(args: argparse.Namespace) -> None:
         except WriteError:
             raise
         except KitError as error:
-            problems.append((entry, str(error)))
+            former = "; its former pictures stay" if index.entries([entry]) else ""
+            problems.append((entry, f"{error}{former}"))
             continue
         # What is named in no notice must not lie in the pool.
         write_whole(args.out / "NOTICE", notice([*index.entries(entries), entry]).encode("utf-8"))
@@ -72,9 +76,9 @@ def run(args: argparse.Namespace) -> None:
             write_whole(args.out / name, content)
         index.add(entry)
         here.append(entry)
-    index.keep(here)
-    write_whole(args.out / "NOTICE", notice(here).encode("utf-8"))
-    print(_summary(args.out, entries, here, problems))
+    index.keep(entries)
+    write_whole(args.out / "NOTICE", notice(index.entries(entries)).encode("utf-8"))
+    print(plain(_summary(args.out, entries, here, problems)))
     if problems and not args.partial:
         raise KitError(
             f"{args.out}: {len(here)} of {len(entries)} entries of the list are here, the others are named above"
@@ -95,73 +99,10 @@ def _file(entry: Entry, shelf: locate.Shelf, downloads: locate.Downloads | None)
         raise KitError(f"{error}{shelf.nearly(entry.sha256, entry.path)}") from error
 
 
-class _Index:
-    """Which entries the pool has, in a file beside the pictures."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._path = folder, folder / INDEX
-        self._pictures: dict[str, dict[str, Any]] = {}
-        if self._path.exists():
-            try:
-                self._pictures = {str(row["file"]): row for row in json.loads(self._path.read_bytes())["pictures"]}
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise KitError(
-                    f"{self._path}: is no index of a pool ({error}); delete it to make the pool anew"
-                ) from error
-
-    def has(self, entry: Entry) -> bool:
-        """Whether all that the entry becomes is here, made as the list says now."""
-        return all(
-            self._pictures.get(row["file"]) == row and (self._folder / row["file"]).is_file() for row in _rows(entry)
-        )
-
-    def entries(self, entries: Iterable[Entry]) -> list[Entry]:
-        """Those that have a picture here, whichever way it was made."""
-        return [entry for entry in entries if any(name in self._pictures for name in outputs(entry))]
-
-    def add(self, entry: Entry) -> None:
-        """Notes that all outputs of the entry are written."""
-        self._pictures |= {row["file"]: row for row in _rows(entry)}
-        self._write()
-
-    def keep(self, entries: Iterable[Entry]) -> None:
-        """Deletes the pictures of entries that the list no longer has, since the notice doesn't name them."""
-        wanted = {name for entry in entries for name in outputs(entry)}
-        for name in [name for name in self._pictures if name not in wanted]:
-            try:
-                (self._folder / name).unlink(missing_ok=True)
-            except OSError as error:
-                raise KitError(f"{self._folder / name}: can't be deleted: {error.strerror or error}") from error
-            del self._pictures[name]
-        self._write()
-
-    def _write(self) -> None:
-        rows = sorted(self._pictures.values(), key=lambda row: str(row["file"]))
-        write_whole(self._path, (json.dumps({"pictures": rows}, indent=1) + "\n").encode("utf-8"))
-
-
-def _rows(entry: Entry) -> list[dict[str, Any]]:
-    """What the index says of each picture that the entry becomes."""
-    common = {
-        "source": entry.source.name,
-        "path": entry.path,
-        "sha256": entry.sha256,
-        "place": entry.place,
-        "licence": entry.source.licence,
-        "held": entry.held,
-    }
-    made = {
-        key: value for key, value in asdict(entry).items() if key in ("frames", "exposures", "crop", "tiles") and value
-    }
-    # As JSON gives it back.
-    rows: list[dict[str, Any]] = json.loads(json.dumps([{"file": name, **common, **made} for name in outputs(entry)]))
-    return rows
-
-
 def _summary(
     folder: Path, entries: Sequence[Entry], here: Sequence[Entry], problems: Sequence[tuple[Entry, str]]
 ) -> str:
-    lines = [f"missing: {message}" for _, message in problems]
+    lines = [f"missing: {' '.join(message.split())}" for _, message in problems]
     rows: Counter[tuple[str, str, str]] = Counter()
     for entry in here:
         kind = "panorama" if entry.exposures else "picture"

@@ -102,7 +102,7 @@ def factorise(
     Depthwise and grouped convolutions, what an inference does not run, and factors of an earlier split stay.
 
     Raises:
-        KitError: when no convolution has one of the names, or none is worth splitting.
+        KitError: when no convolution has one of the names, none is worth splitting, or one can't be decomposed.
     """
     result = copy.deepcopy(model)
     modules = dict(result.named_modules())
@@ -119,31 +119,41 @@ def factorise(
             continue
         if layer.macs < rule.smallest * before.macs:
             continue
-        apart = rule.method == "cp" and layer.kernel != (1, 1)
-        choice = _choose_terms(conv, layer, rule) if apart else _choose(conv, layer, rule)
-        if choice is None or choice.macs >= layer.macs or choice.macs > layer.macs * (1 - rule.minimum_saving):
-            continue
-        if apart:
-            chain, error = decompose_apart(conv, choice.reduce, rule.seed, choice.terms)
-        else:
-            chain, error = decompose(conv, choice.reduce, choice.expand)
-        replace(result, layer.name, chain)
-        splits.append(
-            Split(
-                layer.name,
-                (layer.inputs, layer.outputs),
-                layer.kernel,
-                (choice.reduce, choice.expand),
-                layer.macs,
-                choice.macs,
-                error,
-                "cp" if apart else "tucker" if layer.kernel != (1, 1) else "svd",
-            )
-        )
+        try:
+            found = _split(conv, layer, rule)
+        except torch.linalg.LinAlgError as error:
+            raise KitError(f"low rank: the weights of {layer.name} can't be decomposed: {error}") from error
+        if found is not None:
+            chain, done = found
+            replace(result, layer.name, chain)
+            splits.append(done)
     if not splits:
         raise KitError("low rank: under this rule no convolution saves enough MACs to be worth splitting")
     trace(result)
     return result, Report(before, totals(result, *size), splits)
+
+
+def _split(conv: nn.Conv2d, layer: LayerCost, rule: Rule) -> tuple[nn.Module, Split] | None:
+    """The chain for a convolution that the rule splits."""
+    apart = rule.method == "cp" and layer.kernel != (1, 1)
+    choice = _choose_terms(conv, layer, rule) if apart else _choose(conv, layer, rule)
+    if choice is None or choice.macs >= layer.macs or choice.macs > layer.macs * (1 - rule.minimum_saving):
+        return None
+    if apart:
+        chain, error = decompose_apart(conv, choice.reduce, rule.seed, choice.terms)
+    else:
+        chain, error = decompose(conv, choice.reduce, choice.expand)
+    done = Split(
+        layer.name,
+        (layer.inputs, layer.outputs),
+        layer.kernel,
+        (choice.reduce, choice.expand),
+        layer.macs,
+        choice.macs,
+        error,
+        "cp" if apart else "tucker" if layer.kernel != (1, 1) else "svd",
+    )
+    return chain, done
 
 
 def decompose(conv: nn.Conv2d, reduce: int, expand: int) -> tuple[nn.Module, float]:

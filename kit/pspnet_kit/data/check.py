@@ -5,7 +5,6 @@ commands/labels.py prints what is found here.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import KitError
+from ..files import digest
 from .dataset import Dataset, Pair, size_mismatch
 from .labels import VOID, hex_color, read_values
 from .pictures import open_picture, orientation, read_image
@@ -81,7 +81,7 @@ def check(dataset: Dataset, splits: Sequence[str] = (), progress: Progress = lam
     names = list(dict.fromkeys(splits or dataset.splits()))
     if unknown := [name for name in names if name not in dataset.splits()]:
         raise KitError(f"{dataset.root}: there is no split {unknown[0]!r}; it has {', '.join(dataset.splits())}")
-    copies: dict[bytes, list[tuple[str, Path]]] = defaultdict(list)
+    copies: dict[str, list[tuple[str, Path]]] = defaultdict(list)
     lost: dict[str, list[str]] = defaultdict(list)
     for name in names:
         try:
@@ -98,8 +98,9 @@ def check(dataset: Dataset, splits: Sequence[str] = (), progress: Progress = lam
         for pair in progress(pairs, name):
             size = _check_image(pair, report)
             _check_label(dataset, pair, size, count, palettes, report)
+            _check_soft(dataset, pair, size, report)
             if size is not None:
-                copies[hashlib.sha256(pair.image.read_bytes()).digest()].append((name, pair.image))
+                copies[digest(pair.image)].append((name, pair.image))
     report.errors += [Finding(dataset.root, f"split {' and '.join(those)}: {fault}") for fault, those in lost.items()]
     report.warnings += palettes.warnings()
     report.warnings += _copy_warnings(copies)
@@ -165,6 +166,16 @@ def _check_label(
     palettes.look(pair.label)
 
 
+def _check_soft(dataset: Dataset, pair: Pair, image: tuple[int, int] | None, report: Report) -> None:
+    """Soft targets; their size can't be told without the picture's."""
+    if pair.soft is None or image is None:
+        return
+    try:
+        dataset.read_soft(pair)
+    except KitError as error:
+        report.errors.append(Finding(pair.soft, str(error)))
+
+
 class _Palettes:
     """Finds label PNGs whose indices and colours tell different stories."""
 
@@ -222,7 +233,7 @@ class _Palettes:
 _MODES = {"1": "with one bit per pixel", "L": "grey", "P": "with a palette", "RGB": "in RGB", "RGBA": "in RGBA"}
 
 
-def _copy_warnings(copies: dict[bytes, list[tuple[str, Path]]]) -> list[Finding]:
+def _copy_warnings(copies: dict[str, list[tuple[str, Path]]]) -> list[Finding]:
     """Pictures with the same bytes: across splits they flatter the score, in one split they count twice."""
     found = []
     for places in copies.values():

@@ -5,6 +5,7 @@ layouts.py and dataset_toml.py build it from a folder, sources.py finds the file
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from ..errors import KitError
 from . import origin
 from .labels import LabelFormat, read_values
-from .pictures import read_image, turn_told
+from .pictures import read_image, size_of, turn_told
 
 
 @dataclass(frozen=True)
@@ -131,14 +132,30 @@ class Dataset:
         below another, at a coarser grid than the picture.
 
         Raises:
-            KitError: when the pair has none, or the file isn't that of as many groups.
+            KitError: when the pair has none, or the file isn't that of as many groups and of a picture of this shape,
+                or doesn't hold probabilities.
         """
         if pair.soft is None:
             raise KitError(f"{pair.image}: has no soft targets; expected the split to name them as `soft` (kit label)")
         values, groups = read_values(pair.soft, "index"), len(group_names(self.classes))
         if len(values) % groups:
             raise KitError(f"{pair.soft}: has {len(values)} rows, expected a multiple of the {groups} groups")
-        return values.astype(np.uint8).reshape(groups, -1, values.shape[1])
+        soft = values.astype(np.uint8).reshape(groups, -1, values.shape[1])
+        width, height = size_of(pair.image)
+        rows, columns = soft.shape[1:]
+        if not _is_coarser(height, width, rows, columns):
+            raise KitError(
+                f"{pair.soft}: has {columns}x{rows} cells for each of {groups} groups, which is no coarser grid of its "
+                f"picture {pair.image}, {width}x{height}"
+            )
+        sums = soft.sum(0, dtype=np.int64)
+        # Each value is rounded by itself; a cell of zeros teaches nothing.
+        if ((np.abs(sums - 255) > groups // 2 + 1) & (sums != 0)).any():
+            raise KitError(
+                f"{pair.soft}: has cells whose {groups} groups sum to {sums.min()} to {sums.max()}, expected 255, as "
+                "probabilities in 1/255 do, or 0"
+            )
+        return soft
 
     def _refuse_typos(self, pairs: set[Pair], patterns: Sequence[str]) -> None:
         """A mistyped `without` would train on the drive that was to be held out."""
@@ -150,6 +167,15 @@ class Dataset:
                 unused = [pattern for pattern in unused if not any(_fits(pair, pattern) for pair in others)]
         if unused:
             raise KitError(f"{self.root}: the pattern {unused[0]!r} fits no picture's name in any split")
+
+
+def _is_coarser(height: int, width: int, rows: int, columns: int) -> bool:
+    """Whether cells of one size make such a grid of such a picture, up to one cell at its right and bottom edge."""
+    if rows > height or columns > width:
+        return False
+    least = max(height / (rows + 1), width / (columns + 1))
+    most = min(height / (rows - 1) if rows > 1 else math.inf, width / (columns - 1) if columns > 1 else math.inf)
+    return least < most
 
 
 def size_mismatch(pair: Pair, image: tuple[int, int], label: tuple[int, int]) -> str:

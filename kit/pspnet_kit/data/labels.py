@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import KitError
+from ..files import open_regular
 from .pictures import open_picture
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def _not_an_index(mode: str) -> str:
 
 def _grey_step(path: Path) -> int:
     """Pillow stretches grey PNGs of 2 and 4 bits to 0..255; dividing by this gives the stored ids back."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         depth = file.read(25)[24]
     return {2: 85, 4: 17}.get(depth, 1)
 

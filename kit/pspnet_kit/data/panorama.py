@@ -44,7 +44,15 @@ def check(panorama: NDArray[np.generic], named: Path | str = "panorama") -> None
     if panorama.ndim != 3 or panorama.shape[2] != 3 or panorama.dtype != np.uint8:
         form = f"{panorama.dtype} {list(panorama.shape)}"
         raise KitError(f"{named}: is {form}, expected a panorama of uint8 [height, 2 x height, 3]")
-    height, width, _ = panorama.shape
+    check_shape(panorama.shape[0], panorama.shape[1], named)
+
+
+def check_shape(height: int, width: int, named: Path | str) -> None:
+    """Refuses the size of a picture that can't show the whole sphere. The message names `named`.
+
+    Raises:
+        KitError: when it isn't twice as wide as high.
+    """
     if height < 1 or width != 2 * height:
         raise KitError(
             f"{named}: is {width}x{height}, expected a panorama that is exactly twice as wide as high, as "

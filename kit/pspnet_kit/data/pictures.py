@@ -8,18 +8,25 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import KitError
+from ..files import open_regular
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp")
 """Files with other endings in a folder of pictures are left alone."""
+
+FORMATS = ("JPEG", "PNG", "BMP", "PPM", "WEBP", "GIF")
+"""Those that are decoded, whatever a file is called. Pillow's others are less well kept, and some run programs."""
+MOST_PIXELS = 178_956_970
+"""A larger picture is refused before it is decoded. It is Pillow's own limit."""
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _QUARTER_TURNS = (5, 6, 7, 8)
@@ -68,16 +75,35 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
     Raises:
         KitError: when the file is missing, no picture, cut off or otherwise broken.
     """
+    with open_regular(path) as file, decode(file, str(path)) as picture:
+        yield picture
+
+
+@contextmanager
+def decode(file: BinaryIO, name: str, formats: Sequence[str] = FORMATS) -> Iterator[Image.Image]:
+    """The same for an open file, which messages call `name`."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(file, formats=formats) as picture:
             yield picture
-    except FileNotFoundError:
-        raise KitError(f"{path}: no such file") from None
     except UnidentifiedImageError:
-        raise KitError(f"{path}: this is no picture that can be read") from None
-    # Pillow raises any of these for a broken file, depending on the format and on where it breaks.
-    except _BROKEN as error:
-        raise KitError(f"{path}: can't read this picture: {error}") from error
+        kinds = ", ".join(formats)
+        raise KitError(f"{name}: this is no picture that can be read; expected one of the formats {kinds}") from None
+    except KitError:
+        raise
+    except Exception as error:
+        # For a broken file Pillow raises these, by the format and the place where it breaks, and now and then others.
+        if not isinstance(error, _BROKEN) and not _is_pillow_s(error):
+            raise
+        raise KitError(f"{name}: can't read this picture: {error}") from error
+
+
+def _is_pillow_s(error: Exception) -> bool:
+    """Whether Pillow's own code raised it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
+    return str(module).partition(".")[0] == "PIL"
 
 
 def read_image(path: Path, turned: bool = True) -> NDArray[np.uint8]:
@@ -113,6 +139,17 @@ def read_pictures(folder: Path, most: int = 8) -> list[NDArray[np.uint8]]:
 def orientation(picture: Image.Image) -> int:
     """The EXIF orientation, 1 (upright) to 8; 1 where none is said."""
     return int(picture.getexif().get(_ORIENTATION, 1))
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height of a picture's file as it is stored, without decoding it.
+
+    Raises:
+        KitError: when it can't be read.
+    """
+    with open_picture(path) as picture:
+        width, height = picture.size
+        return width, height
 
 
 def turn_told(path: Path, stored: tuple[int, int], label: tuple[int, int]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..errors import KitError
+from ..files import read_text
 from .dataset import Pair, Source
 from .labels import lossy
 from .pictures import SUFFIXES, is_picture
@@ -66,10 +67,7 @@ class ListedPairs:
 
     def find(self) -> tuple[list[Pair], list[str]]:
         """See Source."""
-        try:
-            lines = self.listing.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise KitError(f"{self.listing}: can't read this list of names: {error}") from error
+        lines = read_text(self.listing).splitlines()
         images, labels = list_files(self.images, "."), list_files(self.labels, ".")
         pairs: dict[str, Pair] = {}
         problems: list[str] = []

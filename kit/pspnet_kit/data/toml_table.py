@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import KitError
+from ..errors import KitError, shown
+from ..files import read_toml
 
 
 class Table:
@@ -24,12 +24,7 @@ class Table:
         Raises:
             KitError: when it is missing, can't be read or is no TOML.
         """
-        try:
-            return cls(path, "", tomllib.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            raise KitError(f"{path}: no such file") from None
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise KitError(f"{path}: {error}") from error
+        return cls(path, "", read_toml(path))
 
     def wrong(self, key: str, problem: str) -> KitError:
         return KitError(f"{self.path}: {self._name(key)} {problem}")
@@ -40,7 +35,7 @@ class Table:
         if value is None:
             raise self.wrong(key, f"is missing, expected {expected}")
         if not isinstance(value, kind) or isinstance(value, bool):
-            raise self.wrong(key, f"is {value!r}, expected {expected}")
+            raise self.wrong(key, f"is {shown(value)}, expected {expected}")
         return value
 
     def text(self, key: str, default: str | None = None) -> str:
@@ -62,7 +57,7 @@ class Table:
         entries = self.take(key, list, f"tables [[{key}]]")
         for entry in entries:
             if not isinstance(entry, dict):
-                raise self.wrong(key, f"has {entry!r}, expected tables [[{key}]]")
+                raise self.wrong(key, f"has {shown(entry)}, expected tables [[{key}]]")
         return [Table(self.path, f"{self._name(key)}[{index}]", entry) for index, entry in enumerate(entries)]
 
     def texts(self, key: str, default: Sequence[str] | None = None) -> list[str]:
@@ -70,7 +65,7 @@ class Table:
         value = self.take(key, (str, list), "a text or a list of texts", None if default is None else list(default))
         entries = [value] if isinstance(value, str) else value
         if not all(isinstance(entry, str) and entry.strip() for entry in entries):
-            raise self.wrong(key, f"is {value!r}, expected a text or a list of texts")
+            raise self.wrong(key, f"is {shown(value)}, expected a text or a list of texts")
         return list(entries)
 
     def flag(self, key: str) -> bool:
@@ -78,7 +73,7 @@ class Table:
         self._known.add(key)
         value = self.content.get(key, False)
         if not isinstance(value, bool):
-            raise self.wrong(key, f"is {value!r}, expected true or false")
+            raise self.wrong(key, f"is {shown(value)}, expected true or false")
         return value
 
     def refuse_others(self) -> None:

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.labels import LabelFormat
-from ..data.pictures import SUFFIXES, in_time, is_picture, turn_told
+from ..data.pictures import SUFFIXES, in_time, is_picture, size_of, turn_told
 from ..errors import KitError
 from ..export.manifest import digest_of
 from . import labelme
 from .clips import frames
 from .labelme import Drawing
-from .pictures import Frame, Picture, PictureFile, View, size_of
+from .pictures import Frame, Picture, PictureFile, View
 from .sets import LABELME, ExamSet, told
 from .shelf import Shelf
 

@@ -6,11 +6,9 @@ with `label`, `points` and `shape_type`. The exam also reads `source`, `sha256` 
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -18,9 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from ..data import VOID
-from ..errors import KitError
+from ..errors import KitError, shown
+from ..files import read_json
 from .groups import group_id
 
+MOST_POINTS = 100_000
+"""Of all shapes of a file together."""
+MOST_VIEW = 1 << 25
+"""Pixels of a view of a panorama: directions of each are in memory at once."""
 LEAST = {"polygon": 3, "rectangle": 2}
 """Points that a shape needs, of the kinds that are read."""
 
@@ -86,25 +89,34 @@ def read(path: Path, mapping: Mapping[str, str]) -> Drawing:
     Raises:
         KitError: when it is no such file, or a shape can't be painted or has a label of no group.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise KitError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise KitError(f"{path}: can't be read as JSON: {error}") from error
+    content = read_json(path)
     shapes = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(content, dict) or not isinstance(shapes, list):
         raise KitError(f"{path}: this is no LabelMe file; expected an object with shapes, imageWidth and imageHeight")
+    if sum(len(entry["points"]) for entry in shapes if _has_points(entry)) > MOST_POINTS or len(shapes) > MOST_POINTS:
+        raise KitError(f"{path}: has more than {MOST_POINTS} shapes or points")
+    width, height = _side(path, content, "imageWidth"), _side(path, content, "imageHeight")
     return Drawing(
         path,
-        _typed(path, content, "imagePath", str, "the picture's file name"),
-        _side(path, content, "imageWidth"),
-        _side(path, content, "imageHeight"),
+        _picture(path, content),
+        width,
+        height,
         tuple(_shape(f"{path}: shape {number}", entry, mapping) for number, entry in enumerate(shapes, 1)),
         _typed(path, content, "source", dict, "an object", {}),
         _typed(path, content, "sha256", str, "64 hexadecimal digits", "").lower(),
-        _view(path, content),
+        _view(path, content, width, height),
     )
+
+
+def _has_points(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("points"), list)
+
+
+def _picture(path: Path, content: dict[str, Any]) -> str:
+    name: str = _typed(path, content, "imagePath", str, "the picture's file name")
+    if not PurePosixPath(name.replace("\\", "/")).name or "\0" in name:
+        raise KitError(f"{path}: imagePath is {shown(name)}; expected the picture's file name")
+    return name
 
 
 def _shape(where: str, entry: Any, mapping: Mapping[str, str]) -> Shape:
@@ -112,8 +124,10 @@ def _shape(where: str, entry: Any, mapping: Mapping[str, str]) -> Shape:
         raise KitError(f"{where}: has no label")
     name = entry["label"]
     kind = entry.get("shape_type") or "polygon"
-    if kind not in LEAST:
-        raise KitError(f"{where} ({name}): is a {kind}; expected polygon or rectangle")
+    if not isinstance(kind, str) or kind not in LEAST:
+        raise KitError(
+            f"{where} ({name}): is a {kind if isinstance(kind, str) else shown(kind)}; expected polygon or rectangle"
+        )
     points = entry.get("points")
     if not isinstance(points, list) or not all(_is_point(point) for point in points):
         raise KitError(f"{where} ({name}): has points that are no pairs of numbers")
@@ -125,28 +139,34 @@ def _shape(where: str, entry: Any, mapping: Mapping[str, str]) -> Shape:
     return Shape(kind, group, tuple((float(x), float(y)) for x, y in points))
 
 
-def _view(path: Path, content: dict[str, Any]) -> dict[str, float]:
+def _view(path: Path, content: dict[str, Any], width: int, height: int) -> dict[str, float]:
     # A recipe may stand at the top, or as an object in `recipe`; a recipe in words is for readers.
     recipe = content.get("recipe")
     holder = recipe if isinstance(recipe, dict) else content
     view = _typed(path, holder, "panorama", dict, "an object", {})
     keys = ("yaw", "pitch", "fov", "width", "height")
     if view and not all(_is_number(view.get(key)) for key in keys):
-        raise KitError(f"{path}: panorama is {view!r}; expected numbers for {', '.join(keys)}")
+        raise KitError(f"{path}: panorama is {shown(view)}; expected numbers for {', '.join(keys)}")
+    # Before the view is cut: a mistyped size would take all memory.
+    if view and (view["width"], view["height"]) != (width, height):
+        size = f"{shown(view['width'])}x{shown(view['height'])}"
+        raise KitError(f"{path}: its panorama's view is {size}; expected {width}x{height}, as the drawing is")
+    if view and width * height > MOST_VIEW:
+        raise KitError(f"{path}: its panorama's view is {width}x{height}; expected at most {MOST_VIEW} pixels")
     return {key: float(view[key]) for key in keys if view}
 
 
 def _typed(path: Path, content: dict[str, Any], key: str, kind: type, expected: str, default: Any = None) -> Any:
     value = content.get(key, default)
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise KitError(f"{path}: {key} is {value!r}; expected {expected}")
+        raise KitError(f"{path}: {key} is {shown(value)}; expected {expected}")
     return value
 
 
 def _side(path: Path, content: dict[str, Any], key: str) -> int:
     side: int = _typed(path, content, key, int, "a number of pixels")
     if not 1 <= side <= 1 << 16:
-        raise KitError(f"{path}: {key} is {side}; expected a number of pixels")
+        raise KitError(f"{path}: {key} is {shown(side)}; expected a number of pixels")
     return side
 
 
@@ -155,4 +175,5 @@ def _is_point(point: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and abs(value) < 1e6
+    # NaN is not less than anything, and a whole number may be too large for a float.
+    return type(value) in (int, float) and abs(value) < 1e6

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..data import panorama
-from ..data.pictures import open_picture, read_image
-from ..errors import KitError
+from ..data.pictures import decode, read_image
 from ..judge.daemon import store
 
 
@@ -71,11 +70,8 @@ class Frame:
         return f"{self.clip}, frame {self.number}"
 
     def read(self) -> NDArray[np.uint8]:
-        try:
-            with Image.open(io.BytesIO(self.jpeg)) as picture:
-                return np.array(picture.convert("RGB"), dtype=np.uint8)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise KitError(f"{self.name}: can't read this picture: {error}") from error
+        with decode(io.BytesIO(self.jpeg), self.name, ("JPEG",)) as picture:
+            return np.array(picture.convert("RGB"), dtype=np.uint8)
 
     def store(self, folder: Path, stem: str) -> Path:
         path = folder / f"{stem}.jpg"
@@ -104,14 +100,3 @@ class View:
         path = folder / f"{stem}.png"
         Image.fromarray(self.read()).save(path, compress_level=1)
         return path
-
-
-def size_of(path: Path) -> tuple[int, int]:
-    """Width and height of a picture's file as it is stored, without decoding it.
-
-    Raises:
-        KitError: when it can't be read.
-    """
-    with open_picture(path) as picture:
-        width, height = picture.size
-        return width, height

@@ -5,7 +5,6 @@ docs/models.md says what each key means; pspnetd refuses keys that it does not k
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import KitError
-from ..files import write_whole
+from ..files import digest, write_whole
 
 MEAN, STD = 127, 128
 """Of the network's input, per channel: real = (pixel - mean) / std."""
@@ -107,10 +106,7 @@ def digest_of(path: Path) -> str:
     Raises:
         KitError: when the file can't be read.
     """
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise KitError(f"{path}: can't be read: {error.strerror or error}") from error
+    return digest(path)
 
 
 def check(manifest: Manifest, path: Path) -> None:

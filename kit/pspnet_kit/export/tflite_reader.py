@@ -16,6 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from ..errors import KitError
+from ..files import read_bytes
 
 CUSTOM = "CUSTOM"
 BROKEN = (struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
@@ -116,11 +117,7 @@ def read(path: Path) -> Graph:
     Raises:
         KitError: when the file can't be read or is no TFLite model.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise KitError(f"{path}: {error.strerror or error}") from error
-    return graph_of(unpack(content, path), path)
+    return graph_of(unpack(read_bytes(path), path), path)
 
 
 def unpack(content: bytes, path: Path) -> Any:

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import lzma
 import re
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import KitError
+from ..files import read_bytes, read_toml
 from .judgement import Judgement
 from .plots import Anchor, Point
 from .predictors import SUFFIXES
@@ -61,12 +61,7 @@ def read_plan(path: Path) -> Plan:
     Raises:
         KitError: when it is no TOML, a key is unknown, a name is there twice, or a model's file is missing.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise KitError(f"{path}: no such file") from None
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise KitError(f"{path}: {error}") from error
+    values = read_toml(path)
     _refuse_unknown(path, "", values, ("reference", "reference_published", "mark", "row"))
     entries = values.get("row")
     if not isinstance(entries, list) or not entries:
@@ -173,7 +168,7 @@ def _cells(row: Row, judgement: Judgement) -> list[str]:
 
 def shipped(path: Path) -> int:
     """Bytes of the file as a package ships it, compressed by xz."""
-    return len(lzma.compress(path.read_bytes(), preset=9))
+    return len(lzma.compress(read_bytes(path), preset=9))
 
 
 def is_tflite(judgement: Judgement) -> bool:

@@ -87,7 +87,8 @@ class Daemon:
         output = Path(folder) / "masks"
         self._run("predict", "--model", model, "--output", output, *self._settings(folder), *pictures)
         for picture in pictures:
-            with Image.open(output / f"{picture.stem}_mask.png") as mask:
+            # Another program than pspnetd may end well and write nothing.
+            with open_picture(output / f"{picture.stem}_mask.png") as mask:
                 yield np.array(mask, dtype=np.uint8)
 
     def _settings(self, folder: str) -> tuple[str, ...]:
@@ -129,6 +130,6 @@ def store(path: Path, folder: Path, stem: str, turned: bool) -> Path:
 def _parse(text: str, binary: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise KitError(f"{binary}: its JSON can't be read ({error}); is it of this version?") from error
     return found

@@ -6,7 +6,7 @@ itself is asked in daemon.py.
 
 from __future__ import annotations
 
-import tomllib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ import numpy as np
 from ..data import ClassInfo, origin
 from ..data.resize import resize
 from ..errors import KitError
+from ..files import read_toml
 from .decode import BAND, FRACTION, bands, decode
 from .preprocess import PixelMap
 
@@ -80,7 +81,10 @@ class TorchPredictor:
         torch = self._torch
         x = torch.from_numpy(np.ascontiguousarray(small.transpose(2, 0, 1)))[None].float()
         with torch.no_grad():
-            return self.model((x - 127.0) / 128.0)
+            logits = self.model((x - 127.0) / 128.0)
+        if not torch.isfinite(logits).all():
+            raise KitError(f"{self.path}: computes infinities or NaN for a picture; train it again")
+        return logits
 
     def predict(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         confidence, mask = self._full(image).softmax(0).max(0)
@@ -187,12 +191,7 @@ def manifest_beside(path: Path) -> dict[str, Any]:
     for candidate in (own, shared):
         if not candidate.is_file():
             continue
-        try:
-            manifest = tomllib.loads(candidate.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise KitError(f"{candidate}: can't be read: {error.strerror or error}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise KitError(f"{candidate}: {error}") from error
+        manifest = read_toml(candidate)
         _check_manifest(candidate, manifest)
         other = manifest.get("file", {}).get("path", "")
         return manifest if candidate == own or other in ("", path.name) else {}
@@ -252,5 +251,5 @@ def _check_end(path: Path, end: str, tensor: dict[str, Any], channels: int | Non
     if kind not in ("int8", "uint8") or not fits:
         wanted = f"[1, h, w, {channels or 'classes'}]"
         raise KitError(f"{path}: {end} {kind} {shape}: expected int8 or uint8 {wanted}")
-    if not tensor["quantization"][0] > 0:
+    if not 0 < tensor["quantization"][0] < math.inf:
         raise KitError(f"{path}: {end} has no quantisation scale; expected a full-integer model")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import KitError
-from ..files import read_toml
+from ..files import read_json, read_toml
 
 FILE = "pool.json"
 """What `kit pool` writes of each file: `file`, and where they are known `place` and `licence`."""
@@ -42,14 +41,12 @@ def listed(pool: Path) -> dict[str, Listed]:
     if not path.is_file():
         return {}
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["pictures"]
+        entries = read_json(path)["pictures"]
         told = {
             str(entry["file"]): Listed(str(entry.get("place", "")), str(entry.get("licence", ""))) for entry in entries
         }
         return {file.removeprefix(within): about for file, about in told.items() if file.startswith(within)}
-    except OSError as error:
-        raise KitError(f"{path}: can't be read: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise KitError(
             f"{path}: expected a list `pictures` of `file`, `place` and `licence`, as kit pool writes it: {error!r}"
         ) from error

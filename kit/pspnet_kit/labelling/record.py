@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import KitError
-from ..files import read_bytes, write_whole
+from ..files import read_json, write_whole
 
 FILE = "made.json"
 
@@ -43,8 +43,10 @@ def read(folder: Path) -> dict[str, Record] | None:
     if not path.is_file():
         return None
     try:
-        entries = json.loads(read_bytes(path))["places"]
+        entries = read_json(path)["places"]
         return {name: _record(each) for name, each in entries.items()}
+    except KitError as error:
+        raise KitError(f"{error}; delete the folder to label anew") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise KitError(f"{path}: is no list of labelled pictures ({error}); delete the folder to label anew") from error
 

@@ -20,7 +20,7 @@ from ..data import VOID, ClassInfo, origin
 from ..data.dataset_toml import FILE, SETTINGS
 from ..errors import KitError
 from ..export.manifest import quoted
-from ..files import check_folder, read_bytes, write_whole
+from ..files import check_folder, delete, read_bytes, read_text, write_whole
 from . import provenance, record
 from .provenance import NOTICE
 from .record import Record
@@ -51,7 +51,7 @@ class Store:
         text = json.dumps(settings, indent=1, sort_keys=True) + "\n"
         known = out / SETTINGS
         if known.is_file():
-            if known.read_text(encoding="utf-8") != text:
+            if read_text(known) != text:
                 raise KitError(f"{out}: holds labels that were made with other settings ({known}); name another folder")
         elif out.is_dir() and any(out.iterdir()):
             raise KitError(f"{out}: is not empty and holds no labels of kit label; name another folder with --out")
@@ -99,7 +99,7 @@ class Store:
         kept = {name for each in self._made.values() for name in each.pictures}
         for name in former.pictures if former else ():
             for folder in FOLDERS if name not in kept else ():
-                _delete(self._path(folder, name))
+                delete(self._path(folder, name))
         record.write(self.out, self._made)
 
     def begin(self, pool: Path, wanted: Mapping[str, Record]) -> None:
@@ -110,7 +110,7 @@ class Store:
         Raises:
             KitError: when a file can't be read, written or deleted.
         """
-        _delete(self.out / FILE)
+        delete(self.out / FILE)
         if (pool / NOTICE).is_file():
             former, now = (_text(folder / NOTICE) for folder in (self.out, pool))
             write_whole(self.out / NOTICE, provenance.joined_notice(former, now).encode("utf-8", "surrogateescape"))
@@ -148,13 +148,6 @@ def _encoded(pixels: NDArray[np.uint8], kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, kind, **options)
     return buffer.getvalue()
-
-
-def _delete(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise KitError(f"{path}: can't be deleted: {error.strerror or error}") from error
 
 
 def _text(path: Path) -> str:

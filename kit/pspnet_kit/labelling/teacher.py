@@ -72,6 +72,8 @@ class Ensemble:
             for mirrored in (False, True):
                 logits = _logits(model, np.ascontiguousarray(small[:, ::-1]) if mirrored else small)
                 p = logits.softmax(1)
+                if not torch.isfinite(p).all():
+                    raise KitError(f"{model.path}: its logits for a picture are too large to be probabilities")
                 total += F.interpolate(p.flip(-1) if mirrored else p, size, mode="bilinear", align_corners=False)
         mean: NDArray[np.float32] = (total[0] / (2 * len(self.models))).permute(1, 2, 0).numpy()
         return mean

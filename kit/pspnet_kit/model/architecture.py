@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from ..errors import KitError
+from ..errors import KitError, shown
 
+MOST_CHANNELS = 2048
+"""Of a layer of the head: the widest backbone's. More would take all memory before a single weight is looked at."""
+MOST_BINS = 8
+LARGEST_BIN = 64
 BACKBONES = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2", "resnet50", "resnet101")
 
 
@@ -39,7 +43,7 @@ class Architecture:
     def __post_init__(self) -> None:
         object.__setattr__(self, "bins", tuple(self.bins))
         if self.backbone not in BACKBONES:
-            raise KitError(f"backbone {self.backbone!r}: expected one of {', '.join(BACKBONES)}")
+            raise KitError(f"backbone {shown(self.backbone)}: expected one of {', '.join(BACKBONES)}")
         if self.stride not in (8, 16):
             raise KitError(f"stride {self.stride}: expected 8 or 16")
         if self.skip_stride and not (self.skip_stride in (4, 8) and self.skip_stride < self.stride):
@@ -48,11 +52,11 @@ class Architecture:
             raise KitError(f"{self.classes} classes: expected 2 to 255")
         if not 4 <= self.stages <= 7:
             raise KitError(f"stages {self.stages}: expected 4 to 7")
-        if not self.bins or min(self.bins) < 1:
-            raise KitError(f"bins {self.bins}: expected positive numbers")
+        if not 1 <= len(self.bins) <= MOST_BINS or not 1 <= min(self.bins) <= max(self.bins) <= LARGEST_BIN:
+            raise KitError(f"bins {shown(self.bins)}: expected 1 to {MOST_BINS} numbers from 1 to {LARGEST_BIN}")
         for name, least in (("bin_channels", 0), ("head_channels", 1), ("skip_channels", 1), ("refine_channels", 1)):
-            if getattr(self, name) < least:
-                raise KitError(f"{name} {getattr(self, name)}: expected at least {least}")
+            if not least <= getattr(self, name) <= MOST_CHANNELS:
+                raise KitError(f"{name} {getattr(self, name)}: expected {least} to {MOST_CHANNELS}")
         if not 0 <= self.dropout < 1:
             raise KitError(f"dropout {self.dropout}: expected 0 to less than 1")
 
@@ -87,9 +91,19 @@ class Architecture:
         """Reads what as_dict wrote.
 
         Raises:
-            KitError: at unknown keys.
+            KitError: at unknown and missing keys, and values of another type.
         """
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(values) - known):
+        known = {field.name: field.default for field in fields(cls)}
+        if unknown := sorted(set(values) - set(known)):
             raise KitError(f"architecture: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        if "classes" not in values:
+            raise KitError("architecture: classes is missing")
+        for name, value in values.items():
+            like = 0 if name == "classes" else known[name]
+            if isinstance(like, tuple):
+                right = isinstance(value, (list, tuple)) and all(type(item) is int for item in value)
+            else:
+                right = type(value) is type(like) or (type(like) is float and type(value) is int)
+            if not right:
+                raise KitError(f"architecture: {name} is {shown(value)}, expected a value such as {like!r}")
         return cls(**values)

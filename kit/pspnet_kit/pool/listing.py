@@ -28,13 +28,14 @@ An example:
 from __future__ import annotations
 
 import re
+import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..data.pictures import SUFFIXES
 from ..data.toml_table import Table
-from ..errors import KitError
+from ..errors import KitError, shown
 
 LICENCES = {
     "CC0-1.0": "https://creativecommons.org/publicdomain/zero/1.0/",
@@ -53,6 +54,15 @@ LICENCES = {
 EXPOSURES = ("bright", "mid", "dark")
 VIDEOS = (".avi", ".mp4", ".mkv", ".webm", ".mov", ".gif")
 PANORAMAS = (".hdr", ".exr")
+MOST_STOPS = 20
+"""By which an exposure may differ from the scene's own: what lies beyond is black or white."""
+MOST_FRAMES = 100_000
+"""Of one entry."""
+MOST_TILES = 1000
+LONGEST_NAME = 100
+"""Letters of an output's name: what is added to it has to fit into a file's name too."""
+LARGEST = 10**9
+"""No frame, row or column has a greater number."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -143,8 +153,8 @@ def _refuse_doubles(path: Path, entries: Sequence[Entry]) -> None:
 
 def _source(table: Table) -> Source:
     name = table.text("name")
-    if not _NAME.fullmatch(name):
-        raise table.wrong("name", f"is {name!r}, expected small letters, digits and dashes")
+    if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+        raise table.wrong("name", f"is {shown(name)}, expected small letters, digits and dashes")
     licence = table.text("licence")
     if licence not in LICENCES:
         known = ", ".join(LICENCES)
@@ -154,8 +164,8 @@ def _source(table: Table) -> Source:
     else:
         origin = table.text("package")
     raw = table.text("raw", "")
-    if raw and not (raw.startswith(("https://", "http://")) and "{path}" in raw):
-        raise table.wrong("raw", f"is {raw!r}, expected a web address with {{path}} in it")
+    if raw and not (_is_address(raw) and "{path}" in raw):
+        raise table.wrong("raw", f"is {shown(raw)}, expected a web address with {{path}} in it")
     return Source(
         name=name,
         title=table.text("title"),
@@ -169,6 +179,15 @@ def _source(table: Table) -> Source:
     )
 
 
+def _is_address(text: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(text)
+        # The port is only looked at when it is asked for.
+        return parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0 and text.isascii()
+    except ValueError:
+        return False
+
+
 def _entry(source: Source, table: Table) -> Entry:
     path, sha256 = table.text("path"), table.text("sha256")
     if not _SHA256.fullmatch(sha256):
@@ -178,6 +197,8 @@ def _entry(source: Source, table: Table) -> Entry:
     suffix = PurePosixPath(path).suffix.lower()
     stem = table.text("name", PurePosixPath(path).stem)
     stem = re.sub(r"[^a-z0-9]+", "-", stem.lower().removesuffix("_1k")).strip("-")
+    if len(stem) > LONGEST_NAME:
+        raise table.wrong("name", f"is {shown(stem)}, expected at most {LONGEST_NAME} letters")
     frames = _numbers(table, "frames", 3, "first, last and step") if suffix in VIDEOS else ()
     exposures = _numbers(table, "exposures", 3, f"the stops of {', '.join(EXPOSURES)}") if suffix in PANORAMAS else ()
     crop = _numbers(table, "crop", 4, "left, top, width and height") if "crop" in table.content else ()
@@ -185,12 +206,18 @@ def _entry(source: Source, table: Table) -> Entry:
     if suffix not in (*SUFFIXES, *VIDEOS, *PANORAMAS):
         endings = ", ".join((*SUFFIXES, *VIDEOS, *PANORAMAS))
         raise table.wrong("path", f"is {path!r}, expected a file that ends in one of {endings}")
-    if frames and not (0 <= frames[0] <= frames[1] and frames[2] >= 1):
-        raise table.wrong("frames", f"is {list(frames)}, expected first, last and step, the first not after the last")
-    if crop and (min(crop[:2]) < 0 or min(crop[2:]) < 1):
-        raise table.wrong("crop", f"is {list(crop)}, expected left, top, width and height inside the picture")
-    if tiles and min(tiles) < 1:
-        raise table.wrong("tiles", f"is {list(tiles)}, expected columns and rows, at least 1 each")
+    if frames and not (0 <= frames[0] <= frames[1] <= LARGEST and 1 <= frames[2] <= LARGEST):
+        raise table.wrong("frames", f"is {shown(frames)}, expected first, last and step, the first not after the last")
+    if frames and (count := (frames[1] - frames[0]) // frames[2] + 1) > MOST_FRAMES:
+        raise table.wrong("frames", f"is {shown(frames)}, which are {count}, expected at most {MOST_FRAMES}")
+    if exposures and not all(abs(stops) <= MOST_STOPS for stops in exposures):
+        raise table.wrong("exposures", f"is {shown(exposures)}, expected stops from -{MOST_STOPS} to {MOST_STOPS}")
+    if crop and (min(crop[:2]) < 0 or min(crop[2:]) < 1 or max(crop) > LARGEST):
+        raise table.wrong("crop", f"is {shown(crop)}, expected left, top, width and height inside the picture")
+    if tiles and (min(tiles) < 1 or tiles[0] * tiles[1] > MOST_TILES):
+        raise table.wrong(
+            "tiles", f"is {shown(tiles)}, expected columns and rows, at least 1 each and at most {MOST_TILES} tiles"
+        )
     entry = Entry(
         source=source,
         path=path,
@@ -212,5 +239,5 @@ def _numbers(table: Table, key: str, count: int, expected: str) -> tuple[float, 
     whole = key != "exposures"
     kinds = (int,) if whole else (int, float)
     if len(values) != count or not all(isinstance(value, kinds) and not isinstance(value, bool) for value in values):
-        raise table.wrong(key, f"is {values!r}, expected a list of {expected}")
+        raise table.wrong(key, f"is {shown(values)}, expected a list of {expected}")
     return tuple(values)

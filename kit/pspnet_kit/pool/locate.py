@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.client
 import os
 import re
-import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Iterator, Sequence
-from http import HTTPStatus
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from ..errors import KitError, WriteError
-from ..files import read_bytes, write_whole
+from ..files import digest, read_bytes, write_whole
+from .fetch import UnreachableError, fetch
 from .listing import Entry
 
-_TIMEOUT = 30
-"""Seconds without a byte after which a download is given up."""
 _PATIENCE = 3
 """How often a host may be out of reach before no more of its files are tried."""
-_LARGEST = 1 << 30
-"""Bytes that no file of a list has."""
-_CHUNK = 1 << 20
 _LARGEST_POINTER = 1024
 """Bytes of a Git LFS pointer, at most (the specification of Git LFS)."""
 
@@ -71,14 +63,14 @@ class Shelf:
         return ""
 
     def _other(self, path: Path) -> str:
-        digest = self._digest(path)
-        return f"another file of the SHA-256 {digest}" if digest else "a file that can't be read"
+        found = self._digest(path)
+        return f"another file of the SHA-256 {found}" if found else "a file that can't be read"
 
     def _digest(self, path: Path) -> str:
         if path not in self._digests:
             try:
                 self._digests[path] = digest(path)
-            except OSError:
+            except KitError:
                 self._digests[path] = ""
         return self._digests[path]
 
@@ -86,26 +78,11 @@ class Shelf:
 def _lfs_pointer(path: Path) -> str:
     """The SHA-256 of the file that a Git LFS pointer stands for; "" for any other file."""
     try:
-        if path.stat().st_size > _LARGEST_POINTER:
-            return ""
-        text = path.read_bytes()
-    except OSError:
+        text = read_bytes(path, _LARGEST_POINTER)
+    except KitError:
         return ""
     found = re.search(rb"^oid sha256:([0-9a-f]{64})$", text, re.MULTILINE)
     return found[1].decode() if found and text.startswith(b"version https://git-lfs.github.com/") else ""
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of the file, in hex.
-
-    Raises:
-        OSError: when it can't be read.
-    """
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            total.update(chunk)
-    return total.hexdigest()
 
 
 class Downloads:
@@ -124,7 +101,7 @@ class Downloads:
             WriteError: when it can't be kept here.
         """
         target = self._folder / f"{entry.sha256}{entry.suffix}"
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(KitError):
             if digest(target) == entry.sha256:
                 return target
         if not entry.source.raw:
@@ -154,44 +131,9 @@ class Downloads:
             raise KitError(
                 f"{entry.where}: {address} was not tried, since {host} could not be reached {_PATIENCE} times"
             )
-        here = part.stat().st_size if part.exists() else 0
-        request = urllib.request.Request(address, headers={"Range": f"bytes={here}-"} if here else {})
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
-                # A server that knows no ranges sends everything again.
-                mode = "ab" if answer.status == HTTPStatus.PARTIAL_CONTENT else "wb"
-                _receive(answer, part, mode, entry)
-                if answer.length:
-                    raise KitError(f"{entry.where}: {address} broke off; run the command again to go on")
-        except urllib.error.HTTPError as error:
-            # A range past the end: the whole file is here, or a wrong one.
-            if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                raise KitError(f"{entry.where}: {address} answers {error.code} {error.reason}") from error
-        except (OSError, http.client.HTTPException) as error:
+            fetch(address, part, entry.where)
+        except UnreachableError:
             self._silent[host] = self._silent.get(host, 0) + 1
-            reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-            raise KitError(f"{entry.where}: can't be downloaded from {address}: {reason}") from error
+            raise
         self._silent[host] = 0
-
-
-def _receive(answer: http.client.HTTPResponse, part: Path, mode: str, entry: Entry) -> None:
-    try:
-        with part.open(mode) as file:
-            for chunk in _chunks(answer):
-                file.write(chunk)
-                if file.tell() > _LARGEST:
-                    raise KitError(f"{entry.where}: the download has more than {_LARGEST >> 20} MiB")
-    except OSError as error:
-        raise WriteError(part, error) from error
-
-
-def _chunks(answer: http.client.HTTPResponse) -> Iterator[bytes]:
-    while True:
-        try:
-            chunk = answer.read(_CHUNK)
-        except OSError as error:
-            # As another kind, so that it is told from one of the file that it is written to.
-            raise http.client.HTTPException(error.strerror or error) from error
-        if not chunk:
-            return
-        yield chunk

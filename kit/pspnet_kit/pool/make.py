@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import subprocess
 import tempfile
 from math import prod
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..data import panorama
-from ..data.pictures import in_time, open_picture, read_image
+from ..data.pictures import MOST_PIXELS, in_time, open_picture, read_image
 from ..data.resize import resize
 from ..errors import KitError, WriteError
 from . import radiance
@@ -26,6 +27,9 @@ WIDEST = 640
 QUALITY = 92
 """Of the JPEG files."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+OUTPUT = re.compile(r"(held/)?(pictures|panoramas)/[a-z0-9_-]+\.jpg")
+"""The names that `outputs` makes: a pool has no other pictures of its own."""
+_INPUT = ("-v", "error", "-threads", "1", "-max_pixels", str(MOST_PIXELS), "-i")
 _FFMPEG_TIME = 600
 """Seconds for the frames of one video, or one panorama."""
 
@@ -51,9 +55,8 @@ def make(entry: Entry, file: Path) -> list[bytes]:
     """
     if entry.suffix in PANORAMAS:
         linear = radiance.read(file) if entry.suffix == ".hdr" else _exr(file)
-        pictures = [radiance.develop(linear, stops) for stops in entry.exposures]
-        panorama.check(pictures[0], file)
-        return [_jpeg(picture) for picture in pictures]
+        panorama.check_shape(linear.shape[0], linear.shape[1], file)
+        return [_jpeg(radiance.develop(linear, stops), file) for stops in entry.exposures]
     if entry.frames is None:
         whole = _cropped(entry, file, read_image(file))
         columns, rows = entry.tiles or (1, 1)
@@ -61,7 +64,7 @@ def make(entry: Entry, file: Path) -> list[bytes]:
             size = f"{whole.shape[1]}x{whole.shape[0]}"
             raise KitError(f"{file}: is {size}, which {columns}x{rows} tiles can't be cut from")
         bands = np.array_split(whole, rows, 0)
-        return [_jpeg(_scaled(tile)) for band in bands for tile in np.array_split(band, columns, 1)]
+        return [_jpeg(_scaled(tile), file) for band in bands for tile in np.array_split(band, columns, 1)]
     frames = _gif_frames(entry, file) if entry.suffix == ".gif" else _video_frames(entry, file)
     if len(frames) != len(outputs(entry)):
         first, last, step = entry.frames
@@ -91,9 +94,13 @@ def _scaled(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return resize(picture, max(1, round(height * WIDEST / width)), WIDEST)
 
 
-def _jpeg(picture: NDArray[np.uint8]) -> bytes:
+def _jpeg(picture: NDArray[np.uint8], file: Path) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=QUALITY)
+    try:
+        Image.fromarray(picture).save(buffer, "JPEG", quality=QUALITY)
+    except (OSError, ValueError, MemoryError) as error:
+        size = f"{picture.shape[1]}x{picture.shape[0]}"
+        raise KitError(f"{file}: a picture of {size} that is made of it can't be a JPEG file: {error}") from error
     return buffer.getvalue()
 
 
@@ -104,7 +111,7 @@ def _gif_frames(entry: Entry, file: Path) -> list[bytes]:
     with open_picture(file) as picture:
         for number in range(first, min(last, getattr(picture, "n_frames", 1) - 1) + 1, step):
             picture.seek(number)
-            found.append(_jpeg(_scaled(_cropped(entry, file, np.array(picture.convert("RGB"), np.uint8)))))
+            found.append(_jpeg(_scaled(_cropped(entry, file, np.array(picture.convert("RGB"), np.uint8))), file))
     return found
 
 
@@ -121,27 +128,39 @@ def _video_frames(entry: Entry, file: Path) -> list[bytes]:
         count = ["-frames:v", str(len(outputs(entry)))]
         _ffmpeg(file, "-an", "-vf", f"select={wanted}", "-vsync", "0", *count, f"{folder}/%06d.png")
         files = in_time(Path(folder).glob("*.png"))
-        return [_jpeg(_scaled(_cropped(entry, file, read_image(frame)))) for frame in files]
+        return [_jpeg(_scaled(_cropped(entry, file, read_image(frame))), file) for frame in files]
 
 
 def _exr(file: Path) -> NDArray[np.float32]:
     """An OpenEXR panorama as linear RGB."""
-    return radiance.of_planes(file, _ffmpeg(file, "-pix_fmt", "gbrpf32le", "-frames:v", "1", "-f", "rawvideo", "-"))
+    # The bare pixels don't tell their size.
+    entries = "-select_streams", "v:0", "-show_entries", "stream=width,height", "-of", "csv=p=0"
+    told = _decode(file, "ffprobe", [*_INPUT, str(file.absolute()), *entries]).decode(errors="replace").split(",")
+    if len(told) < 2 or not (told[0].isdigit() and told[1].strip().isdigit()):
+        raise KitError(f"{file}: ffprobe can't tell the size of this picture")
+    width, height = int(told[0]), int(told[1])
+    panorama.check_shape(height, width, file)
+    planes = _ffmpeg(file, "-pix_fmt", "gbrpf32le", "-frames:v", "1", "-f", "rawvideo", "-")
+    return radiance.of_planes(file, planes, height, width)
 
 
 def _ffmpeg(file: Path, *arguments: str) -> bytes:
     """What ffmpeg, given the file, writes to its output."""
-    command = ["ffmpeg", "-nostdin", "-v", "error", "-threads", "1", "-i", str(file.absolute()), *arguments]
+    return _decode(file, "ffmpeg", ["-nostdin", *_INPUT, str(file.absolute()), *arguments])
+
+
+def _decode(file: Path, program: str, arguments: list[str]) -> bytes:
+    """What a program of ffmpeg's, run on the file, writes to its output."""
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_FFMPEG_TIME)
+        done = subprocess.run([program, *arguments], capture_output=True, timeout=_FFMPEG_TIME)
     except FileNotFoundError:
-        raise KitError(f"{file}: needs the program ffmpeg, which isn't installed (apt-get install ffmpeg)") from None
+        raise KitError(f"{file}: needs the program {program}, which isn't installed (apt-get install ffmpeg)") from None
     except subprocess.TimeoutExpired:
-        raise KitError(f"{file}: ffmpeg took more than {_FFMPEG_TIME} s") from None
+        raise KitError(f"{file}: {program} took more than {_FFMPEG_TIME} s") from None
     if done.returncode:
         text = done.stderr.decode(errors="replace")
         if full := [code for code in _FULL if os.strerror(code) in text]:
             raise WriteError(tempfile.gettempdir(), OSError(full[0], os.strerror(full[0])))
         said = (text.strip().splitlines() or ["no reason given"])[-1]
-        raise KitError(f"{file}: ffmpeg can't decode this file: {said}")
+        raise KitError(f"{file}: {program} can't decode this file: {said}")
     return done.stdout

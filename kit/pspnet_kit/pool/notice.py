@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from ..errors import plain
 from .listing import LICENCES, PANORAMAS, Entry
 from .make import WIDEST
 
@@ -34,6 +35,7 @@ def notice(entries: Sequence[Entry]) -> str:
             f"Changes: {', '.join(changes)}",
             f"Files: {', '.join(dict.fromkeys(entry.path for entry in own))}",
         ]
-        wrapped = (textwrap.fill(line, 118, subsequent_indent="    ", break_on_hyphens=False) for line in lines)
-        parts.append("\n".join([source.title, "-" * len(source.title), *wrapped]))
+        wrapped = (textwrap.fill(plain(line), 118, subsequent_indent="    ", break_on_hyphens=False) for line in lines)
+        title = textwrap.wrap(plain(" ".join(source.title.split())), 118)
+        parts.append("\n".join([*title, "-" * max(map(len, title)), *wrapped]))
     return "\n\n".join(parts) + "\n"

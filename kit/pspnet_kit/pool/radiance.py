@@ -5,13 +5,13 @@ The format: Ward 1991, Real Pixels, in Graphics Gems II; the run lengths of each
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.pictures import MOST_PIXELS
 from ..errors import KitError
 from ..files import read_bytes
 
@@ -39,8 +39,8 @@ def read(path: Path) -> NDArray[np.float32]:
     if size is None or b"32-bit_rle_xyze" in content[:header_end]:
         raise KitError(f"{path}: has no size as -Y HEIGHT +X WIDTH, or no RGB; other Radiance pictures are not read")
     height, width = int(size[1]), int(size[2])
-    if not (8 <= width <= 32767 and 1 <= height <= 32767):
-        raise KitError(f"{path}: is {width}x{height}, expected 8 to 32767 columns and 1 to 32767 rows")
+    if not (8 <= width <= 32767 and 1 <= height <= 32767 and width * height <= MOST_PIXELS):
+        raise KitError(f"{path}: is {width}x{height}, expected 8 to 32767 columns and at most {MOST_PIXELS} pixels")
     pixels = _pixels(path, content, size_end + 1, height, width)
     # A mantissa stands for the middle of its step, and exponent 0 for black.
     exponent = pixels[:, 3:].astype(np.int32)
@@ -76,16 +76,15 @@ def _pixels(path: Path, content: bytes, start: int, height: int, width: int) -> 
     return pixels
 
 
-def of_planes(path: Path, planes: bytes) -> NDArray[np.float32]:
-    """A panorama as linear RGB, of its green, blue and red floats; what is no number or negative becomes 0.
+def of_planes(path: Path, planes: bytes, height: int, width: int) -> NDArray[np.float32]:
+    """A picture as linear RGB `[h, w, 3]` of its green, blue and red floats; what is no number or negative becomes 0.
 
     Raises:
-        KitError: when they aren't twice as wide as high; `path` is for the message.
+        KitError: when they are more or fewer than the size says; `path` is for the message.
     """
-    height = math.isqrt(len(planes) // 24)
-    if not height or len(planes) != 24 * height**2:
-        raise KitError(f"{path}: is no panorama, which is twice as wide as high")
-    values = np.frombuffer(planes, "<f4").reshape(3, height, 2 * height)[[2, 0, 1]].transpose(1, 2, 0)
+    if not planes or len(planes) != 12 * height * width:
+        raise KitError(f"{path}: is said to be {width}x{height}, but decodes to another size")
+    values = np.frombuffer(planes, "<f4").reshape(3, height, width)[[2, 0, 1]].transpose(1, 2, 0)
     return np.maximum(np.nan_to_num(values, nan=0, posinf=65504), 0).astype(np.float32)
 
 
