@@ -131,7 +131,7 @@ def saved(path: Path, **more: object) -> PSPNet:
     content = {
         "architecture": PLAIN.as_dict(),
         "model": model.state_dict(),
-        "classes": [],
+        "classes": [{"name": f"class {index}"} for index in range(PLAIN.classes)],
         "input": {"height": SIZE[0], "width": SIZE[1]},
         **more,
     }

@@ -154,5 +154,5 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     bad.write_bytes(b"\xff\xfe")
     with pytest.raises(KitError, match=r"bad\.toml"):
         read(bad, [])
-    with pytest.raises(KitError, match="directory"):
+    with pytest.raises(KitError, match="is a folder"):
         read(tmp_path, [])
