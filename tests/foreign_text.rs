@@ -113,9 +113,7 @@ fn names_in_a_model_are_shown_as_escapes_by_every_command() {
         ),
     ] {
         let mut command = pspnetd([""; 0]);
-        for word in arguments {
-            command.arg(word);
-        }
+        arguments.iter().for_each(|word| drop(command.arg(word)));
         let finished = finish(command).expect(code);
         both_are_harmless(what, &finished);
         assert!(!told || (finished.stdout + &finished.stderr).contains(FORGED), "{what} does not tell the name");

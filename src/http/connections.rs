@@ -219,9 +219,7 @@ mod tests {
         connections.has_shown_token(&guests[1].watch);
         assert!(busy.iter().all(is_evicted) && next.watch.standing() == Standing::Holder);
         // What is kept for holders is for strangers no more once holders have it.
-        for place in [&next, &guests[1]] {
-            place.watch.has_request();
-        }
+        [&next, &guests[1]].map(|place| place.watch.has_request());
         guests[2..].iter().for_each(|place| connections.has_shown_token(&place.watch));
         guests[2..].iter().for_each(|place| place.watch.has_request());
         let last: Vec<_> = std::iter::from_fn(|| connections.admit()).take(KEPT).collect();
