@@ -162,7 +162,7 @@ mod tests {
             let request = fields.fold(Request::get("/"), |request, (name, value)| request.header(name, value));
             let request = request.body(()).unwrap();
             let status = |access: &Access| {
-                access.check(&request, route, Peer(None)).map_or_else(|no| no.status.as_u16(), |_| 0)
+                access.check(&request, route, Peer(None)).map_or_else(|no| no.status.as_u16(), |()| 0)
             };
             assert_eq!([0, 1, 2].map(|rule| status(&rules[rule])), expected, "{route:?}, {:?}", request.headers());
         }
