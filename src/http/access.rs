@@ -35,15 +35,6 @@ pub(super) struct Access {
     rule: Rule,
 }
 
-/// What a request that may be answered brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Brought {
-    /// The token.
-    Token,
-    /// Nothing, or nothing is needed.
-    Nothing,
-}
-
 enum Rule {
     /// Whoever may open the socket, but not the pages of others in the browser behind a tunnel to it.
     Socket,
@@ -71,30 +62,29 @@ impl Access {
         Self { rule: token.map_or(Rule::ThisMachine, holders) }
     }
 
-    /// Whether `request` may be answered, and whether it brought the token.
+    /// Whether `request` may be answered.
     ///
     /// # Errors
     /// The answer instead.
-    pub(super) fn check<B>(&self, request: &Request<B>, route: Option<Route>, peer: Peer) -> Result<Brought, Problem> {
+    pub(super) fn check<B>(&self, request: &Request<B>, route: Option<Route>, peer: Peer) -> Result<(), Problem> {
         let (token, failures, clock) = match &self.rule {
             Rule::Socket => {
                 origin::check_host(request, Names::NoDomain)?;
-                return origin::check_site(request, route).map(|()| Brought::Nothing);
+                return origin::check_site(request, route);
             }
             Rule::ThisMachine => {
                 origin::check_host(request, Names::ThisMachine)?;
-                return origin::check_site(request, route).map(|()| Brought::Nothing);
+                return origin::check_site(request, route);
             }
             Rule::Holders { token, failures, clock } => (token, failures, clock),
         };
         origin::check_host(request, Names::Any)?;
         origin::check_site(request, route)?;
-        let credentials = token.verdict(request.headers());
-        if credentials != Credentials::Right && route.is_some_and(|route| !route.needs_token()) {
-            return Ok(Brought::Nothing);
+        if route.is_some_and(|route| !route.needs_token()) {
+            return Ok(());
         }
-        match credentials {
-            Credentials::Right => return Ok(Brought::Token),
+        match token.verdict(request.headers()) {
+            Credentials::Right => return Ok(()),
             Credentials::Wrong => {
                 let mut failures = lock(failures);
                 if let Some(count) = failures.count(clock.now()) {

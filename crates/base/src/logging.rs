@@ -2,26 +2,17 @@
 //!
 //! Under systemd each line carries its priority as `<N>` and no time stamp, since the journal has its own; elsewhere it
 //! carries time and level.
-//!
-//! A record is one line, whatever is in it: text from outside can't begin another, steer a terminal, or show a secret
-//! ([`crate::text`]). Text of several lines is told as several records.
-//!
-//! What libraries log can be about strangers, one line for each that comes, and in the stranger's words: see [`foreign`].
-
-mod foreign;
 
 use std::collections::VecDeque;
 use std::io::Write as _;
 use std::sync::Mutex;
 
 use jiff::Timestamp;
-use log::{Level, Log, Metadata, Record, RecordBuilder};
+use log::{Level, Log, Metadata, Record};
 use serde::{Deserialize, Serialize};
 
-use self::foreign::{Foreign, Verdict};
 use crate::clock::{Clock as _, SystemClock};
 use crate::sync::lock;
-use crate::text::shown;
 
 /// Target of lines that come again and again, such as figures: they are in the log, and not among the last lines.
 pub const FIGURES: &str = "pspnetd::figures";
@@ -56,7 +47,10 @@ pub fn start(filter: &str) {
     let mut builder = env_logger::Builder::new();
     builder.parse_filters(filter).target(env_logger::Target::Stderr);
     if to_journal() {
-        builder.format(|out, record| writeln!(out, "<{}>{}", priority(record), record.args()));
+        builder.format(|out, record| {
+            let text = record.args().to_string();
+            text.lines().try_for_each(|line| writeln!(out, "<{}>{line}", priority(record)))
+        });
     } else {
         builder.format_target(false).format_timestamp_millis();
     }
@@ -73,8 +67,6 @@ pub fn last_lines() -> Vec<LogLine> {
     lock(&LAST).lines.iter().cloned().collect()
 }
 
-static FOREIGN: Mutex<Foreign> = Mutex::new(Foreign::new());
-
 /// A logger that keeps what it writes.
 struct Remembering(env_logger::Logger);
 
@@ -84,13 +76,9 @@ impl Log for Remembering {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if foreign::is_foreign(record.target()) {
-            self.log_foreign(record);
-        } else if self.0.matches(record) {
-            let text = self.write(record, record.level());
-            if record.level() <= Level::Info && record.target() != FIGURES {
-                remember(record.level(), &text);
-            }
+        self.0.log(record);
+        if record.level() <= Level::Info && record.target() != FIGURES && self.0.matches(record) {
+            remember(record);
         }
     }
 
@@ -99,46 +87,13 @@ impl Log for Remembering {
     }
 }
 
-impl Remembering {
-    /// Writes a record at `level`; its text as it may be shown.
-    fn write(&self, record: &Record<'_>, level: Level) -> String {
-        let text = shown(&record.args().to_string()).into_owned();
-        self.0.log(&like(record).level(level).args(format_args!("{text}")).build());
-        text
-    }
-
-    /// A library's record is never more than a detail, and never among the last lines. That there are warnings is told.
-    fn log_foreign(&self, record: &Record<'_>) {
-        let level = record.level().max(Level::Debug);
-        let is_shown = self.0.matches(&like(record).level(level).build());
-        if !is_shown && record.level() > Level::Warn {
-            return;
-        }
-        let verdict = lock(&FOREIGN).judge(is_shown, SystemClock.now());
-        if let Some(words) = verdict.words(record.target()) {
-            let (level, words) = (Level::Info, format_args!("{words}"));
-            self.0.log(&Record::builder().level(level).target(FIGURES).args(words).build());
-        }
-        if verdict == Verdict::Show {
-            self.write(record, level);
-        }
-    }
-}
-
-/// Everything of `record` but its text.
-fn like<'a>(record: &Record<'a>) -> RecordBuilder<'a> {
-    let mut builder = Record::builder();
-    builder.metadata(record.metadata().clone());
-    builder.module_path(record.module_path()).file(record.file()).line(record.line());
-    builder
-}
-
-fn remember(level: Level, whole: &str) {
-    let mut text: String = whole.chars().take(LONGEST).collect();
+fn remember(record: &Record<'_>) {
+    let whole = record.args().to_string();
+    let mut text: String = whole.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.len() < whole.len() {
         text.push('…');
     }
-    let level = level.as_str().to_ascii_lowercase();
+    let level = record.level().as_str().to_ascii_lowercase();
     let mut last = lock(&LAST);
     let number = last.next;
     last.next += 1;
@@ -171,14 +126,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_lines_are_kept_and_cut_where_they_are_long() {
+    fn the_last_lines_are_kept_without_what_a_terminal_obeys() {
         for number in 0..KEPT + 20 {
-            remember(Level::Warn, &format!("line {number} {}", "x".repeat(LONGEST)));
+            let args = format!("line {number}\u{1b}[31m{}", "x".repeat(LONGEST));
+            remember(&Record::builder().level(Level::Warn).args(format_args!("{args}")).build());
         }
         let lines = last_lines();
         assert_eq!(lines.len(), KEPT);
         let last = &lines[KEPT - 1];
-        assert!(last.text.starts_with("line 119 xx") && last.text.ends_with("x…"), "{}", last.text);
+        assert!(last.text.starts_with("line 119 [31mxx") && last.text.ends_with("x…"), "{}", last.text);
         assert_eq!((last.level.as_str(), last.number), ("warn", lines[0].number + KEPT as u64 - 1));
     }
 }

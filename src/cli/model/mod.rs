@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use base::failure::Failure;
 use clap::Subcommand;
 
-use super::{print_json, print_lines};
+use super::print_line;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -42,11 +42,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let Command::Inspect(args) = &args.command;
     let file = inspect::File::read(&args.file)?;
     let inspection = inspect::Inspection::new(&file)?;
-    if args.json {
-        print_json(show::json(&inspection)?)?;
-    } else {
-        print_lines(&show::text(&inspection))?;
-    }
+    let text = if args.json { show::json(&inspection)? } else { show::text(&inspection) };
+    print_line(&text)?;
     // The first is the one to mend first; all of them were printed.
     inspection.problems.into_iter().next().map_or(Ok(()), |problem| Err(problem.into()))
 }
