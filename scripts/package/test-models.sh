@@ -244,9 +244,9 @@ cp "$(old_package)" "$GUEST/root/old.deb"
 check "the models for streets are a package of their own, which tells their licence" licence_is_told
 check "models for streets install beside the default one" street_models_install_beside_the_default
 check "an upgrade from a version that had models for streets keeps those that are named" upgrade_keeps_what_is_named
-check "an upgrade keeps models that a configuration behind a link names" upgrade_keeps_what_is_named_behind_a_link
 check "the package of models for streets takes them over, and a missing one is told" street_package_takes_over
 check "purge takes the package of models for streets along" purge_takes_the_street_package_along
+check "an upgrade keeps models that a configuration behind a link names" upgrade_keeps_what_is_named_behind_a_link
 check "the package of models for streets alone leaves an old version alone" street_package_alone_does_not_touch_the_old_version
 check "an upgrade of an unedited configuration takes the default model" upgrade_of_an_unedited_configuration_takes_the_default
 check "purge removes the models that an upgrade kept" purge_removes_what_was_kept
