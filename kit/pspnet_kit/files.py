@@ -23,6 +23,7 @@ LARGEST = 1 << 30
 """Bytes that no file has which the kit reads."""
 LARGEST_TEXT = 1 << 26
 """Bytes of TOML, JSON and lists of names."""
+_PIECE = 1 << 20
 
 
 def open_regular(path: Path, largest: int = LARGEST) -> BinaryIO:
@@ -57,15 +58,22 @@ def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
     Raises:
         KitError: see open_regular.
     """
+    return b"".join(_pieces(path, largest))
+
+
+def _pieces(path: Path, largest: int) -> Iterator[bytes]:
+    """The file's content piece by piece: a single read of `largest` bytes would ask for that much memory."""
+    left = largest
     try:
         with open_regular(path, largest) as file:
-            # The files of /proc tell no size.
-            content = file.read(largest + 1)
+            while piece := file.read(_PIECE):
+                left -= len(piece)
+                # The files of /proc tell no size, and others may grow.
+                if left < 0:
+                    raise KitError(f"{path}: has more than {largest} bytes")
+                yield piece
     except OSError as error:
         raise KitError(f"{path}: can't be read: {reason(error)}") from error
-    if len(content) > largest:
-        raise KitError(f"{path}: has more than {largest} bytes")
-    return content
 
 
 def read_text(path: Path, largest: int = LARGEST_TEXT, encoding: str = "utf-8") -> str:
@@ -86,14 +94,10 @@ def digest(path: Path, largest: int = LARGEST) -> str:
     Raises:
         KitError: see open_regular.
     """
-    try:
-        with open_regular(path, largest) as file:
-            total = hashlib.sha256()
-            while chunk := file.read(1 << 20):
-                total.update(chunk)
-            return total.hexdigest()
-    except OSError as error:
-        raise KitError(f"{path}: can't be read: {reason(error)}") from error
+    total = hashlib.sha256()
+    for piece in _pieces(path, largest):
+        total.update(piece)
+    return total.hexdigest()
 
 
 def read_toml(path: Path) -> dict[str, Any]:

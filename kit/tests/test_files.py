@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -182,3 +183,13 @@ def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
     write_whole(pipe, b"content")
     assert os.read(reader, 100) == b"content" and pipe.is_fifo()
     os.close(reader)
+
+
+def test_a_bound_costs_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(b"small")
+    tracemalloc.start()
+    try:
+        assert read_bytes(tmp_path / "small", 1 << 34) == b"small"
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
