@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,11 @@ def picture(path: Path, *columns: tuple[int, int, int], size: tuple[int, int] = 
     row = np.array(columns, np.uint8)[np.arange(width) * len(columns) // width]
     Image.fromarray(np.broadcast_to(row, (height, width, 3)).copy()).save(path)
     return path
+
+
+def listed(pool: Path, *rows: Mapping[str, str]) -> None:
+    """The list of a pool, with a row for each picture."""
+    (pool / "pool.json").write_text(json.dumps({"pictures": rows}))
 
 
 def label(tmp_path: Path, *more: str, pool: str = "pool") -> int:

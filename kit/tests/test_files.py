@@ -17,7 +17,6 @@ from pspnet_kit.data.pictures import read_image
 from pspnet_kit.data.toml_table import Table
 from pspnet_kit.errors import KitError
 from pspnet_kit.exam import clips
-from pspnet_kit.export.manifest import digest_of
 from pspnet_kit.files import (
     LARGEST,
     check_file,
@@ -53,7 +52,7 @@ def kinds(folder: Path) -> dict[str, Path]:
     }
 
 
-READERS = [read_bytes, read_text, read_toml, read_json, digest, digest_of, read_image, Table.of, clips.frames]
+READERS = [read_bytes, read_text, read_toml, read_json, digest, read_image, Table.of, clips.frames]
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__qualname__)

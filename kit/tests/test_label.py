@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from math import exp
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from label_files import BLUE, GREEN, RED, label, picture, teacher
+from label_files import BLUE, GREEN, RED, label, listed, picture, teacher
 from PIL import Image
 from tiny_checkpoint import constant, save, tiny
 
@@ -101,7 +100,7 @@ def test_what_can_not_be_at_a_place_is_not_there(tmp_path: Path) -> None:
     for name in "ab":
         picture(tmp_path / f"pool/pictures/{name}.png", GREEN, RED)
     kinds = [{"file": "pictures/a.png", "place": "cellar"}, {"file": "pictures/b.png", "place": "wood"}]
-    (tmp_path / "pool/pool.json").write_text(json.dumps({"pictures": kinds}))
+    listed(tmp_path / "pool", *kinds)
     (tmp_path / "places.toml").write_text('[never]\ncellar = ["plant"]')
     assert label(tmp_path, "--places", str(tmp_path / "places.toml"), "--threshold", "0.5") == 0
     data = open_dataset(tmp_path / "out", "toml")
@@ -116,7 +115,7 @@ def test_a_picture_without_an_up_is_written_in_all_four_directions(tmp_path: Pat
     for name in "ab":
         picture(tmp_path / f"pool/pictures/{name}.png", GREEN, RED)
     kinds = [{"file": "pictures/a.png", "place": "car park"}, {"file": "pictures/b.png", "place": "wood"}]
-    (tmp_path / "pool/pool.json").write_text(json.dumps({"pictures": kinds}))
+    listed(tmp_path / "pool", *kinds)
     (tmp_path / "places.toml").write_text('no_up = ["car park"]')
     assert label(tmp_path, "--places", str(tmp_path / "places.toml")) == 0
     data = open_dataset(tmp_path / "out", "toml")
@@ -227,7 +226,7 @@ def test_places_that_change_nothing_are_told(tmp_path: Path, capsys: pytest.Capt
     assert label(tmp_path, "--places", str(tmp_path / "places.toml")) == 0
     assert f"{tmp_path}/pool names no kind of place, so " in capsys.readouterr().out
     row = {"file": "pictures/a.png", "place": "yard"}
-    (tmp_path / "pool/pool.json").write_text(json.dumps({"pictures": [row]}))
+    listed(tmp_path / "pool", row)
     assert label(tmp_path, "--places", str(tmp_path / "places.toml")) == 0
     assert f"no picture of {tmp_path}/pool is of the kinds air, typo, which the places name" in capsys.readouterr().out
 
@@ -294,7 +293,7 @@ def test_pictures_that_become_the_same_are_refused(
 ) -> None:
     for file in (first, other):
         picture(tmp_path / "pool" / file, RED, size=(32, 64))
-    (tmp_path / "pool/pool.json").write_text(json.dumps({"pictures": [{"file": "pictures/a.png", "place": "mast"}]}))
+    listed(tmp_path / "pool", {"file": "pictures/a.png", "place": "mast"})
     (tmp_path / "places.toml").write_text('no_up = ["mast"]')
     said = refused(tmp_path, capsys, "--places", str(tmp_path / "places.toml"))
     assert first in said and other in said and "their labels would be one file" in said

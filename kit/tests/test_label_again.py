@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from label_files import GREEN, RED, label, picture
+from label_files import GREEN, RED, label, listed, picture
 from PIL import Image
 
 from pspnet_kit.data import open_dataset
@@ -32,7 +31,7 @@ def ids(tmp_path: Path, name: str) -> np.ndarray:
 def kinds(tmp_path: Path, **places: str) -> None:
     """The pool's list, and what it says of places."""
     rows = [{"file": f"pictures/{name}.png", "place": place} for name, place in places.items()]
-    (tmp_path / "pool/pool.json").write_text(json.dumps({"pictures": rows}))
+    listed(tmp_path / "pool", *rows)
     (tmp_path / "places.toml").write_text('no_up = ["car park"]\n[never]\ncellar = ["plant"]')
 
 
@@ -93,10 +92,10 @@ def test_the_licence_of_pictures_that_left_the_pool_stays(tmp_path: Path) -> Non
     for name in "ab":
         picture(tmp_path / f"pool/pictures/{name}.png", RED)
     rows = [{"file": f"pictures/{name}.png", "licence": said} for name, said in (("a", "MIT"), ("b", "CC0-1.0"))]
-    (tmp_path / "pool/pool.json").write_text(json.dumps({"pictures": rows}))
+    listed(tmp_path / "pool", *rows)
     assert label(tmp_path) == 0
     (tmp_path / "pool/pictures/a.png").unlink()
-    (tmp_path / "pool/pool.json").write_text(json.dumps({"pictures": rows[1:]}))
+    listed(tmp_path / "pool", *rows[1:])
     assert not again(tmp_path)
     assert open_dataset(tmp_path / "out").licence == "CC0-1.0, MIT"
     (tmp_path / "out/images/a.jpg").unlink()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from pathlib import Path
 
 import pytest
-from label_files import GREEN, RED, label, picture, teacher
+from label_files import GREEN, RED, label, listed, picture, teacher
 from tiny_checkpoint import save, tiny
+from tiny_recipe import RECIPE
 from tiny_tflite import identity
 
 from pspnet_kit import checkpoint
@@ -23,18 +23,6 @@ WEIGHTS = 'name = "street"\nlicence = "research only"\n'
 TRAINING = '[training]\ndata = "CamVid"\nlicence = "non-commercial"\ncitation = "Brostow 2008."\n'
 STREET = {"name": "street", "licence": "research only", "citation": ""}
 CAMVID = {"name": "CamVid", "licence": "non-commercial", "citation": "Brostow 2008."}
-RECIPE = """
-weights = "none"
-[model]
-stride = 16
-stages = 4
-bin_channels = 8
-head_channels = 16
-[train]
-size = [96, 96]
-phases = [{ epochs = 1, crop = [96, 96] }]
-batch = 2
-"""
 
 
 def street(folder: Path) -> Path:
@@ -45,10 +33,10 @@ def street(folder: Path) -> Path:
     return path
 
 
-def listed(pool: Path, **licences: str) -> None:
+def licensed(pool: Path, **licences: str) -> None:
     """The pool's list with a licence for each picture."""
     rows = [{"file": f"pictures/{name}.png", "place": "yard", "licence": said} for name, said in licences.items()]
-    (pool / "pool.json").write_text(json.dumps({"pictures": rows}))
+    listed(pool, *rows)
 
 
 def finished(tmp_path: Path) -> dict[str, object]:
@@ -66,7 +54,7 @@ def test_what_the_teacher_learned_from_goes_into_data_set_checkpoint_and_manifes
 ) -> None:
     for name in "ab":
         picture(tmp_path / f"pool/pictures/{name}.png", RED, GREEN)
-    listed(tmp_path / "pool", a="CC0-1.0", b="CC-BY-4.0")
+    licensed(tmp_path / "pool", a="CC0-1.0", b="CC-BY-4.0")
     (tmp_path / "pool/NOTICE").write_text("Who drew what.\n")
     assert label(tmp_path, "--teacher", str(street(tmp_path / "street")), "--licence", "mine too") == 0
     said = "scenes: CC-BY-4.0, CC0-1.0, mine too; street: research only; CamVid: non-commercial"

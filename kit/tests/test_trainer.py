@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tiny_checkpoint
 from PIL import Image
+from tiny_recipe import RECIPE
 
 from pspnet_kit import checkpoint
 from pspnet_kit.errors import KitError
@@ -17,19 +18,6 @@ from pspnet_kit.recipe import read
 from pspnet_kit.training.curves import Curves
 from pspnet_kit.training.device import join
 from pspnet_kit.training.loop import Trainer
-
-RECIPE = """
-weights = "none"
-[model]
-stride = 16
-stages = 4
-bin_channels = 8
-head_channels = 16
-[train]
-size = [96, 96]
-phases = [{ epochs = 1, crop = [96, 96] }]
-batch = 2
-"""
 
 
 @pytest.fixture

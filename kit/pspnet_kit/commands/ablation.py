@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     from ..judge.ablation import anchor, insert, markdown, points, read_plan
 
     plan = read_plan(args.list)
-    document = read_document(args.docs) if args.docs else None
+    document = read_text(args.docs) if args.docs else None
     if document is not None:
         insert(document, "", args.docs, *plan.markers)
     check_places(plots=(args.plot,), files=(args.json, args.docs))
@@ -59,15 +59,6 @@ def run(args: argparse.Namespace) -> None:
         report.write_json(args.json, judgements, about(args, bench))
     if document is not None:
         write_whole(args.docs, insert(document, table, args.docs, *plan.markers).encode("utf-8"))
-
-
-def read_document(path: Path) -> str:
-    """The text of a page that a table goes into.
-
-    Raises:
-        KitError: when it can't be read.
-    """
-    return read_text(path)
 
 
 def command_line() -> str:

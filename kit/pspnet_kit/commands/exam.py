@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import KitError, plain
-from ..files import check_file, write_whole
-from .ablation import command_line, read_document
+from ..files import check_file, read_text, write_whole
+from .ablation import command_line
 from .judge import bar, open_named, split_model
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     from ..judge.daemon import Daemon
 
     named = [split_model(text) for text in args.models]
-    document = read_document(args.docs) if args.docs else None
+    document = read_text(args.docs) if args.docs else None
     if document is not None:
         insert(document, "", args.docs, report.BEGIN, report.END)
     for path in filter(None, (args.json, args.docs)):
@@ -138,11 +138,7 @@ def _speeds(candidates: Sequence[Candidate]) -> str:
     )
     width = max(len(speed.name) for speed in speeds)
     lines = [f"times as fast as {speeds[-1].name} (quartiles), one thread, CPU time, {ROUNDS} rounds in turns"]
-    for speed in speeds:
-        low, high = speed.ratio_quartiles
-        lines.append(
-            f"{speed.name.ljust(width)}  {speed.ratio:6.2f} ({low:.2f} to {high:.2f})  {speed.milliseconds:6.2f} ms"
-        )
+    lines += [f"{each.name.ljust(width)}  {each.ratio_told.rjust(22)}  {each.milliseconds:6.2f} ms" for each in speeds]
     return "\n".join(lines)
 
 

@@ -98,7 +98,7 @@ def _run(args: argparse.Namespace) -> None:
 
 def _labeller(args: argparse.Namespace, settings: Settings) -> Labeller:
     from ..data.dataset import group_names
-    from ..export.manifest import digest_of
+    from ..files import digest
     from ..labelling import classes, mapping, places
     from ..labelling.labeller import METHOD, Labeller
     from ..labelling.store import Store
@@ -113,7 +113,7 @@ def _labeller(args: argparse.Namespace, settings: Settings) -> Labeller:
     # All that the labels depend on; colours are not among it.
     stored = {
         "method": METHOD,
-        "teachers": [digest_of(path) for path in args.teacher],
+        "teachers": [digest(path) for path in args.teacher],
         "classes": [info.name for info in infos],
         "mapping": meaning.as_dict(),
         "places": told.as_dict(),

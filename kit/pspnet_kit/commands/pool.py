@@ -15,7 +15,7 @@ from ..pool import listing, locate
 from ..pool.index import Index
 from ..pool.listing import Entry
 from ..pool.make import make, outputs
-from ..pool.notice import notice
+from ..pool.notice import NOTICE, notice
 
 HELP = "put a pool of training pictures together from a list"
 _DOWNLOADS = "downloads"
@@ -71,13 +71,13 @@ def _run(args: argparse.Namespace, entries: Sequence[Entry]) -> None:
             problems.append((entry, f"{error}{former}"))
             continue
         # What is named in no notice must not lie in the pool.
-        write_whole(args.out / "NOTICE", notice([*index.entries(entries), entry]).encode("utf-8"))
+        write_whole(args.out / NOTICE, notice([*index.entries(entries), entry]).encode("utf-8"))
         for name, content in zip(outputs(entry), made, strict=True):
             write_whole(args.out / name, content)
         index.add(entry)
         here.append(entry)
     index.keep(entries)
-    write_whole(args.out / "NOTICE", notice(index.entries(entries)).encode("utf-8"))
+    write_whole(args.out / NOTICE, notice(index.entries(entries)).encode("utf-8"))
     print(plain(_summary(args.out, entries, here, problems)))
     if problems and not args.partial:
         raise KitError(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..data.labels import LabelFormat
 from ..data.pictures import SUFFIXES, in_time, is_picture, size_of, turn_told
 from ..errors import KitError
-from ..export.manifest import digest_of
+from ..files import digest
 from . import labelme
 from .clips import frames
 from .labelme import Drawing
@@ -234,7 +234,7 @@ def _as_drawn(path: Path, drawing: Drawing) -> Picture:
 
 
 def _hold_to(path: Path, sha256: str) -> None:
-    if (found := digest_of(path)) != sha256:
+    if (found := digest(path)) != sha256:
         raise KitError(f"{path}: is another picture than the listed one: its SHA-256 is {found}, expected {sha256}")
 
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..export.manifest import digest_of
-from ..files import write_whole
+from ..files import digest, write_whole
 from ..judge.ablation import line
 from ..judge.report import align
 from .figures import Sums, plain, together
@@ -151,7 +150,7 @@ def as_dict(gathered: Sequence[Gathered], papers: Sequence[Paper], results: Sequ
             {
                 "name": result.name,
                 "model": str(result.path),
-                "sha256": digest_of(result.path),
+                "sha256": digest(result.path),
                 "groups": dict(zip(_classes(result), result.candidate.groups, strict=True)),
                 "litert": _engine(papers, result.litert),
                 "pspnetd": _engine(papers, result.pspnetd) if result.pspnetd else None,
@@ -187,7 +186,7 @@ def _teacher(each: Gathered, paper: Paper | None) -> dict[str, Any] | None:
     if paper is None or paper.teacher is None:
         return None
     path = paper.teacher.predictor.path
-    return {"name": paper.teacher.predictor.name, "model": str(path), "sha256": digest_of(path), "sure": each.of.sure}
+    return {"name": paper.teacher.predictor.name, "model": str(path), "sha256": digest(path), "sure": each.of.sure}
 
 
 def _engine(papers: Sequence[Paper], by_set: dict[str, Sums]) -> dict[str, Any]:

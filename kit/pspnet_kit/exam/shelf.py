@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from ..data.pictures import is_picture
 from ..data.sources import matching
 from ..errors import KitError
-from ..export.manifest import digest_of
+from ..files import digest
 
 
 class Shelf:
@@ -64,7 +64,7 @@ class Shelf:
 
     def _digest(self, path: Path) -> str:
         if path not in self._digests:
-            self._digests[path] = digest_of(path)
+            self._digests[path] = digest(path)
         return self._digests[path]
 
 

@@ -81,9 +81,9 @@ def write_manifest(manifest: Manifest, model: Path) -> Path:
     path = manifest_of(model)
     check(manifest, path)
     compiled = compiled_of(model)
-    edgetpu = {"path": compiled.name, "sha256": digest_of(compiled)} if compiled.is_file() else {}
+    edgetpu = {"path": compiled.name, "sha256": digest(compiled)} if compiled.is_file() else {}
     try:
-        text = as_toml(manifest, model.name, digest_of(model), edgetpu).encode("utf-8")
+        text = as_toml(manifest, model.name, digest(model), edgetpu).encode("utf-8")
     except UnicodeEncodeError as error:
         raise KitError(f"{path}: a name in it is not UTF-8: {error.object[error.start : error.end]!r}") from error
     write_whole(path, text)
@@ -98,15 +98,6 @@ def manifest_of(model: Path) -> Path:
 def compiled_of(model: Path) -> Path:
     """Where edgetpu_compiler puts what it makes of a model, if it is told the model's own folder."""
     return model.with_name(f"{model.stem}_edgetpu.tflite")
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 in hex.
-
-    Raises:
-        KitError: when the file can't be read.
-    """
-    return digest(path)
 
 
 def check(manifest: Manifest, path: Path) -> None:

@@ -151,7 +151,6 @@ def _cells(row: Row, judgement: Judgement) -> list[str]:
     if cost is None or speed is None:
         raise KitError(f"{row.model}: was not costed and timed")
     ms = f"{speed.milliseconds:.1f}" if speed.milliseconds >= 10 else f"{speed.milliseconds:.2f}"
-    low, high = speed.ratio_quartiles
     return [
         row.name,
         f"{100 * judgement.confusion.mean_iou():.2f}",
@@ -161,7 +160,7 @@ def _cells(row: Row, judgement: Judgement) -> list[str]:
         f"{cost.bytes / 1e6:.2f}",
         f"{shipped(row.model) / 1e6:.2f}" if is_tflite(judgement) else "",
         ms if is_tflite(judgement) else f"{ms} *",
-        f"{speed.ratio:.2f} ({low:.2f} to {high:.2f})",
+        speed.ratio_told,
         row.note,
     ]
 

@@ -70,6 +70,12 @@ class Speed:
         low, high = np.percentile(self.ratios, [25, 75])
         return float(low), float(high)
 
+    @property
+    def ratio_told(self) -> str:
+        """Ratio and quartiles, for tables."""
+        low, high = self.ratio_quartiles
+        return f"{self.ratio:.2f} ({low:.2f} to {high:.2f})"
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {

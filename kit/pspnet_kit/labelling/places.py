@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import KitError
 from ..files import read_json, read_toml
-
-FILE = "pool.json"
-"""What `kit pool` writes of each file: `file`, and where they are known `place` and `licence`."""
+from ..pool.index import INDEX
 
 
 @dataclass(frozen=True)
@@ -35,9 +33,9 @@ def listed(pool: Path) -> dict[str, Listed]:
         KitError: when the list can't be read.
     """
     folder = pool.resolve()
-    path, within = folder / FILE, ""
+    path, within = folder / INDEX, ""
     if not path.is_file():
-        path, within = folder.parent / FILE, f"{folder.name}/"
+        path, within = folder.parent / INDEX, f"{folder.name}/"
     if not path.is_file():
         return {}
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..data import panorama
 from ..data.pictures import list_pictures, read_image
 from ..errors import KitError
-from ..export.manifest import digest_of
+from ..files import digest
 from . import places
 
 EXPOSURE = re.compile(r"_(bright|mid|dark)$")
@@ -80,7 +80,7 @@ def refuse_doubles(found: Sequence[Place], names: Callable[[Place], Iterable[str
 
 def _digest(file: Path) -> str:
     try:
-        return digest_of(file)
+        return digest(file)
     except KitError:
         # `broken` names it.
         return ""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-NOTICE = "NOTICE"
-"""The file that names every source of a pool's pictures with its authors."""
+from ..pool.notice import NOTICE
 
 
 def licence(listed: Iterable[str], added: str) -> str:

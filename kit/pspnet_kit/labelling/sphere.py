@@ -25,6 +25,7 @@ PITCHES = (0.0, 22.0, 50.0, -45.0)
 """Degrees, positive is down."""
 STRIDE = 4
 STEEP = 6
+"""Of so many views one looks steeply down."""
 
 
 def vote(exposures: Sequence[NDArray[np.uint8]], teacher: Teacher) -> NDArray[np.float32]:

@@ -21,8 +21,8 @@ from ..data.dataset_toml import FILE, SETTINGS
 from ..errors import KitError
 from ..export.manifest import quoted
 from ..files import check_folder, delete, read_bytes, read_text, write_whole
+from ..pool.notice import NOTICE
 from . import provenance, record
-from .provenance import NOTICE
 from .record import Record
 
 QUALITY = 92
@@ -96,10 +96,11 @@ class Store:
         """
         former = self._made.get(place)
         self._made[place] = made
-        kept = {name for each in self._made.values() for name in each.pictures}
-        for name in former.pictures if former else ():
-            for folder in FOLDERS if name not in kept else ():
-                delete(self._path(folder, name))
+        if former is not None:
+            kept = {name for each in self._made.values() for name in each.pictures}
+            for name in set(former.pictures) - kept:
+                for folder in FOLDERS:
+                    delete(self._path(folder, name))
         record.write(self.out, self._made)
 
     def begin(self, pool: Path, wanted: Mapping[str, Record]) -> None:

@@ -9,6 +9,9 @@ from ..errors import plain
 from .listing import LICENCES, PANORAMAS, Entry
 from .make import WIDEST
 
+NOTICE = "NOTICE"
+"""The file that names every source of a pool's pictures with its authors."""
+
 
 def notice(entries: Sequence[Entry]) -> str:
     """The text of the file NOTICE for these files."""
