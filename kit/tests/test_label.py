@@ -60,6 +60,23 @@ def test_a_left_and_a_right_picture_are_mirrored_alike(tmp_path: Path) -> None:
     assert abs(a - b[..., ::-1]).max() <= 1
 
 
+def test_mirror_images_can_be_left_out(tmp_path: Path) -> None:
+    picture(tmp_path / "pool/pictures/a.png", RED, GREEN, GREEN)
+    picture(tmp_path / "pool/pictures/b.png", GREEN, GREEN, RED)
+    # Its convolutions begin at the left: of a mirror image it says something else.
+    model = tiny()
+    model.classifier.weight.data *= 50
+    uneven = save(tmp_path / "uneven.pt", model, ("red", "green", "blue"))
+
+    def differ(out: str, *more: str) -> int:
+        assert label(tmp_path, "--teacher", str(uneven), "--out", str(tmp_path / out), *more) == 0
+        data = open_dataset(tmp_path / out, "toml")
+        a, b = (data.read_soft(pair).astype(int) for pair in data.pairs("train"))
+        return int(abs(a - b[..., ::-1]).max())
+
+    assert differ("with") <= 1 < differ("without", "--no-mirror")
+
+
 def test_teachers_are_averaged(tmp_path: Path) -> None:
     picture(tmp_path / "pool/pictures/a.png", RED, GREEN)
     fine, coarse = teacher(tmp_path / "fine", size=(64, 96)), teacher(tmp_path / "coarse", size=(2, 2))
@@ -210,6 +227,7 @@ def test_other_settings_do_not_go_on(tmp_path: Path, capsys: pytest.CaptureFixtu
     picture(tmp_path / "pool/pictures/a.png", RED)
     assert label(tmp_path) == 0
     assert "made with other settings" in refused(tmp_path, capsys, "--threshold", "0.5")
+    assert "made with other settings" in refused(tmp_path, capsys, "--no-mirror")
 
 
 def test_any_text_may_be_a_name_and_a_licence(tmp_path: Path) -> None:

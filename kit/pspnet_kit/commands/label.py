@@ -42,6 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="what is never at a kind of place of the pool's list (default: the scene models', with their classes)",
     )
+    parser.add_argument("--no-mirror", action="store_true", help="ask for no mirror images: twice as fast")
     parser.add_argument("--views", type=int, default=48, metavar="N", help="of each panorama (default: 48)")
     parser.add_argument("--threshold", type=float, default=0.6, help="of a sure label, 0 to 1 (default: 0.6)")
     parser.add_argument("--side", type=int, default=512, help="longer side of written pictures, at most (default: 512)")
@@ -105,7 +106,7 @@ def _labeller(args: argparse.Namespace, settings: Settings) -> Labeller:
     from ..labelling.teacher import Ensemble
 
     infos = classes.read(args.classes)
-    teacher = Ensemble(args.teacher)
+    teacher = Ensemble(args.teacher, mirror=not args.no_mirror)
     same = list(teacher.names) == [info.name for info in infos]
     meaning = mapping.identity(infos) if same else mapping.read(args.mapping, teacher.names, infos, args.teacher[0])
     known = args.places or (SCENE / "places.toml" if args.classes == SCENE / "classes.toml" else None)
@@ -118,6 +119,8 @@ def _labeller(args: argparse.Namespace, settings: Settings) -> Labeller:
         "mapping": meaning.as_dict(),
         "places": told.as_dict(),
         **dataclasses.asdict(settings),
+        # Data sets that older versions made have no such entry.
+        **({} if teacher.mirror else {"mirror": False}),
     }
     return Labeller(Store(args.out, stored, infos, teacher.sources), teacher, meaning, told, settings)
 

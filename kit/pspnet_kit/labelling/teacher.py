@@ -1,4 +1,4 @@
-"""Asks one or several segmentation models for class probabilities: each as it is and mirrored, all averaged.
+"""Asks one or several segmentation models for class probabilities: each as it is and mirrored if wanted, all averaged.
 
 A model is asked at its own input size, so files of the same network with several sizes see a picture at several scales.
 """
@@ -38,14 +38,16 @@ class Teacher(Protocol):
 
 
 class Ensemble:
-    """The mean of some models with the same classes, each asked twice: as it is, and mirrored left to right.
+    """The mean of some models with the same classes, each asked for a picture as it is and, with `mirror`, for its
+    mirror image too.
 
     Raises:
         KitError: when a file is missing, is no segmentation network of known ends, tells no class names, or has others
             than the first.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], mirror: bool = True) -> None:
+        self.mirror = mirror
         for path in paths:
             if not path.exists():
                 raise KitError(f"{path}: no such teacher. {SOURCE}")
@@ -67,15 +69,16 @@ class Ensemble:
     def probabilities(self, image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
         """See Teacher."""
         total = torch.zeros(1, len(self.names), *size)
+        asked = (False, True) if self.mirror else (False,)
         for model in self.models:
             small = resize(image, *model.size)
-            for mirrored in (False, True):
+            for mirrored in asked:
                 logits = _logits(model, np.ascontiguousarray(small[:, ::-1]) if mirrored else small)
                 p = logits.softmax(1)
                 if not torch.isfinite(p).all():
                     raise KitError(f"{model.path}: its logits for a picture are too large to be probabilities")
                 total += F.interpolate(p.flip(-1) if mirrored else p, size, mode="bilinear", align_corners=False)
-        mean: NDArray[np.float32] = (total[0] / (2 * len(self.models))).permute(1, 2, 0).numpy()
+        mean: NDArray[np.float32] = (total[0] / (len(asked) * len(self.models))).permute(1, 2, 0).numpy()
         return mean
 
 
