@@ -32,7 +32,7 @@ teach() {
         [ ! -f "$runs/$name/last.pt" ] || start=(--resume)
         ./kit train recipes/scene-fast.toml --data "$labels" --out "$runs/$name" "${start[@]}" \
             --set 'train.size=[96,192]' --set 'train.phases=[{epochs=6,crop=[96,192]}]' --set train.label_stride=1 \
-            --set 'data.train_without=["*_view00[89]","*_view0[1-4]?"]' --set train.judge_every=100 "$@"
+            --set train.judge_every=100 "$@"
     fi
     [ -f "$runs/$name.tflite" ] ||
         ./kit quantise "$runs/$name/final.pt" --calibration "$data" --split train --pictures 96 --out "$runs/$name.tflite"
@@ -49,8 +49,8 @@ kinds = {re.sub(r"_(bright|mid|dark)$", "", os.path.splitext(os.path.basename(ro
 rows = []
 os.makedirs(f"{out}/pictures", exist_ok=True)
 for name in sorted(os.listdir(f"{labels}/images")):
-    place, _, view = os.path.splitext(name)[0].rpartition("_view")
-    if view:
+    place, is_view, _ = os.path.splitext(name)[0].rpartition("_view")
+    if is_view:
         os.symlink(f"{labels}/images/{name}", f"{out}/pictures/{name}")
         rows.append({**kinds[place], "file": f"pictures/{name}"})
 for row in listed:
@@ -65,25 +65,21 @@ mosaic=$teachers/mosaic-512x384/model.tflite
 label one "$pool" "$mosaic" --no-mirror
 label mirror "$pool" "$mosaic"
 label sure0 "$pool" "$mosaic" --no-mirror --threshold 0
-label sure8 "$pool" "$mosaic" --no-mirror --threshold 0.8
 separate "$runs/labels-one"
 label alone "$runs/views" "$mosaic" --no-mirror
 
-teach whole "$data"
-teach seed "$data" --set train.seed=1
-teach labels "$data" --set distil.soft_weight=0 --set distil.label_weight=1
-teach soft "$data" --set distil.label_weight=0
-teach even "$data" --set distil.soft_confidence=0
-teach unbalanced "$data" --set train.class_power=0
-teach balanced "$data" --set train.class_power=0.5
-teach last "$data" --set train.average=0
-for name in one mirror sure0 sure8 alone; do
+# DATA has 48 views of each panorama.
+first=(--set 'data.train_without=["*_view00[89]","*_view0[1-4]?"]')
+teach whole "$data" "${first[@]}"
+teach seed "$data" "${first[@]}" --set train.seed=1
+teach labels "$data" "${first[@]}" --set distil.soft_weight=0 --set distil.label_weight=1
+teach soft "$data" "${first[@]}" --set distil.label_weight=0
+teach unbalanced "$data" "${first[@]}" --set train.class_power=0
+teach last "$data" "${first[@]}" --set train.average=0
+for name in one mirror sure0 alone; do
     teach "$name" "$runs/labels-$name"
 done
 
 # The student of all teachers' answers teaches the next one, which starts anew.
 label self "$pool" "$runs/whole/final.pt" --no-mirror
 teach self "$runs/labels-self"
-# A larger student of the same teachers does.
-label larger "$pool" ../models/scene-accurate/model.tflite --no-mirror
-teach larger "$runs/labels-larger"
