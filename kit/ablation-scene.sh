@@ -4,7 +4,8 @@
 #
 #     kit/ablation-scene.sh DATA
 #
-# DATA is the data set that `kit label` makes of the pool (models/scene-fast/README.md). About an hour on one x86_64 core.
+# DATA is the data set that `kit label` makes of the pool (models/scene-fast/README.md). It takes about 80 minutes of one x86_64
+# core.
 set -euo pipefail
 
 [ $# -eq 1 ] || { sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 64; }
@@ -63,4 +64,3 @@ train longer train "$float" 1e-4
 train qat qat "$float" 1e-4
 train pruned-trained train "$runs/pruned.pt" 5e-4
 train tucker-trained train "$runs/tucker.pt" 3e-4
-train cp-trained train "$runs/cp.pt" 3e-4
