@@ -1,6 +1,6 @@
 #!/bin/bash
 # Makes the files that kit/ablation-scene.toml judges, in kit/runs/scene-ablation: what each step of compression makes of
-# scene-fast. What is there already is kept, so that a run that was ended goes on.
+# scene-fast 1.1.0. Its row QAT is scene-fast 1.2.0. What is there already is kept, so that a run that was ended goes on.
 #
 #     kit/ablation-scene.sh DATA
 #
@@ -12,8 +12,12 @@ set -euo pipefail
 data=$(realpath "$1")
 cd "$(dirname "$(realpath "$0")")"
 runs=runs/scene-ablation
-float=../models/scene-fast/checkpoint.pt
+float=$runs/float.pt
 mkdir -p "$runs"
+if [ ! -f "$float" ]; then
+    git show 0acec59:models/scene-fast/checkpoint.pt > "$float.part"
+    mv "$float.part" "$float"
+fi
 
 # NAME CHECKPOINT [OPTION…]: the int8 file of a checkpoint.
 quantise() {
