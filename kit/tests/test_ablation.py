@@ -9,7 +9,7 @@ import pytest
 
 from pspnet_kit.data import ClassInfo
 from pspnet_kit.errors import KitError
-from pspnet_kit.judge.ablation import BEGIN, END, anchor, insert, markdown, points, read_plan
+from pspnet_kit.judge.ablation import anchor, markdown, points, read_plan
 from pspnet_kit.judge.boundary import Boundary
 from pspnet_kit.judge.calibration import Calibration
 from pspnet_kit.judge.cost import Cost
@@ -17,6 +17,7 @@ from pspnet_kit.judge.judgement import Judgement
 from pspnet_kit.judge.metrics import Confusion
 from pspnet_kit.judge.report import as_dict, tables
 from pspnet_kit.judge.speed import Speed
+from pspnet_kit.page import check_table, put_table
 
 LIST = """
 reference = "small"
@@ -112,7 +113,6 @@ def test_an_empty_or_missing_list_is_told(tmp_path: Path) -> None:
 
 def test_the_table(listed: Path, judged: list[Judgement]) -> None:
     text = markdown(read_plan(listed), judged, "kit ablation list.toml", "CamVid val, 2 pictures")
-    assert text.startswith(BEGIN) and text.endswith(END)
     assert "Measured in one run by `kit ablation list.toml`: CamVid val, 2 pictures." in text
     # mIoU by hand: 2 of 3 and 1 of 2.
     assert (
@@ -130,22 +130,28 @@ def test_a_row_without_speed_is_refused(listed: Path, judged: list[Judgement]) -
         markdown(read_plan(listed), judged, "", "")
 
 
-def test_only_what_is_between_the_markers_changes() -> None:
-    path = Path("models.md")
-    document = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    assert insert(document, f"{BEGIN}\nnew\n{END}", path) == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
-    for broken in ("no markers", f"{END}{BEGIN}", f"{BEGIN}{END}{BEGIN}{END}"):
-        with pytest.raises(KitError, match=r"models\.md: expected one line"):
-            insert(broken, "", path)
+def test_only_what_is_between_the_comments_changes(tmp_path: Path) -> None:
+    page = tmp_path / "models.md"
+    begin, end = "<!-- two -->", "<!-- /two -->"
+    others = "<!-- one -->\nfirst\n<!-- /one -->\n"
+    page.write_text(f"{others}{begin}\nold\n{end}\nafter\n")
+    check_table(page, "two")
+    page.write_text(page.read_text() + "written while the table was measured\n")
+    put_table(page, "two", "new")
+    assert page.read_text() == f"{others}{begin}\nnew\n{end}\nafter\nwritten while the table was measured\n"
+    for broken in ("no comments", f"{end}{begin}", f"{begin}{end}{begin}{end}"):
+        page.write_text(broken)
+        with pytest.raises(KitError, match=r"models\.md: expected one line <!-- two -->"):
+            check_table(page, "two")
+        with pytest.raises(KitError, match=r"models\.md: expected one line <!-- two -->"):
+            put_table(page, "two", "new")
+        assert page.read_text() == broken
 
 
-def test_a_list_may_name_the_markers_of_its_table(listed: Path, judged: list[Judgement]) -> None:
+def test_a_list_may_name_its_place_in_the_document(listed: Path) -> None:
+    assert read_plan(listed).mark == "ablation"
     listed.write_text('mark = "ablation-scene"' + LIST)
-    plan = read_plan(listed)
-    table = markdown(plan, judged, "", "")
-    assert table.startswith("<!-- ablation-scene -->\n") and table.endswith("\n<!-- /ablation-scene -->")
-    document = f"{BEGIN}\none\n{END}\n<!-- ablation-scene -->\nold\n<!-- /ablation-scene -->\n"
-    assert insert(document, table, Path("models.md"), *plan.markers) == f"{BEGIN}\none\n{END}\n{table}\n"
+    assert read_plan(listed).mark == "ablation-scene"
 
 
 def test_the_plot_has_the_rows_that_ask_for_it(listed: Path, judged: list[Judgement]) -> None:

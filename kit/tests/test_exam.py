@@ -17,8 +17,7 @@ from PIL import Image
 
 from pspnet_kit.commands import exam
 from pspnet_kit.errors import KitError
-from pspnet_kit.exam import hold
-from pspnet_kit.exam.report import BEGIN, END
+from pspnet_kit.exam import hold, report
 from pspnet_kit.judge.daemon import Daemon
 
 SETS = """
@@ -198,12 +197,20 @@ def test_a_full_disk_is_told_after_the_table(sets: Path, capsys: pytest.CaptureF
         told(sets, "--json", "/dev/null/all.json")
 
 
-def test_the_table_goes_into_the_document(sets: Path) -> None:
+def test_the_table_goes_into_the_document(sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = sets / "models.md"
-    page.write_text(f"# Exam\n{BEGIN}\nold\n{END}\nend\n")
+    page.write_text("# Exam\n<!-- exam -->\nold\n<!-- /exam -->\nend\n")
+    tables = report.tables
+
+    def somebody_writes(*judged: Any) -> str:
+        page.write_text(page.read_text() + "written meanwhile\n")
+        return tables(*judged)
+
+    monkeypatch.setattr(report, "tables", somebody_writes)
     told(sets, "--docs", page)
     text = page.read_text()
-    assert text.startswith(f"# Exam\n{BEGIN}\nMeasured in one run by") and text.endswith(f"{END}\nend\n")
+    assert text.startswith("# Exam\n<!-- exam -->\nMeasured in one run by")
+    assert text.endswith("\n<!-- /exam -->\nend\nwritten meanwhile\n")
     assert "| figure | sets | one | second |" in text
     assert "| mIoU of the labelled groups, % | yard | 50.00 | 16.67 |" in text
     assert "Pictures: yard 1, hall 1, clip 4." in text

@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from ..files import read_text, write_whole
+from ..page import check_table, put_table
 from .judge import (
     about,
     check_places,
@@ -37,13 +37,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from ..judge import report
-    from ..judge.ablation import anchor, insert, markdown, points, read_plan
+    from ..judge.ablation import anchor, markdown, points, read_plan
 
     plan = read_plan(args.list)
-    document = read_text(args.docs) if args.docs else None
-    if document is not None:
-        insert(document, "", args.docs, *plan.markers)
-    check_places(plots=(args.plot,), files=(args.json, args.docs))
+    if args.docs:
+        check_table(args.docs, plan.mark)
+    check_places(plots=(args.plot,), files=(args.json,))
     bench = prepare(args)
     predictors = open_all([row.model for row in plan.rows], [row.name for row in plan.rows], bench.dataset)
     judgements = judge_all(predictors, bench)
@@ -57,8 +56,8 @@ def run(args: argparse.Namespace) -> None:
         draw_plot(points(plan, judgements), shown, bench, args.plot, anchor(plan, judgements))
     if args.json:
         report.write_json(args.json, judgements, about(args, bench))
-    if document is not None:
-        write_whole(args.docs, insert(document, table, args.docs, *plan.markers).encode("utf-8"))
+    if args.docs:
+        put_table(args.docs, plan.mark, table)
 
 
 def command_line() -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import KitError, plain
-from ..files import check_file, read_text, write_whole
+from ..files import check_file
+from ..page import check_table, put_table
 from .ablation import command_line
 from .judge import bar, open_named, split_model
 
@@ -65,15 +66,13 @@ def run(args: argparse.Namespace) -> None:
     from ..exam import report, sets
     from ..exam.hold import check, hold, prepare
     from ..exam.shelf import Shelf
-    from ..judge.ablation import insert
     from ..judge.daemon import Daemon
 
     named = [split_model(text) for text in args.models]
-    document = read_text(args.docs) if args.docs else None
-    if document is not None:
-        insert(document, "", args.docs, report.BEGIN, report.END)
-    for path in filter(None, (args.json, args.docs)):
-        check_file(path)
+    if args.docs:
+        check_table(args.docs, report.MARK)
+    if args.json:
+        check_file(args.json)
     daemon = Daemon(args.pspnetd) if args.pspnetd else None
     exam = sets.read(args.sets)
     shelf = Shelf(args.pictures)
@@ -95,11 +94,8 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         about = {"exam": str(args.sets), "pspnetd": daemon.version if daemon else None}
         report.write_json(args.json, about | report.as_dict(gathered, papers, results))
-    if document is not None:
-        table = report.markdown(papers, results, command_line())
-        write_whole(
-            args.docs, insert(document, table, args.docs, report.BEGIN, report.END).encode("utf-8", "backslashreplace")
-        )
+    if args.docs:
+        put_table(args.docs, report.MARK, report.markdown(papers, results, command_line()))
     for result in results:
         result.refuse_disagreement()
 

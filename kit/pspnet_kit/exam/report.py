@@ -16,7 +16,8 @@ from .figures import Sums, plain, together
 from .gather import Gathered
 from .hold import Paper, Result
 
-BEGIN, END = "<!-- exam -->", "<!-- /exam -->"
+MARK = "exam"
+"""Name of the table's place in a document."""
 
 
 @dataclass(frozen=True)
@@ -131,14 +132,14 @@ def absences(gathered: Sequence[Gathered]) -> list[str]:
 
 
 def markdown(papers: Sequence[Paper], results: Sequence[Result], command: str) -> str:
-    """The table of a document, between its markers."""
+    """The table of a document."""
     heads = [name for name, _ in columns(results)]
-    lines = [BEGIN, f"Measured in one run by `{command}`.", ""]
+    lines = [f"Measured in one run by `{command}`.", ""]
     lines += [line(["figure", "sets", *heads]), line(["---", "---", *["---:"] * len(heads)])]
     for section in sections(papers, results):
         lines += [line(["" if index else section.title, *cells]) for index, cells in enumerate(section.cells())]
     counts = ", ".join(f"{paper.name} {len(paper.of.items)}" for paper in papers)
-    return "\n".join([*lines, "", f"Pictures: {counts}.", END])
+    return "\n".join([*lines, "", f"Pictures: {counts}."])
 
 
 def as_dict(gathered: Sequence[Gathered], papers: Sequence[Paper], results: Sequence[Result]) -> dict[str, Any]:

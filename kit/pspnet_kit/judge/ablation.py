@@ -23,7 +23,6 @@ from .plots import Anchor, Point
 from .predictors import SUFFIXES
 
 MARK = "ablation"
-BEGIN, END = f"<!-- {MARK} -->", f"<!-- /{MARK} -->"
 
 
 @dataclass(frozen=True)
@@ -47,12 +46,7 @@ class Plan:
     reference_published: float | None = None
     """Its mIoU in percent on the pictures of the published networks."""
     mark: str = MARK
-    """Name of the markers in the document."""
-
-    @property
-    def markers(self) -> tuple[str, str]:
-        """The lines that the table begins and ends with."""
-        return f"<!-- {self.mark} -->", f"<!-- /{self.mark} -->"
+    """Name of the table's place in the document."""
 
 
 def read_plan(path: Path) -> Plan:
@@ -110,7 +104,7 @@ def _refuse_unknown(path: Path, where: str, found: dict[str, Any], known: Sequen
 
 
 def markdown(plan: Plan, judgements: Sequence[Judgement], command: str, data: str) -> str:
-    """The table between its markers, with what it was measured on; then the commands of the rows that have one.
+    """The table, with what it was measured on; then the commands of the rows that have one.
 
     Raises:
         KitError: when a row was not costed or timed.
@@ -128,9 +122,7 @@ def markdown(plan: Plan, judgements: Sequence[Judgement], command: str, data: st
         "",
     ]
     body = [_cells(row, judgement) for row, judgement in zip(plan.rows, judgements, strict=True)]
-    begin, end = plan.markers
     lines = [
-        begin,
         f"Measured in one run by `{command}`: {data}.",
         "",
         line(heads),
@@ -143,7 +135,7 @@ def markdown(plan: Plan, judgements: Sequence[Judgement], command: str, data: st
     if commands:
         lines += ["", "| model | made by |", "| --- | --- |"]
         lines += [line([row.name, f"`{row.command}`"]) for row in commands]
-    return "\n".join([*lines, end])
+    return "\n".join(lines)
 
 
 def _cells(row: Row, judgement: Judgement) -> list[str]:
@@ -187,18 +179,6 @@ def _legend(judgements: Sequence[Judgement]) -> str:
 
 def line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def insert(document: str, table: str, path: Path, begin: str = BEGIN, end: str = END) -> str:
-    """`document` with what stands between the markers replaced by `table`, markers and all.
-
-    Raises:
-        KitError: when there is not exactly one pair of markers.
-    """
-    if document.count(begin) != 1 or document.count(end) != 1 or document.index(begin) > document.index(end):
-        raise KitError(f"{path}: expected one line {begin} and below it one line {end}")
-    before, rest = document.split(begin)
-    return before + table + rest.split(end)[1]
 
 
 def points(plan: Plan, judgements: Sequence[Judgement]) -> list[Point]:

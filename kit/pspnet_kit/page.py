@@ -1,0 +1,42 @@
+"""Tables in pages of the documentation: each stands between two comments, <!-- NAME --> and <!-- /NAME -->."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .errors import KitError
+from .files import check_file, read_text, write_whole
+
+
+def check_table(path: Path, name: str) -> None:
+    """Whether `put_table` can do its work, told before the time for the table is spent.
+
+    Raises:
+        KitError: when the page can't be read or written, or has not exactly one place of that name.
+    """
+    check_file(path)
+    insert(read_text(path), name, "", path)
+
+
+def put_table(path: Path, name: str, table: str) -> None:
+    """Puts the table where the page has a place of that name.
+
+    The page is read at this moment: measuring a table takes long, and somebody may have written in the page meanwhile.
+
+    Raises:
+        KitError: as check_table.
+    """
+    write_whole(path, insert(read_text(path), name, table, path).encode("utf-8", "backslashreplace"))
+
+
+def insert(page: str, name: str, table: str, path: Path) -> str:
+    """`page` with what stands between the comments of that name replaced by `table`.
+
+    Raises:
+        KitError: when there is not exactly one pair of them.
+    """
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
+        raise KitError(f"{path}: expected one line {begin} and below it one line {end}")
+    before, rest = page.split(begin)
+    return f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}"
