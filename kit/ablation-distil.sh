@@ -8,57 +8,71 @@
 # makes of the pool with both (models/scene-fast/README.md). About two hours on one x86_64 core. The student is scene-fast's
 # network on 192x96 pixels, from ImageNet weights, six epochs on all pictures and eight views of each panorama.
 set -euo pipefail
+here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
+. "$here/../scripts/lib.sh"
+. "$here/ablation-lib.sh"
 
-[ $# -eq 3 ] || { sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 64; }
-pool=$(realpath "$1") teachers=$(realpath "$2") data=$(realpath "$3")
-cd "$(dirname "$(realpath "$0")")"
-runs=$PWD/runs/distil
-mkdir -p "$runs"
+case ${1-} in
+-h | --help)
+    usage
+    exit 0
+    ;;
+esac
+if [ $# -ne 3 ]; then
+    usage >&2
+    exit 64
+fi
+pool=$(folder_with "$1" pool.json)
+teachers=$(folder_with "$2" mosaic-512x384/model.tflite mosaic-512x512/model.tflite)
+data=$(folder_with "$3" dataset.toml)
+cd "$here"
+runs=$here/runs/distil
+claim "$runs" "$pool" "$teachers" "$data"
 
-# NAME POOL TEACHER [OPTION…]: labels of a pool by one teacher, of eight views of each panorama.
+# NAME POOL TEACHER [OPTION…]: labels of a pool by one teacher, of eight views of each panorama. What is there is compared.
 label() {
     local name=$1 from=$2 teacher=$3
     shift 3
-    [ -f "$runs/labels-$name/dataset.toml" ] ||
-        ./kit label "$from" --teacher "$teacher" --views 8 --out "$runs/labels-$name" "$@"
+    ./kit label "$from" --teacher "$teacher" --views 8 --out "$runs/labels-$name" "$@"
 }
 
 # NAME DATA [OPTION…]: a student's int8 file.
 teach() {
     local name=$1 labels=$2
     shift 2
-    if [ ! -f "$runs/$name/final.pt" ]; then
-        local start=()
-        [ ! -f "$runs/$name/last.pt" ] || start=(--resume)
-        ./kit train recipes/scene-fast.toml --data "$labels" --out "$runs/$name" "${start[@]}" \
-            --set 'train.size=[96,192]' --set 'train.phases=[{epochs=6,crop=[96,192]}]' --set train.label_stride=1 \
-            --set train.judge_every=100 "$@"
-    fi
-    [ -f "$runs/$name.tflite" ] ||
-        ./kit quantise "$runs/$name/final.pt" --calibration "$data" --split train --pictures 96 --out "$runs/$name.tflite"
+    train_in "$runs/$name" train recipes/scene-fast.toml --data "$labels" \
+        --set 'train.size=[96,192]' --set 'train.phases=[{epochs=6,crop=[96,192]}]' --set train.label_stride=1 \
+        --set train.judge_every=100 "$@"
+    quantise_to "$runs/$name.tflite" "$runs/$name/final.pt" "$data"
 }
 
-# A pool of the pictures and of the views of another data set, so that every view is labelled by itself.
+# LABELS: a pool of the pictures and of the views of a data set, so that every view is labelled by itself.
 separate() {
-    [ ! -f "$runs/views/pool.json" ] || return 0
-    python3 - "$pool" "$1" "$runs/views" <<'EOF'
+    [ ! -d "$runs/views" ] || return 0
+    rm -rf "$runs/views.part"
+    python3 - "$pool" "$1" "$runs/views.part" <<'EOF'
 import json, os, re, sys
 pool, labels, out = sys.argv[1:]
 listed = json.load(open(f"{pool}/pool.json"))["pictures"]
-kinds = {re.sub(r"_(bright|mid|dark)$", "", os.path.splitext(os.path.basename(row["file"]))[0]): row for row in listed}
+stem = lambda file: os.path.splitext(os.path.basename(file))[0]
+places = {re.sub(r"_(bright|mid|dark)$", "", stem(row["file"])): row for row in listed if row["file"].startswith("panoramas/")}
+pictures = {stem(row["file"]): row for row in listed if row["file"].startswith("pictures/")}
 rows = []
-os.makedirs(f"{out}/pictures", exist_ok=True)
+os.makedirs(f"{out}/pictures")
 for name in sorted(os.listdir(f"{labels}/images")):
-    place, is_view, _ = os.path.splitext(name)[0].rpartition("_view")
-    if is_view:
-        os.symlink(f"{labels}/images/{name}", f"{out}/pictures/{name}")
-        rows.append({**kinds[place], "file": f"pictures/{name}"})
-for row in listed:
-    if row["file"].startswith("pictures/"):
-        os.symlink(f"{pool}/{row['file']}", f"{out}/{row['file']}")
-        rows.append(row)
+    if stem(name) in pictures:
+        continue
+    view = re.fullmatch(r"(.+)_view\d+", stem(name))
+    if not view or view[1] not in places:
+        sys.exit(f"{labels}/images/{name}: is of no picture of {pool}; delete {labels} to label anew")
+    os.symlink(f"{labels}/images/{name}", f"{out}/pictures/{name}")
+    rows.append({**places[view[1]], "file": f"pictures/{name}"})
+for row in pictures.values():
+    os.symlink(f"{pool}/{row['file']}", f"{out}/{row['file']}")
+    rows.append(row)
 json.dump({"pictures": rows}, open(f"{out}/pool.json", "w"))
 EOF
+    mv "$runs/views.part" "$runs/views"
 }
 
 mosaic=$teachers/mosaic-512x384/model.tflite

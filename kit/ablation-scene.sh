@@ -7,15 +7,28 @@
 # DATA is the data set that `kit label` makes of the pool (models/scene-fast/README.md). It takes about 80 minutes of one x86_64
 # core.
 set -euo pipefail
+here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
+. "$here/../scripts/lib.sh"
+. "$here/ablation-lib.sh"
 
-[ $# -eq 1 ] || { sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 64; }
-data=$(realpath "$1")
-cd "$(dirname "$(realpath "$0")")"
-runs=runs/scene-ablation
+case ${1-} in
+-h | --help)
+    usage
+    exit 0
+    ;;
+esac
+if [ $# -ne 1 ]; then
+    usage >&2
+    exit 64
+fi
+data=$(folder_with "$1" dataset.toml)
+cd "$here"
+runs=$here/runs/scene-ablation
 float=$runs/float.pt
-mkdir -p "$runs"
+claim "$runs" "$data"
 if [ ! -f "$float" ]; then
-    git show 0acec59:models/scene-fast/checkpoint.pt > "$float.part"
+    git show 0acec59:models/scene-fast/checkpoint.pt > "$float.part" ||
+        die "$float: can't be made: the disk is full, or this is no clone that has commit 0acec59 (git fetch --unshallow)"
     mv "$float.part" "$float"
 fi
 
@@ -23,8 +36,7 @@ fi
 quantise() {
     local name=$1 checkpoint=$2
     shift 2
-    [ -f "$runs/$name.tflite" ] ||
-        ./kit quantise "$checkpoint" --calibration "$data" --split train --pictures 96 --out "$runs/$name.tflite" "$@"
+    quantise_to "$runs/$name.tflite" "$checkpoint" "$data" "$@"
 }
 
 # NAME COMMAND… : a checkpoint that a command makes.
@@ -37,13 +49,9 @@ make() {
 # NAME COMMAND CHECKPOINT RATE: a checkpoint trained on for four epochs, on a third of the panoramas' views.
 train() {
     local name=$1 command=$2 checkpoint=$3 rate=$4
-    if [ ! -f "$runs/$name/final.pt" ]; then
-        local start=(--from "$checkpoint")
-        [ ! -f "$runs/$name/last.pt" ] || start=(--resume)
-        ./kit "$command" recipes/scene-fast.toml --data "$data" --out "$runs/$name" "${start[@]}" \
-            --set "train.rate=$rate" --set 'train.phases=[{epochs=4,crop=[192,288]}]' --set train.judge_every=100 \
-            --set 'data.train_without=["*_view01[6-9]","*_view02?","*_view03?","*_view04?"]'
-    fi
+    train_in "$runs/$name" "$command" recipes/scene-fast.toml --data "$data" --from "$checkpoint" \
+        --set "train.rate=$rate" --set 'train.phases=[{epochs=4,crop=[192,288]}]' --set train.judge_every=100 \
+        --set 'data.train_without=["*_view01[6-9]","*_view02?","*_view03?","*_view04?"]'
     quantise "$name" "$runs/$name/final.pt"
 }
 
