@@ -396,9 +396,9 @@ fn the_page_has_no_barrier_that_a_machine_can_find() {
     check("no camera");
 }
 
-/// Not a test: scripts/page-picture names the file.
+/// Not a test: scripts/readme-pictures names the file.
 #[test]
-#[ignore = "makes the picture for the README: scripts/page-picture"]
+#[ignore = "makes the picture for the README: scripts/readme-pictures"]
 fn the_picture_for_the_readme() {
     let file = std::env::var_os("PAGE_PICTURE").expect("PAGE_PICTURE names the file");
     let browser = Browser::start().expect("a browser");
