@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import KitError, plain
-from ..files import check_file
+from ..files import check_file, real
 from ..page import check_table, put_table
 from .ablation import command_line
 from .judge import bar, open_named, split_model
@@ -179,7 +179,7 @@ def _teachers(
             continue
         if path not in opened:
             # With the folder above it: a student may be called as its teacher.
-            name = "/".join(path.resolve().parent.parts[-2:]) if path.stem == "model" else path.stem
+            name = "/".join(real(path).parent.parts[-2:]) if path.stem == "model" else path.stem
             (opened[path],) = _candidates([path], [name], extra)
         found[each.of.name] = opened[path]
     return found
