@@ -1,4 +1,8 @@
-"""`kit exam`: models of different class lists on sets of pictures from many places, judged in ten coarse groups."""
+"""`kit exam`: models of different class lists on sets of pictures from many places, judged in ten coarse groups.
+
+The tables are printed and the JSON is written before a disagreement with the daemon is an error; the page gets no table
+then. The page's table is printed too where it can't be put there.
+"""
 
 from __future__ import annotations
 
@@ -91,13 +95,19 @@ def run(args: argparse.Namespace) -> None:
         print(plain(f"\n{sentence}"))
     if args.speed:
         print(plain(f"\n{_speeds(candidates)}"))
-    if args.json:
-        about = {"exam": str(args.sets), "pspnetd": daemon.version if daemon else None}
-        report.write_json(args.json, about | report.as_dict(gathered, papers, results))
-    if args.docs:
-        put_table(args.docs, report.MARK, report.markdown(papers, results, command_line()))
-    for result in results:
-        result.refuse_disagreement()
+    table = report.markdown(papers, results, command_line()) if args.docs else ""
+    try:
+        if args.json:
+            about = {"exam": str(args.sets), "pspnetd": daemon.version if daemon else None}
+            report.write_json(args.json, about | report.as_dict(gathered, papers, results))
+        for result in results:
+            result.refuse_disagreement()
+        if args.docs:
+            put_table(args.docs, report.MARK, table)
+    except KitError:
+        if table:
+            print(plain(f"\n{table}"))
+        raise
 
 
 def _gather(exam: Exam, only: Sequence[str], shelf: Shelf) -> list[Gathered]:
