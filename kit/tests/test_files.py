@@ -94,6 +94,14 @@ def test_a_name_that_no_file_can_have_is_one_line(tmp_path: Path, capsys: pytest
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 
+def test_a_path_of_thousands_of_letters_is_not_told_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = "/".join(["deep"] * 1000)
+    assert main(["pool", str(tmp_path / path), "--out", str(tmp_path / "y")]) == 1
+    assert main(["label", path, "--teacher", "x", "--out", str(tmp_path / "y")]) == 1
+    told = capsys.readouterr().err
+    assert len(told) < 1000 and "/deep … deep/" not in told and " … " in told and "no such" in told
+
+
 def test_a_file_and_its_folder_are_written(tmp_path: Path) -> None:
     path = tmp_path / "new/deep/x"
     write_whole(path, b"one")
