@@ -13,7 +13,7 @@ import pkgutil
 import sys
 
 from . import commands
-from .errors import KitError, plain
+from .errors import KitError, brief, plain
 
 _NOT_TAKEN = (errno.ENOSPC, errno.EPIPE, errno.EIO)
 _UNUSABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP)
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
         # While a full disk behind it can still be told.
         sys.stdout.flush()
     except KitError as error:
-        print(plain(f"kit {args.command}: {error}"), file=sys.stderr)
+        print(plain(brief(f"kit {args.command}: {error}")), file=sys.stderr)
         return 1
     except OSError as error:
         if error.filename is None and error.errno in _NOT_TAKEN:
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
         # Even looking whether a file is there fails for such names.
         if error.filename is None or error.errno not in _UNUSABLE:
             raise
-        print(plain(f"kit {args.command}: {error.filename}: {error.strerror}"), file=sys.stderr)
+        print(plain(brief(f"kit {args.command}: {error.filename}: {error.strerror}")), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _LONGEST = 80
+_LONGEST_WORD, _END = 600, 200
 
 
 class KitError(Exception):
@@ -29,6 +31,11 @@ def plain(text: str) -> str:
         letter if letter.isprintable() or letter == "\n" or unicodedata.category(letter) == "Zs" else _escape(letter)
         for letter in text
     )
+
+
+def brief(text: str) -> str:
+    """A message without the middle of words that are longer than any path in use."""
+    return re.sub(rf"\S{{{_LONGEST_WORD},}}", lambda word: f"{word[0][:_END]} … {word[0][-_END:]}", text)
 
 
 def _escape(letter: str) -> str:

@@ -19,6 +19,10 @@ from .errors import KitError, WriteError, reason
 
 PART = ".part"
 """Ends the names of files that are not yet written."""
+_TOKEN = 8
+"""Random bytes in such a name."""
+_PARTS = f".{'[0-9a-f]' * (2 * _TOKEN)}{PART}"
+"""Fits those names, and no hidden file of another program."""
 LARGEST = 1 << 30
 """Bytes that no file has which the kit reads."""
 LARGEST_TEXT = 1 << 26
@@ -138,7 +142,8 @@ def read_json(path: Path) -> Any:
 def write_whole(path: Path, content: bytes) -> None:
     """Writes the file, and its folder where there is none; a kill or a full disk leaves the former file.
 
-    A link stays, and the file that it leads to is written. A pipe or device is written to as it is.
+    A link stays, and the file that it leads to is written. A pipe or device is written to as it is. A file that is
+    replaced leaves its mode to the new one, and its owner and group where this user may give them.
 
     Raises:
         WriteError: when it can't be written.
@@ -147,12 +152,13 @@ def write_whole(path: Path, content: bytes) -> None:
     try:
         target = _target(path)
         # Of this run alone, and no longer than the longest name of a file.
-        part = target.with_name(f".{secrets.token_hex(8)}{PART}")
+        part = target.with_name(f".{secrets.token_hex(_TOKEN)}{PART}")
         if _is_stream(path):
             path.write_bytes(content)
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         with part.open("xb") as file:
+            _take_rights(file.fileno(), target)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -177,15 +183,21 @@ def delete(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
+def sole_writer(folder: Path, below: bool = True) -> Iterator[None]:
     """Keeps other runs out of the folder, which is made where there is none, and deletes what killed ones left half
-    written. A folder that is still empty in the end goes again.
+    written. A folder that this run made and that is still empty in the end goes again.
+
+    Args:
+        below: whether the folders in it are the run's too, so that what is half written there goes as well.
 
     Raises:
         KitError: when another run writes to it, or it can't be made.
     """
+    made = False
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            made = True
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         raise WriteError(folder, error) from error
@@ -196,12 +208,13 @@ def sole_writer(folder: Path) -> Iterator[None]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise KitError(f"{folder}: another run writes to it; wait until it has ended") from None
-            for part in folder.rglob(f".*{PART}"):
+            for part in (folder.rglob if below else folder.glob)(_PARTS):
                 part.unlink(missing_ok=True)
         yield
     finally:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
+        if made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         os.close(lock)
 
 
@@ -232,6 +245,9 @@ def check_folder(folder: Path, named: Path | None = None) -> None:
     """
     try:
         _check_name(folder)
+        if folder.is_symlink():
+            # No folder can be made where a link leads nowhere, or round in a circle.
+            folder.stat()
         nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
         with tempfile.TemporaryFile(dir=nearest):
             pass
@@ -245,8 +261,37 @@ def _check_name(path: Path) -> None:
         os.lstat(path)
 
 
+def real(path: Path) -> Path:
+    """The path without links. Those that lead round in a circle stay, for opening the file to tell."""
+    return Path(os.path.realpath(path))
+
+
 def _target(path: Path) -> Path:
-    return path.resolve() if path.is_symlink() else path
+    """The file that is written: `path`, or where its link leads, which need not be there.
+
+    Raises:
+        OSError: for links that lead round in a circle.
+    """
+    if not path.is_symlink():
+        return path
+    # Path.resolve tells of a circle by another error, or not at all, by the version of Python.
+    with contextlib.suppress(FileNotFoundError):
+        path.stat()
+    return path.resolve()
+
+
+def _take_rights(file: int, former: Path) -> None:
+    """Gives the open file the mode of the one that it replaces, and its owner and group where that is permitted."""
+    try:
+        rights = former.stat()
+    except FileNotFoundError:
+        return
+    # Some file systems have neither.
+    for owner, group in ((-1, rights.st_gid), (rights.st_uid, -1)):
+        with contextlib.suppress(OSError):
+            os.fchown(file, owner, group)
+    with contextlib.suppress(OSError):
+        os.fchmod(file, stat.S_IMODE(rights.st_mode))
 
 
 def _is_stream(path: Path) -> bool:

@@ -148,6 +148,34 @@ def test_only_what_is_between_the_comments_changes(tmp_path: Path) -> None:
         assert page.read_text() == broken
 
 
+def test_line_breaks_and_markers_in_a_list_break_no_table(
+    listed: Path, judged: list[Judgement], tmp_path: Path
+) -> None:
+    listed.write_text(
+        LIST.replace('"float | large"', '"""two\nlines <!-- /two -->"""')
+        .replace('"kit train', '"""kit `a` \\\n  \n--train')
+        .replace('small.toml"', 'small.toml"""')
+    )
+    text = markdown(read_plan(listed), judged, "kit '<!-- two -->\n'", "Cam\nVid")
+    assert "by `kit '<!-- two --> '`: Cam Vid." in text
+    assert "| two lines <!-- /two --> |" in text
+    assert "| small | ``kit `a` --train small.toml`` |" in text
+    page = tmp_path / "models.md"
+    page.write_text("<!-- two -->\n<!-- /two -->\n")
+    for _ in range(2):
+        put_table(page, "two", text)
+    assert page.read_text().count("<!--") == 2 and "| two lines &lt;!-- /two --> |" in page.read_text()
+
+
+def test_a_table_has_the_line_ends_of_its_page(tmp_path: Path) -> None:
+    page = tmp_path / "models.md"
+    for end in ("\r\n", "\n"):
+        lines = ["# Models", "<!-- one -->", "old", "<!-- /one -->", "after", ""]
+        page.write_bytes(end.join(lines).encode())
+        put_table(page, "one", "new\ntable")
+        assert page.read_bytes() == end.join([*lines[:2], "new", "table", *lines[3:]]).encode()
+
+
 def test_a_list_may_name_its_place_in_the_document(listed: Path) -> None:
     assert read_plan(listed).mark == "ablation"
     listed.write_text('mark = "ablation-scene"' + LIST)

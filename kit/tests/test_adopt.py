@@ -6,7 +6,9 @@ import hashlib
 import io
 import tomllib
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +21,10 @@ from PIL import Image
 from pspnet_kit.__main__ import main
 from pspnet_kit.adopt import card, child
 from pspnet_kit.adopt.adoption import Adoption, adopt
+from pspnet_kit.adopt.cut import compact, pack
 from pspnet_kit.errors import KitError
 from pspnet_kit.export.edgetpu import check
-from pspnet_kit.export.tflite_reader import read
+from pspnet_kit.export.tflite_reader import read, unpack
 from pspnet_kit.judge.daemon import Daemon
 from pspnet_kit.judge.predictors import TflitePredictor
 
@@ -247,6 +250,85 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path: Path) -> None:
             refused += 1
             assert "\n" not in str(error)
     assert refused >= 4
+
+
+def changed(change: Callable[[Any], None]) -> bytes:
+    """A small network whose schema objects `change` has changed."""
+    path = Path("made here")
+    model = unpack(segmenter(*SIZE), path)
+    change(model)
+    return pack(model, path)
+
+
+def test_metadata_that_lies_nowhere_is_refused(tmp_path: Path) -> None:
+    def metadata(buffer: int) -> bytes:
+        def add(model: Any) -> None:
+            entry = schema.MetadataT()
+            entry.name, entry.buffer = b"notes", buffer
+            model.metadata = [entry]
+
+        return changed(add)
+
+    kept = adopt(written(tmp_path / "kept.tflite", metadata(1)))
+    assert [entry.name for entry in unpack(kept.content, Path("kept")).metadata] == [b"notes"]
+    with pytest.raises(
+        KitError, match=r"wrong\.tflite: a damaged TFLite model \(its metadata b'notes' is in buffer 999"
+    ):
+        adopt(written(tmp_path / "wrong.tflite", metadata(999)))
+
+
+def test_parameters_in_another_file_are_refused(tmp_path: Path) -> None:
+    def outside(model: Any) -> None:
+        model.subgraphs[0].tensors[1].externalBuffer = 7
+
+    with pytest.raises(KitError, match="its parameters lie in another file"):
+        adopt(written(tmp_path / "outside.tflite", changed(outside)))
+
+
+def test_subgraphs_that_nothing_runs_go(tmp_path: Path) -> None:
+    def second(model: Any) -> None:
+        other = unpack(segmenter(*SIZE), Path("other")).subgraphs[0]
+        for tensor in other.tensors:
+            tensor.buffer = len(model.buffers) - 1
+        model.subgraphs.append(other)
+
+    adoption = adopt(written(tmp_path / "two.tflite", changed(second)))
+    assert read(written(tmp_path / "one.tflite", adoption.content)).subgraphs == 1
+    np.testing.assert_array_equal(run(adoption.content, noise(*SIZE)), run(segmenter(*SIZE), noise(*SIZE)))
+
+
+def test_signatures_that_name_no_tensor_change_nothing(tmp_path: Path) -> None:
+    def signature(model: Any) -> None:
+        end = schema.TensorMapT()
+        end.name, end.tensorIndex = b"x", 999
+        found = schema.SignatureDefT()
+        found.signatureKey, found.subgraphIndex, found.inputs, found.outputs = b"serve", 7, [end], [end]
+        model.signatureDefs = [found]
+
+    adoption = adopt(written(tmp_path / "signed.tflite", changed(signature)))
+    assert unpack(adoption.content, Path("signed")).signatureDefs is None
+
+
+def test_indices_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
+    def code(model: Any) -> None:
+        model.subgraphs[0].operators[0].opcodeIndex = 99
+
+    def buffer(model: Any) -> None:
+        model.subgraphs[0].tensors[0].buffer = 999
+
+    def source(model: Any) -> None:
+        model.subgraphs[0].operators[0].inputs = [-7, 1, 2]
+
+    for change in (code, buffer, source):
+        with pytest.raises(KitError, match=r"wrong\.tflite: a damaged TFLite model"):
+            adopt(written(tmp_path / "wrong.tflite", changed(change)))
+
+
+def test_an_operator_without_a_list_of_inputs_is_kept_as_it_is(tmp_path: Path) -> None:
+    model = unpack(segmenter(*SIZE), tmp_path)
+    model.subgraphs[0].operators[0].inputs = None
+    compact(model)
+    assert len(model.subgraphs[0].operators[0].inputs) == 0
 
 
 def test_a_file_of_another_kind_or_too_large_is_not_read(tmp_path: Path) -> None:

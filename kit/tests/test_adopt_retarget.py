@@ -77,6 +77,14 @@ def one(build: Callable[[Graph, int, int, int], int]) -> Build:
     return made
 
 
+def test_a_window_that_stays_is_told_with_what_that_means() -> None:
+    pool = one(lambda g, x, h, w: g.average_pool(x, 8, 8, "int8", Q, name="window"))
+    _, notes = agree(pool, (64, 96), (128, 192))
+    assert notes == [
+        "AVERAGE_POOL_2D keeps its window of 8x8 cells, so at the new size it averages another share of the picture"
+    ]
+
+
 def op(g: Graph, name: str, inputs: list[int], shape: list[int], options: object = None, version: int = 2) -> int:
     return g.op(name, version, inputs, g.tensor(f"{name}{len(g.tensors)}", "int8", shape, Q), options)
 

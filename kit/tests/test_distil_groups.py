@@ -290,6 +290,26 @@ def test_soft_targets_weigh_by_their_share(tmp_path: Path) -> None:
     assert float(weights[1] / weights[0]) == pytest.approx(3**0.5, rel=1e-3)
 
 
+@pytest.mark.parametrize("power", [0.25, 2.0])
+def test_a_group_that_no_soft_target_has_takes_no_weight_from_the_others(tmp_path: Path, power: float) -> None:
+    root = dataset(tmp_path)
+    for index in range(4):
+        Image.fromarray(np.repeat([[255], [0]], 24, 0).repeat(24, 1).astype(np.uint8)).save(root / f"soft/{index}.png")
+    plan(root, soft_weight=1.0)
+    wanted = recipe.read(root / "recipe.toml", [f'data.root="{root}"', f"train.class_power={power}"])
+    run = Trainer(wanted, root / "run", Ranks(torch.device("cpu")), False, fast=False)
+    assert run.groups[1].tolist() == [1.0, 1.0]
+
+
+def test_soft_targets_without_any_group_leave_the_weights_even(tmp_path: Path) -> None:
+    root = dataset(tmp_path)
+    for index in range(4):
+        Image.fromarray(np.zeros((48, 24), np.uint8)).save(root / f"soft/{index}.png")
+    run = trainer(root, soft_weight=1.0)
+    assert run.groups[1].tolist() == [1.0, 1.0]
+    run.run()
+
+
 def test_who_does_not_use_soft_targets_does_not_read_them(tmp_path: Path) -> None:
     dataset(tmp_path)
     for file in (tmp_path / "soft").iterdir():

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from built import bands, pspnetd
 from exam_files import drawing, jpeg, model, picture, rows
+from full_disk import fill
 from PIL import Image
 
 from pspnet_kit.commands import exam
@@ -219,6 +220,18 @@ def test_the_table_goes_into_the_document(sets: Path, monkeypatch: pytest.Monkey
         told(sets, "--docs", page)
 
 
+def test_a_table_that_its_page_can_not_take_is_printed(
+    sets: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = sets / "models.md"
+    page.write_text("<!-- exam -->\n<!-- /exam -->\n")
+    monkeypatch.setattr(report, "write_json", lambda *_: fill(monkeypatch))
+    with pytest.raises(KitError, match=r"models\.md: can't be written: No space left"):
+        call(sets / "one/model.tflite", "--sets", sets / "sets.toml", "--json", sets / "a.json", "--docs", page)
+    assert "\n| figure | sets | one |\n" in capsys.readouterr().out
+    assert page.read_text() == "<!-- exam -->\n<!-- /exam -->\n"
+
+
 class Echo(Daemon):
     """Stands in for the daemon: answers with LiteRT's own class maps, wrong in `wrong` pixels of each picture."""
 
@@ -254,6 +267,12 @@ def test_the_daemon_has_figures_of_its_own(
     assert "pixels that differ from pspnetd, %" in capsys.readouterr().out
     one = json.loads((sets / "all.json").read_text())["models"][0]
     assert one["pspnetd"]["sets"]["yard"]["iou"]["sky"] == pytest.approx(48 / 64)
+    page = sets / "models.md"
+    page.write_text("<!-- exam -->\n<!-- /exam -->\n")
+    with pytest.raises(KitError, match="pixels differ between LiteRT and pspnetd"):
+        told(sets, "--pspnetd", "pspnetd", "--docs", page)
+    assert page.read_text() == "<!-- exam -->\n<!-- /exam -->\n"
+    assert "\n| figure | sets | one | one in pspnetd |" in capsys.readouterr().out
 
 
 def test_pictures_that_the_disk_can_not_hold_for_the_daemon_are_told(tmp_path: Path) -> None:

@@ -126,6 +126,18 @@ def test_a_shape_that_can_not_be_painted_is_named(tmp_path: Path, shape: Any, me
             '{"yaw": 1, "pitch": 0, "fov": 90, "width": 60000, "height": 60000}}',
             "its panorama's view is 60000x60000; expected at most",
         ),
+        *(
+            (
+                '{"shapes": [], "imagePath": "a", "imageHeight": 4, "imageWidth": 4, "panorama": '
+                f'{{"yaw": 1, "pitch": {pitch}, "fov": {fov}, "width": 4, "height": 4}}}}',
+                f"panorama: a view {message}",
+            )
+            for pitch, fov, message in (
+                (0, 0, "of 0.0 degrees is asked for, expected more than 0"),
+                (0, 180, "of 180.0 degrees"),
+                (91, 90, "with the pitch 91.0"),
+            )
+        ),
         (
             json.dumps({"shapes": [{"label": "sky", "points": [[0, 0]] * 60_000}] * 2}),
             "has more than 100000 shapes or points",

@@ -18,6 +18,7 @@ from pspnet_kit.data import VOID
 from pspnet_kit.errors import KitError
 from pspnet_kit.exam.gather import Gathered, gather
 from pspnet_kit.exam.groups import GROUPS
+from pspnet_kit.exam.hold import check
 from pspnet_kit.exam.pictures import Frame, View
 from pspnet_kit.exam.sets import ExamSet, read
 from pspnet_kit.exam.shelf import Shelf
@@ -54,6 +55,16 @@ def label_of(found: Gathered) -> np.ndarray:
 
 def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("labels", ["", 'labels = "labelme"\n'])
+def test_a_picture_s_name_that_leads_nowhere_is_told(tmp_path: Path, labels: str) -> None:
+    picture(tmp_path / "hall/a.png")
+    drawing(tmp_path / "hall/a.json", [rows("sky", 0, 3)])
+    name = "b.json" if labels else "b.png"
+    (tmp_path / "hall" / name).symlink_to("away")
+    with pytest.raises(KitError, match=rf"hall/{name}: no such file"):
+        check(gathered(tmp_path, f'pictures = "hall"\n{labels}').items)
 
 
 def test_the_shipped_list_is_read() -> None:

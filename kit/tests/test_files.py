@@ -13,9 +13,10 @@ import pytest
 from full_disk import fill
 
 from pspnet_kit.__main__ import main
+from pspnet_kit.commands.judge import open_named
 from pspnet_kit.data.pictures import read_image
 from pspnet_kit.data.toml_table import Table
-from pspnet_kit.errors import KitError
+from pspnet_kit.errors import KitError, WriteError
 from pspnet_kit.exam import clips
 from pspnet_kit.files import (
     LARGEST,
@@ -93,6 +94,14 @@ def test_a_name_that_no_file_can_have_is_one_line(tmp_path: Path, capsys: pytest
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 
+def test_a_path_of_thousands_of_letters_is_not_told_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = "/".join(["deep"] * 1000)
+    assert main(["pool", str(tmp_path / path), "--out", str(tmp_path / "y")]) == 1
+    assert main(["label", path, "--teacher", "x", "--out", str(tmp_path / "y")]) == 1
+    told = capsys.readouterr().err
+    assert len(told) < 1000 and "/deep … deep/" not in told and " … " in told and "no such" in told
+
+
 def test_a_file_and_its_folder_are_written(tmp_path: Path) -> None:
     path = tmp_path / "new/deep/x"
     write_whole(path, b"one")
@@ -132,15 +141,64 @@ def test_a_folder_has_one_writer_who_takes_away_what_a_killed_one_left(tmp_path:
     folder = tmp_path / "deep/out"
     with sole_writer(folder):
         (folder / "inner").mkdir()
-        (folder / "inner/.0123.part").touch()
+        (folder / "inner/.0123456789abcdef.part").touch()
+        (folder / "inner/.others.part").touch()
         with pytest.raises(KitError, match="deep/out: another run writes to it"), sole_writer(folder):
             pass
     with sole_writer(folder):
-        assert not list((folder / "inner").iterdir())
-    (folder / "inner").rmdir()
-    with sole_writer(folder):
+        assert [path.name for path in (folder / "inner").iterdir()] == [".others.part"]
+
+
+def test_a_folder_that_stays_empty_goes_only_if_the_run_made_it(tmp_path: Path) -> None:
+    with sole_writer(tmp_path / "new/deep"):
         pass
-    assert not folder.exists()
+    assert not (tmp_path / "new/deep").exists()
+    (tmp_path / "own").mkdir()
+    with pytest.raises(KitError, match="failed"), sole_writer(tmp_path / "own"):
+        raise KitError("failed")
+    assert (tmp_path / "own").is_dir()
+
+
+def test_other_runs_may_write_to_folders_inside(tmp_path: Path) -> None:
+    part = tmp_path / "inner/.0123456789abcdef.part"
+    part.parent.mkdir()
+    part.touch()
+    with sole_writer(tmp_path, below=False):
+        assert part.exists()
+
+
+def test_a_file_that_replaces_another_has_its_mode(tmp_path: Path) -> None:
+    path, mask = tmp_path / "x", os.umask(0o022)
+    try:
+        write_whole(path, b"new")
+        assert path.stat().st_mode & 0o7777 == 0o644
+        for mode in (0o640, 0o600, 0o666):
+            path.chmod(mode)
+            write_whole(path, b"again")
+            assert path.stat().st_mode & 0o7777 == mode
+        if os.geteuid() == 0:
+            os.chown(path, 1234, 5678)
+            write_whole(path, b"again")
+            assert (path.stat().st_uid, path.stat().st_gid) == (1234, 5678)
+    finally:
+        os.umask(mask)
+
+
+def test_links_in_a_circle_are_one_error(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    attempts: list[Callable[[Path], object]] = [check_file, check_folder, lambda path: write_whole(path, b"x")]
+    for attempt in attempts:
+        with pytest.raises(WriteError, match="a: can't be written: Too many levels of symbolic links"):
+            attempt(tmp_path / "a")
+    with pytest.raises(WriteError, match="Too many levels"):
+        check_file(tmp_path / "a/x")
+    (tmp_path / "away").symlink_to("none")
+    with pytest.raises(WriteError, match="away: can't be written: No such file"):
+        check_folder(tmp_path / "away")
+    (tmp_path / "model.tflite").symlink_to("model.tflite")
+    with pytest.raises(KitError, match=r"model\.tflite: no such file"):
+        open_named([tmp_path / "model.tflite"], [""])
 
 
 def test_a_try_leaves_nothing(tmp_path: Path) -> None:

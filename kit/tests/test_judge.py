@@ -6,12 +6,14 @@ import argparse
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from built import camvid, pspnetd
 from PIL import Image
 from tiny_tflite import convolution
 
+from pspnet_kit import page
 from pspnet_kit.commands import ablation, judge
 from pspnet_kit.errors import KitError
 from pspnet_kit.judge import judgement, plots
@@ -119,6 +121,26 @@ def test_the_table_goes_into_the_document(root: Path) -> None:
     assert (root / "plot.png").is_file()
 
 
+def test_a_disagreement_loses_no_table_and_reaches_no_document(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def disagreeing(*judged: Any) -> Any:
+        found = judge_all(*judged)
+        found[0].agreement = judgement.Agreement(2, 1000, 500, 0.1, 0.1)
+        return found
+
+    judge_all = judge.judge_all
+    monkeypatch.setattr(ablation, "judge_all", disagreeing)
+    (root / "list.toml").write_text('[[row]]\nname = "sky"\nmodel = "sky.tflite"\n')
+    document, options = root / "models.md", ("--rounds", 1, "--seconds", 0.001, "--json", root / "all.json")
+    document.write_text("<!-- ablation -->\n<!-- /ablation -->\n")
+    with pytest.raises(KitError, match=r"sky\.tflite: 500 of 1000 pixels differ"):
+        call(ablation, root / "list.toml", "--data", root, *options, "--docs", document)
+    assert "| sky | 11.11 |" in capsys.readouterr().out
+    assert json.loads((root / "all.json").read_text())["models"][0]["agreement"]["differing"] == 500
+    assert document.read_text() == "<!-- ablation -->\n<!-- /ablation -->\n"
+
+
 @pytest.mark.parametrize("option", ["--json", "--plot", "--docs"])
 def test_places_that_can_not_be_written_are_refused_before_judging(
     root: Path, option: str, monkeypatch: pytest.MonkeyPatch
@@ -130,6 +152,7 @@ def test_places_that_can_not_be_written_are_refused_before_judging(
     (root / "out").write_text("<!-- ablation -->\n<!-- /ablation -->\n")
     monkeypatch.setattr(judge, "check_file", no_room)
     monkeypatch.setattr(plots, "check_file", no_room)
+    monkeypatch.setattr(page, "check_file", no_room)
     monkeypatch.setattr(plots, "_format", lambda path: "png")
     with pytest.raises(KitError, match="out: can't be written: tried"):
         call(ablation, root / "list.toml", "--data", root / "none", option, root / "out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from math import exp
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tiny_checkpoint import constant, save, tiny
 
 from pspnet_kit import files
 from pspnet_kit.data import open_dataset
+from pspnet_kit.data.dataset_toml import SETTINGS
 from pspnet_kit.errors import KitError
 from pspnet_kit.export.flatbuffer import Graph, Quant
 from pspnet_kit.labelling import store
@@ -226,8 +228,16 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], *more: str) -> s
 def test_other_settings_do_not_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture(tmp_path / "pool/pictures/a.png", RED)
     assert label(tmp_path) == 0
-    assert "made with other settings" in refused(tmp_path, capsys, "--threshold", "0.5")
-    assert "made with other settings" in refused(tmp_path, capsys, "--no-mirror")
+    told = refused(tmp_path, capsys, "--threshold", "0.5", "--side", "256")
+    assert "made with other settings" in told and "): side is 256, was 512, threshold is 0.5, was 0.6; name an" in told
+    assert "): mirror is False, was True; name another" in refused(tmp_path, capsys, "--no-mirror")
+    (tmp_path / "places.toml").write_text('no_up = ["air"]\n')
+    assert "): other places; name another" in refused(tmp_path, capsys, "--places", str(tmp_path / "places.toml"))
+    known = tmp_path / "out" / SETTINGS
+    known.write_text(json.dumps(json.loads(known.read_text())))
+    assert label(tmp_path) == 0
+    known.write_text("[]")
+    assert "holds no settings of kit label" in refused(tmp_path, capsys)
 
 
 def test_any_text_may_be_a_name_and_a_licence(tmp_path: Path) -> None:

@@ -58,7 +58,8 @@ def test_what_the_teacher_learned_from_goes_into_data_set_checkpoint_and_manifes
     (tmp_path / "pool/NOTICE").write_text("Who drew what.\n")
     assert label(tmp_path, "--teacher", str(street(tmp_path / "street")), "--licence", "mine too") == 0
     said = "scenes: CC-BY-4.0, CC0-1.0, mine too; street: research only; CamVid: non-commercial"
-    assert f"licence: {said}\n" in capsys.readouterr().out
+    lines = ["scenes: CC-BY-4.0, CC0-1.0, mine too", "street: research only", "CamVid: non-commercial"]
+    assert "licences:\n" + "".join(f"  {line}\n" for line in lines) in capsys.readouterr().out
     own = {
         "name": "scenes",
         "licence": "CC-BY-4.0, CC0-1.0, mine too",
@@ -75,6 +76,36 @@ def test_what_the_teacher_learned_from_goes_into_data_set_checkpoint_and_manifes
     manifest = tomllib.loads((tmp_path / "manifest.toml").read_text())["training"]
     assert (manifest["data"], manifest["licence"]) == ("scenes, street, CamVid", said)
     assert "Brostow 2008." in manifest["citation"]
+
+
+def test_a_source_of_any_name_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture(tmp_path / "pool/pictures/a.png", RED)
+    path = teacher(tmp_path / "street")
+    manifest = path.with_name("manifest.toml")
+    manifest.write_text('name = "not trained here; original:\\nx: y"\n' + manifest.read_text())
+    assert label(tmp_path, "--teacher", str(path)) == 0
+    told = "licences:\n  scenes: not stated\n  not trained here; original: x: y: not stated\n"
+    assert told in capsys.readouterr().out
+
+
+def test_pictures_that_the_pool_s_list_does_not_have_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "abc":
+        picture(tmp_path / f"pool/pictures/{name}.png", RED)
+    assert label(tmp_path) == 0
+    assert "says no licence" not in capsys.readouterr().out
+    licensed(tmp_path / "pool", a="MIT")
+    assert label(tmp_path) == 0
+    told = capsys.readouterr().out
+    assert "pool/pool.json says no licence of 2 pictures: pictures/b.png, pictures/c.png; --licence says it" in told
+    assert open_dataset(tmp_path / "out").licence == "MIT, of some pictures not stated"
+    listed(tmp_path / "pool")
+    assert label(tmp_path, "--licence", "mine") == 0
+    assert "of 3 pictures: pictures/a.png, pictures/b.png, pictures/c.png; only --licence" in capsys.readouterr().out
+    licensed(tmp_path / "pool", a="MIT", b="MIT", c="MIT")
+    assert label(tmp_path) == 0
+    assert "says no licence" not in capsys.readouterr().out
 
 
 def test_a_checkpoint_hands_its_sources_on(tmp_path: Path) -> None:

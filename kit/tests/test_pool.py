@@ -248,6 +248,41 @@ def test_a_damaged_index_is_told(tmp_path: Path, files: Path, capsys: pytest.Cap
     assert "pool.json: is no JSON that can be read" in capsys.readouterr().err
 
 
+def test_pictures_of_a_deleted_index_are_refused_and_stay(
+    tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pool(tmp_path, write_list(tmp_path, files, WIDE, CLIP, HALL, HELD)) == 0
+    before = made(tmp_path)
+    (tmp_path / "pool/pool.json").unlink()
+    (tmp_path / "pool/pictures/Own Picture.jpg").write_text("not of a pool's form")
+    assert pool(tmp_path, write_list(tmp_path, files, WIDE)) == 1
+    told = capsys.readouterr().err
+    assert "has 6 pictures that neither the list nor pool.json names" in told
+    assert "held/pictures/yard_clip_00003.jpg, panoramas/hall_bright.jpg, panoramas/hall_dark.jpg, …; delete" in told
+    assert made(tmp_path) - {"pictures/Own Picture.jpg"} == before
+    for name in before - {"pictures/yard_wide.jpg"}:
+        (tmp_path / "pool" / name).unlink()
+    assert pool(tmp_path, write_list(tmp_path, files, WIDE)) == 0
+
+
+def test_a_picture_that_lost_its_index_stays_in_the_notice(tmp_path: Path, files: Path) -> None:
+    listed = write_list(tmp_path, files, WIDE, CLIP)
+    assert pool(tmp_path, listed) == 0
+    (tmp_path / "pool/pool.json").unlink()
+    (files / "deep/clip.gif").unlink()
+    assert pool(tmp_path, listed, "--offline", "--partial") == 0
+    assert "clip.gif" in (tmp_path / "pool/NOTICE").read_text()
+    assert "pictures/yard_clip_00000.jpg" in made(tmp_path)
+
+
+def test_a_partial_pool_has_something(tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = write_list(tmp_path, files, WIDE, CLIP)
+    shutil.rmtree(files)
+    files.mkdir()
+    assert pool(tmp_path, listed, "--offline", "--partial") == 1
+    assert "none of the 2 entries of the list can be had; the reasons are above" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["{}", "../{}", "pictures/../../{}", "pictures/{}", "", "pictures/a\0.jpg", "a" * 300])
 def test_an_index_that_names_other_files_than_a_pool_has_deletes_nothing(
     tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str], name: str

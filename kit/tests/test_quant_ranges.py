@@ -8,7 +8,7 @@ import torch
 
 from pspnet_kit.errors import KitError
 from pspnet_kit.quant.observers import Observer, squared_error
-from pspnet_kit.quant.ranges import PICTURE, affine, quantise_weights
+from pspnet_kit.quant.ranges import PICTURE, RangeError, affine, quantise_weights
 
 
 def test_a_range_around_zero() -> None:
@@ -25,6 +25,12 @@ def test_zero_is_always_in_the_range(ends: tuple[float, float], zero_point: int)
 
 def test_what_is_always_zero_still_has_a_scale() -> None:
     assert affine(0.0, 0.0).scale > 0
+
+
+@pytest.mark.parametrize("ends", [(float("nan"), 1.0), (0.0, float("nan")), (float("-inf"), 1.0), (0.0, float("inf"))])
+def test_a_range_that_is_none_is_refused(ends: tuple[float, float]) -> None:
+    with pytest.raises(RangeError, match="expected finite numbers"):
+        affine(*ends)
 
 
 def test_rounding_and_clipping() -> None:

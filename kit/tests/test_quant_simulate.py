@@ -18,7 +18,7 @@ from pspnet_kit.model.resnet import Bottleneck
 from pspnet_kit.quant.graph import trace
 from pspnet_kit.quant.ops import Conv
 from pspnet_kit.quant.ptq import quantise
-from pspnet_kit.quant.ranges import Affine, QuantisedWeights
+from pspnet_kit.quant.ranges import Affine, QuantisedWeights, RangeError
 from pspnet_kit.quant.simulate import add, average_pool, convolution, limits, resize, simulate
 
 
@@ -49,6 +49,13 @@ def test_add_rescales_both_sides() -> None:
     assert add(whole(3), whole(4), one, two, one, "none").item() == 9
     assert add(whole(-9), whole(4), one, one, one, "relu").item() == 0
     assert add(whole(100), whole(100), one, one, one, "none").item() == 127
+
+
+@pytest.mark.parametrize("scale", [2.0**20, 1e30, 1e-30])
+def test_scales_that_no_addition_has_are_refused(scale: float) -> None:
+    source, out = Affine(scale, 0), Affine(1.0, 0)
+    with pytest.raises(RangeError, match=r"an addition's larger input has .* times the range of its sum"):
+        add(whole(1), whole(2), source, source, out, "none")
 
 
 def test_convolution_in_whole_numbers() -> None:

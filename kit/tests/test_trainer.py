@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_checkpoint
+import torch
 from PIL import Image
 from tiny_recipe import RECIPE
+from torch import Tensor
 
 from pspnet_kit import checkpoint
+from pspnet_kit.__main__ import main
 from pspnet_kit.errors import KitError
+from pspnet_kit.files import sole_writer
 from pspnet_kit.recipe import read
 from pspnet_kit.training.curves import Curves
 from pspnet_kit.training.device import join
@@ -126,6 +130,93 @@ def test_a_kill_between_the_writes_loses_no_epoch(
     assert [entry["epoch"] for entry in history] == [1, 2, 3]
     expected = [json.loads(line)["loss"] for line in (tmp_path / "whole/history.jsonl").read_text().splitlines()]
     assert [entry["loss"] for entry in history] == expected
+
+
+@pytest.mark.parametrize("rate", ["1e30", "1e6"])
+@pytest.mark.parametrize("qat", ["false", "true"])
+def test_a_run_that_diverges_is_one_error(recipe: Path, data: Path, tmp_path: Path, qat: str, rate: str) -> None:
+    out = tmp_path / "out"
+    overrides = [f"train.rate={rate}", f"train.qat={qat}", "train.optimiser='sgd'", "train.warmup=0"]
+    run = trainer(recipe, data, out, "train.phases=[{epochs=30,crop=[96,96]}]", *overrides)
+    with pytest.raises(KitError, match=r"in epoch \d+: take a smaller train\.rate") as error:
+        run.run()
+    last = out / "last.pt"
+    assert (f"{last} is the state before" in str(error.value)) == last.is_file()
+    if last.is_file():
+        kept = checkpoint.read(last)["network"]
+        assert all(torch.isfinite(tensor).all() for tensor in kept.values())
+
+
+def test_a_range_that_diverges_is_one_error(recipe: Path, data: Path, tmp_path: Path) -> None:
+    run = trainer(recipe, data, tmp_path / "out", "train.qat=true")
+    with torch.no_grad():
+        run.network.high.fill_(float("nan"))
+    with pytest.raises(KitError, match=r"expected finite numbers in epoch 1: take a smaller train\.rate$"):
+        run.run()
+
+
+def test_gradients_that_are_infinite_reach_no_weight(
+    recipe: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trainer(recipe, data, tmp_path / "out")
+    before = {name: value.clone() for name, value in run.network.named_parameters()}
+    loss = run._loss
+    monkeypatch.setattr(run, "_loss", lambda *batch: Steep.apply(loss(*batch)))
+    with pytest.raises(KitError, match=r"the norm of the gradients is (inf|nan) in epoch 1: take a smaller"):
+        run.run()
+    assert all(torch.equal(value, before[name]) for name, value in run.network.named_parameters())
+
+
+class Steep(torch.autograd.Function):
+    """The value itself, with an infinite gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0] * float("inf")
+
+
+def test_two_runs_do_not_write_one_folder(
+    recipe: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", str(recipe), "--data", str(data), "--out", str(tmp_path / "out"), "--plain"]
+    with sole_writer(tmp_path / "out"):
+        assert main(arguments) == 1
+    assert f"kit train: {tmp_path}/out: another run writes to it" in capsys.readouterr().err
+    assert main(arguments) == 0
+    assert (tmp_path / "out/final.pt").is_file()
+
+
+@pytest.mark.parametrize("change", ["another name", "another size", "another label"])
+def test_a_run_does_not_go_on_with_other_pictures(recipe: Path, data: Path, tmp_path: Path, change: str) -> None:
+    trainer(recipe, data, tmp_path / "out").run()
+    trainer(recipe, data, tmp_path / "out", resume=True)
+    if change == "another name":
+        for folder in ("images", "labels"):
+            (data / folder / "0.png").rename(data / folder / "new.png")
+    elif change == "another size":
+        noise = np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8)
+        Image.fromarray(noise).save(data / "images/1.png")
+    else:
+        Image.fromarray(np.eye(96, dtype=np.uint8)).save(data / "labels/2.png")
+    with pytest.raises(KitError, match=r"last\.pt: the pictures and labels in .*data are not those"):
+        trainer(recipe, data, tmp_path / "out", resume=True)
+
+
+def test_a_checkpoint_of_before_goes_on_with_a_note(
+    recipe: Path, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer(recipe, data, tmp_path / "out").run()
+    last = tmp_path / "out/last.pt"
+    state = checkpoint.read(last)
+    del state["pictures"]
+    checkpoint.save(last, state)
+    with caplog.at_level("INFO"):
+        assert trainer(recipe, data, tmp_path / "out", resume=True).done == 1
+    assert "last.pt notes no files of the data set" in caplog.text
 
 
 def test_a_torn_history_is_read_as_far_as_it_goes(tmp_path: Path) -> None:

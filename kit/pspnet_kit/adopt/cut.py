@@ -41,10 +41,14 @@ def show(model: Any, graph: Graph, ends: Ends) -> None:
 
 
 def compact(model: Any) -> None:
-    """Drops tensors, buffers and operator codes that nothing refers to."""
+    """Drops tensors, buffers, operator codes and subgraphs that nothing refers to: no operator that can be adopted runs
+    another subgraph."""
     main = model.subgraphs[0]
+    model.subgraphs = [main]
     used = {int(index) for index in (*main.inputs, *main.outputs)}
     for operator in main.operators:
+        # One that reads nothing may have no list of it.
+        operator.inputs = [] if operator.inputs is None else operator.inputs
         used.update(int(index) for index in (*operator.inputs, *operator.outputs) if index >= 0)
     tensors = {old: new for new, old in enumerate(sorted(used))}
     main.tensors = [main.tensors[old] for old in tensors]

@@ -19,6 +19,11 @@ BUILTIN = set(OPERATORS.values()) - {CUSTOM}
 RESIZES = ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
 POINTWISE = ("CAST", "DEQUANTIZE", "QUANTIZE", "SOFTMAX", "LOG_SOFTMAX", "LOGISTIC")
 """Operators that leave the order of a pixel's classes as it is."""
+CALLS = (
+    "IF", "WHILE", "CALL", "CALL_ONCE", "STABLEHLO_CASE", "STABLEHLO_COMPOSITE", "STABLEHLO_CUSTOM_CALL",
+    "STABLEHLO_REDUCE", "STABLEHLO_REDUCE_WINDOW", "STABLEHLO_SCATTER", "STABLEHLO_SORT", "STABLEHLO_WHILE",
+)  # fmt: skip
+"""Operators that run other subgraphs of the file."""
 LAYOUTS = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 EIGHT_BITS = ("INT8", "UINT8")
 TO_NCHW, TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
@@ -109,7 +114,7 @@ def refuse_shape(source: Sequence[int], output: Sequence[int], path: Path) -> No
 def refuse_operators(operators: Sequence[Operator], path: Path) -> None:
     """Refuses what neither TensorFlow Lite has nor a cut can save."""
     for operator in operators:
-        if operator.name in ("IF", "WHILE", "CALL", "CALL_ONCE"):
+        if operator.name in CALLS:
             raise KitError(
                 f"{path}: operator {operator.index}, {operator.name}, runs another subgraph; it can't be adopted"
             )

@@ -77,6 +77,11 @@ def _problems(model: Any) -> Iterable[str]:
     tensors, buffers = main.tensors, model.buffers
     if any(buffer.offset > 1 for buffer in buffers):
         yield "its parameters lie behind the flatbuffer, the form of files over 2 GB, which is not read here"
+    if any(getattr(tensor, "externalBuffer", 0) for tensor in tensors):
+        yield "its parameters lie in another file, which is not read here"
+    for entry in model.metadata or []:
+        if not entry.buffer < len(buffers):
+            yield f"its metadata {entry.name!r} is in buffer {entry.buffer}, of {len(buffers)}"
     for index, tensor in enumerate(tensors):
         yield from _tensor(index, tensor, buffers[tensor.buffer])
     given = {index for index, tensor in enumerate(tensors) if _constant(tensor, buffers) or tensor.isVariable}

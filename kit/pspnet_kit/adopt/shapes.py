@@ -123,7 +123,10 @@ def pool(step: Step) -> list[Shape]:
         _window(step, window, (int(strides[0]), int(strides[1])))
         step.changes.append(f"{name} of the pyramid has a window of {_by(window)} instead of {_by(old)}")
     elif after != before and max(window) > 3:
-        step.notes.append(f"{name} keeps its window of {_by(window)} cells")
+        does = "averages" if name == "AVERAGE_POOL_2D" else "pools"
+        step.notes.append(
+            f"{name} keeps its window of {_by(window)} cells, so at the new size it {does} another share of the picture"
+        )
     return [(n, *_slid(step, sides, window), c)]
 
 

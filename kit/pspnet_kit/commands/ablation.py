@@ -1,4 +1,8 @@
-"""`kit ablation`: the table that shows what each step of compression does, and its plot, measured in one run."""
+"""`kit ablation`: the table that shows what each step of compression does, and its plot, measured in one run.
+
+The table is printed and the other files are written before a disagreement with the daemon is an error; the page gets no
+table then.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from ..errors import plain
 from ..page import check_table, put_table
 from .judge import (
     about,
@@ -47,15 +52,15 @@ def run(args: argparse.Namespace) -> None:
     predictors = open_all([row.model for row in plan.rows], [row.name for row in plan.rows], bench.dataset)
     judgements = judge_all(predictors, bench)
     time_all(predictors, judgements, bench, args, plan.reference)
-    refuse_disagreement(judgements)
     data = f"{bench.dataset.name} {args.split}, {len(bench.pairs)} pictures"
     table = markdown(plan, judgements, command_line(), data)
-    print(table)
+    print(plain(table))
     if args.plot:
         shown = [judgement for row, judgement in zip(plan.rows, judgements, strict=True) if row.plot]
         draw_plot(points(plan, judgements), shown, bench, args.plot, anchor(plan, judgements))
     if args.json:
         report.write_json(args.json, judgements, about(args, bench))
+    refuse_disagreement(judgements)
     if args.docs:
         put_table(args.docs, plan.mark, table)
 

@@ -1,4 +1,8 @@
-"""`kit exam`: models of different class lists on sets of pictures from many places, judged in ten coarse groups."""
+"""`kit exam`: models of different class lists on sets of pictures from many places, judged in ten coarse groups.
+
+The tables are printed and the JSON is written before a disagreement with the daemon is an error; the page gets no table
+then. The page's table is printed too where it can't be put there.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import KitError, plain
-from ..files import check_file
+from ..files import check_file, real
 from ..page import check_table, put_table
 from .ablation import command_line
 from .judge import bar, open_named, split_model
@@ -91,13 +95,19 @@ def run(args: argparse.Namespace) -> None:
         print(plain(f"\n{sentence}"))
     if args.speed:
         print(plain(f"\n{_speeds(candidates)}"))
-    if args.json:
-        about = {"exam": str(args.sets), "pspnetd": daemon.version if daemon else None}
-        report.write_json(args.json, about | report.as_dict(gathered, papers, results))
-    if args.docs:
-        put_table(args.docs, report.MARK, report.markdown(papers, results, command_line()))
-    for result in results:
-        result.refuse_disagreement()
+    table = report.markdown(papers, results, command_line()) if args.docs else ""
+    try:
+        if args.json:
+            about = {"exam": str(args.sets), "pspnetd": daemon.version if daemon else None}
+            report.write_json(args.json, about | report.as_dict(gathered, papers, results))
+        for result in results:
+            result.refuse_disagreement()
+        if args.docs:
+            put_table(args.docs, report.MARK, table)
+    except KitError:
+        if table:
+            print(plain(f"\n{table}"))
+        raise
 
 
 def _gather(exam: Exam, only: Sequence[str], shelf: Shelf) -> list[Gathered]:
@@ -179,7 +189,7 @@ def _teachers(
             continue
         if path not in opened:
             # With the folder above it: a student may be called as its teacher.
-            name = "/".join(path.resolve().parent.parts[-2:]) if path.stem == "model" else path.stem
+            name = "/".join(real(path).parent.parts[-2:]) if path.stem == "model" else path.stem
             (opened[path],) = _candidates([path], [name], extra)
         found[each.of.name] = opened[path]
     return found

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    from ..labelling import pool, provenance
+    from ..labelling import places, pool, provenance
     from ..labelling.labeller import Settings
 
     settings = Settings(args.views, args.threshold, args.side, args.seed)
@@ -77,6 +77,10 @@ def _run(args: argparse.Namespace) -> None:
     pool.refuse_doubles(found, labeller.names)
     for note in _unused(args, labeller.places, {place.kind for place in found} - {""}):
         print(plain(f"note: {note}"))
+    if (index := places.index_of(args.pool)) and (unlisted := [file for place in found for file in place.unlisted]):
+        licence = "only --licence says it" if args.licence else "--licence says it where you know it"
+        names = _few([str(file.relative_to(args.pool)) for file in unlisted])
+        print(plain(f"warning: {index[0]} says no licence of {len(unlisted)} pictures: {names}; {licence}"))
     faults = pool.broken([place for place in found if not labeller.done(place)], _bar("reading"))
     if args.skip_broken:
         for fault in faults.values():
@@ -92,9 +96,12 @@ def _run(args: argparse.Namespace) -> None:
     labeller.store.finish(args.name, licence, citation)
     print(plain(_told(args.out)))
     if gone := sorted(labeller.store.names() - {name for place in found for name in labeller.names(place)}):
-        files = ", ".join(gone[:3]) + (" …" if len(gone) > 3 else "")
-        told = f"no longer in {args.pool}, but still in {args.out}: {len(gone)} of its pictures: {files}"
+        told = f"no longer in {args.pool}, but still in {args.out}: {len(gone)} of its pictures: {_few(gone)}"
         print(plain(f"warning: {told}"))
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
 
 
 def _labeller(args: argparse.Namespace, settings: Settings) -> Labeller:

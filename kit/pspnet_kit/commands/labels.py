@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,7 @@ def run(args: argparse.Namespace) -> None:
 def as_text(dataset: Dataset, report: Report) -> str:
     """The report for eyes."""
     lines = [f"{dataset.name} in {dataset.root}: {len(dataset.classes)} classes"]
-    licence = dataset.origin()["licence"]
-    lines += [f"licence: {licence}"] if licence else []
+    lines += _licences(dataset.origin()["sources"])
     for name, count in report.splits.items():
         sizes = ", ".join(f"{width}x{height} ({number})" for (width, height), number in count.sizes.most_common(8))
         others = f", {len(count.sizes) - 8} other sizes" if len(count.sizes) > 8 else ""
@@ -59,6 +58,14 @@ def as_text(dataset: Dataset, report: Report) -> str:
         lines += ["", *_table(dataset, report)]
     lines += ["", *_listed("error", report.errors), *_listed("warning", report.warnings)]
     return "\n".join(lines)
+
+
+def _licences(sources: Sequence[Mapping[str, str]]) -> list[str]:
+    """The licence of the data, or of each of its sources in a line of its own: their names hold any characters."""
+    if len(sources) == 1:
+        return [f"licence: {sources[0]['licence']}"] if sources[0]["licence"] else []
+    told = (f"{each.get('name') or 'unnamed'}: {each.get('licence') or 'not stated'}" for each in sources)
+    return ["licences:", *(f"  {' '.join(line.split())}" for line in told)]
 
 
 def as_json(dataset: Dataset, report: Report) -> dict[str, Any]:

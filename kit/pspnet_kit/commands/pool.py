@@ -55,6 +55,7 @@ def _run(args: argparse.Namespace, entries: Sequence[Entry]) -> None:
     shelf = locate.Shelf(args.folders)
     downloads = locate.Downloads(args.out / _DOWNLOADS)
     index = Index(args.out)
+    index.refuse_strangers(entries)
     problems: list[tuple[Entry, str]] = []
     here: list[Entry] = []
     for entry in _progress(entries):
@@ -79,6 +80,8 @@ def _run(args: argparse.Namespace, entries: Sequence[Entry]) -> None:
     index.keep(entries)
     write_whole(args.out / NOTICE, notice(index.entries(entries)).encode("utf-8"))
     print(plain(_summary(args.out, entries, here, problems)))
+    if problems and not here:
+        raise KitError(f"{args.out}: none of the {len(entries)} entries of the list can be had; the reasons are above")
     if problems and not args.partial:
         raise KitError(
             f"{args.out}: {len(here)} of {len(entries)} entries of the list are here, the others are named above"

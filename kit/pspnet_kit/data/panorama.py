@@ -102,6 +102,15 @@ def view(
     return sample(panorama, yaw, pitch, fov, width, height).round().astype(np.uint8)
 
 
+def check_view(yaw: float, pitch: float, fov: float, width: int, height: int) -> None:
+    """Holds angles and size to what a view can have.
+
+    Raises:
+        KitError: for what is out of range.
+    """
+    _Camera(yaw, pitch, fov, width, height)
+
+
 def sample(
     sphere: NDArray[np.generic], yaw: float, pitch: float, fov: float, width: int, height: int
 ) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from ..data import VOID
+from ..data import VOID, panorama
 from ..errors import KitError, shown
 from ..files import read_json
 from .groups import group_id
@@ -153,7 +153,13 @@ def _view(path: Path, content: dict[str, Any], width: int, height: int) -> dict[
         raise KitError(f"{path}: its panorama's view is {size}; expected {width}x{height}, as the drawing is")
     if view and width * height > MOST_VIEW:
         raise KitError(f"{path}: its panorama's view is {width}x{height}; expected at most {MOST_VIEW} pixels")
-    return {key: float(view[key]) for key in keys if view}
+    found = {key: float(view[key]) for key in keys if view}
+    if found:
+        try:
+            panorama.check_view(found["yaw"], found["pitch"], found["fov"], width, height)
+        except KitError as error:
+            raise KitError(f"{path}: panorama: {error}") from error
+    return found
 
 
 def _typed(path: Path, content: dict[str, Any], key: str, kind: type, expected: str, default: Any = None) -> Any:

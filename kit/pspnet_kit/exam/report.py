@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..files import digest, write_whole
-from ..judge.ablation import line
 from ..judge.report import align
+from ..page import code, line
 from .figures import Sums, plain, together
 from .gather import Gathered
 from .hold import Paper, Result
@@ -134,12 +134,12 @@ def absences(gathered: Sequence[Gathered]) -> list[str]:
 def markdown(papers: Sequence[Paper], results: Sequence[Result], command: str) -> str:
     """The table of a document."""
     heads = [name for name, _ in columns(results)]
-    lines = [f"Measured in one run by `{command}`.", ""]
+    lines = [f"Measured in one run by {code(command)}.", ""]
     lines += [line(["figure", "sets", *heads]), line(["---", "---", *["---:"] * len(heads)])]
     for section in sections(papers, results):
         lines += [line(["" if index else section.title, *cells]) for index, cells in enumerate(section.cells())]
     counts = ", ".join(f"{paper.name} {len(paper.of.items)}" for paper in papers)
-    return "\n".join([*lines, "", f"Pictures: {counts}."])
+    return "\n".join([*lines, "", f"Pictures: {' '.join(counts.split())}."])
 
 
 def as_dict(gathered: Sequence[Gathered], papers: Sequence[Paper], results: Sequence[Result]) -> dict[str, Any]:

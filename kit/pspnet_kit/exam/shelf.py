@@ -69,7 +69,8 @@ class Shelf:
 
 
 def _files(found: Iterable[Path]) -> list[Path]:
+    """Of folders all that lies in them and is no folder: links that lead nowhere are told when they are read."""
     files: set[Path] = set()
     for path in found:
-        files.update(filter(Path.is_file, path.iterdir()) if path.is_dir() else [path])
+        files.update((each for each in path.iterdir() if not each.is_dir()) if path.is_dir() else [path])
     return sorted(files)

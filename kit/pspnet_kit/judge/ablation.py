@@ -18,6 +18,7 @@ from typing import Any
 
 from ..errors import KitError
 from ..files import read_bytes, read_toml
+from ..page import code, line
 from .judgement import Judgement
 from .plots import Anchor, Point
 from .predictors import SUFFIXES
@@ -123,7 +124,7 @@ def markdown(plan: Plan, judgements: Sequence[Judgement], command: str, data: st
     ]
     body = [_cells(row, judgement) for row, judgement in zip(plan.rows, judgements, strict=True)]
     lines = [
-        f"Measured in one run by `{command}`: {data}.",
+        f"Measured in one run by {code(command)}: {' '.join(data.split())}.",
         "",
         line(heads),
         line(["---", *["---:"] * 8, "---"]),
@@ -134,7 +135,7 @@ def markdown(plan: Plan, judgements: Sequence[Judgement], command: str, data: st
     commands = [row for row in plan.rows if row.command]
     if commands:
         lines += ["", "| model | made by |", "| --- | --- |"]
-        lines += [line([row.name, f"`{row.command}`"]) for row in commands]
+        lines += [line([row.name, code(row.command)]) for row in commands]
     return "\n".join(lines)
 
 
@@ -175,10 +176,6 @@ def _legend(judgements: Sequence[Judgement]) -> str:
     rounds = {len(j.speed.rounds) for j in judgements if j.speed}
     told.append(f"medians of {max(rounds)} rounds in which the models took turns, in brackets the quartiles")
     return "; ".join(told) + "."
-
-
-def line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def points(plan: Plan, judgements: Sequence[Judgement]) -> list[Point]:

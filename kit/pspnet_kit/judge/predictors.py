@@ -16,7 +16,7 @@ import numpy as np
 from ..data import ClassInfo, origin
 from ..data.resize import resize
 from ..errors import KitError
-from ..files import read_toml
+from ..files import read_toml, real
 from .decode import BAND, FRACTION, bands, decode
 from .preprocess import PixelMap
 
@@ -233,7 +233,7 @@ def _text(entry: Mapping[str, Any], key: str) -> str:
 
 def default_name(path: Path) -> str:
     """What tables call a model: the file's stem, or its folder where the file is called as all of them are."""
-    return path.resolve().parent.name if path.stem in ("model", "best", "last", "checkpoint") else path.stem
+    return real(path).parent.name if path.stem in ("model", "best", "last", "checkpoint") else path.stem
 
 
 def _interpreter(path: Path) -> Any:

@@ -89,6 +89,7 @@ def tables(judgements: Sequence[Judgement]) -> str:
 
 def align(rows: Sequence[Sequence[str]]) -> str:
     """Text in columns: the first to the left, the others to the right."""
+    rows = [[" ".join(cell.splitlines()) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = (
         "  ".join(

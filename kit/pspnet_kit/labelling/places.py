@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import KitError
-from ..files import read_json, read_toml
+from ..files import read_json, read_toml, real
 from ..pool.index import INDEX
 
 
@@ -24,20 +24,27 @@ class Listed:
     licence: str
 
 
-def listed(pool: Path) -> dict[str, Listed]:
-    """What the list says of each file, by its path below `pool`; nothing where the pool has no list.
+def index_of(pool: Path) -> tuple[Path, str] | None:
+    """The list of the pool, and where in it the files of `pool` are, as "held/"; None where the pool has no list.
 
     A part of a pool, such as its folder `held`, has its kinds in the list of the whole.
+    """
+    folder = real(pool)
+    for path, within in ((folder / INDEX, ""), (folder.parent / INDEX, f"{folder.name}/")):
+        if path.is_file():
+            return path, within
+    return None
+
+
+def listed(pool: Path) -> dict[str, Listed]:
+    """What the list says of each file, by its path below `pool`; nothing where the pool has no list.
 
     Raises:
         KitError: when the list can't be read.
     """
-    folder = pool.resolve()
-    path, within = folder / INDEX, ""
-    if not path.is_file():
-        path, within = folder.parent / INDEX, f"{folder.name}/"
-    if not path.is_file():
+    if not (found := index_of(pool)):
         return {}
+    path, within = found
     try:
         entries = read_json(path)["pictures"]
         told = {

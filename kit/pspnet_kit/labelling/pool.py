@@ -32,6 +32,8 @@ class Place:
     """What the pool's list calls it, such as "office"."""
     licences: tuple[str, ...] = ("",)
     """Those of its files that the pool's list says, each once; "" for files of which it says none."""
+    unlisted: tuple[Path, ...] = ()
+    """Those files."""
 
 
 def find(root: Path) -> list[Place]:
@@ -49,7 +51,8 @@ def find(root: Path) -> list[Place]:
     def place(name: str, files: Sequence[Path], panorama: bool) -> Place:
         said = [listed.get(str(file.relative_to(root)), places.Listed("", "")) for file in files]
         licences = tuple(dict.fromkeys(each.licence for each in said))
-        return Place(name, tuple(files), tuple(map(_digest, files)), panorama, said[0].kind, licences)
+        unlisted = tuple(file for file, each in zip(files, said, strict=True) if not each.licence)
+        return Place(name, tuple(files), tuple(map(_digest, files)), panorama, said[0].kind, licences, unlisted)
 
     found = [place(file.stem, [file], False) for file in pictures]
     exposures: dict[str, list[Path]] = {}

@@ -18,9 +18,9 @@ from PIL import Image
 
 from ..data import VOID, ClassInfo, origin
 from ..data.dataset_toml import FILE, SETTINGS
-from ..errors import KitError
+from ..errors import KitError, shown
 from ..export.manifest import quoted
-from ..files import check_folder, delete, read_bytes, read_text, write_whole
+from ..files import check_folder, delete, read_bytes, read_json, write_whole
 from ..pool.notice import NOTICE
 from . import provenance, record
 from .record import Record
@@ -51,8 +51,9 @@ class Store:
         text = json.dumps(settings, indent=1, sort_keys=True) + "\n"
         known = out / SETTINGS
         if known.is_file():
-            if read_text(known) != text:
-                raise KitError(f"{out}: holds labels that were made with other settings ({known}); name another folder")
+            if differing := _differing(known, json.loads(text)):
+                told = f"holds labels that were made with other settings ({known}): {differing}"
+                raise KitError(f"{out}: {told}; name another folder")
         elif out.is_dir() and any(out.iterdir()):
             raise KitError(f"{out}: is not empty and holds no labels of kit label; name another folder with --out")
         else:
@@ -143,6 +144,27 @@ class Store:
             lines += ["", "[[classes]]", f"name = {quoted(info.name)}", f"color = {quoted(info.color)}"]
             lines += [f"group = {quoted(info.group)}"] if info.group else []
         return "\n".join(lines) + "\n"
+
+
+def _differing(known: Path, wanted: Mapping[str, Any]) -> str:
+    """Which settings in the file are not those that are wanted, in words; "" where all are.
+
+    Raises:
+        KitError: when the file can't be read.
+    """
+    former = read_json(known)
+    if not isinstance(former, dict):
+        raise KitError(f"{known}: holds no settings of kit label; name another folder with --out")
+    # Mirror images are noted only where there are none.
+    before, now = {"mirror": True, **former}, {"mirror": True, **wanted}
+    keys = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+    plain = (str, int, float, bool)
+    return ", ".join(
+        f"{key} is {shown(now[key])}, was {shown(before[key])}"
+        if isinstance(before.get(key), plain) and isinstance(now.get(key), plain)
+        else f"other {key}"
+        for key in keys
+    )
 
 
 def _encoded(pixels: NDArray[np.uint8], kind: str, **options: Any) -> bytes:

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..errors import KitError
+from ..errors import KitError, reason
 from ..files import delete, read_json, write_whole
 from .listing import Entry
-from .make import OUTPUT, outputs
+from .make import FOLDERS, OUTPUT, outputs
 
 INDEX = "pool.json"
 _MAKING = ("frames", "exposures", "crop", "tiles")
@@ -51,8 +51,36 @@ class Index:
         )
 
     def entries(self, entries: Iterable[Entry]) -> list[Entry]:
-        """Those that have a picture here, whichever way it was made."""
-        return [entry for entry in entries if any(name in self._pictures for name in outputs(entry))]
+        """Those that have a picture here, whichever way it was made, also where the index was deleted."""
+        return [
+            entry
+            for entry in entries
+            if any(name in self._pictures or (self._folder / name).exists() for name in outputs(entry))
+        ]
+
+    def refuse_strangers(self, entries: Iterable[Entry]) -> None:
+        """Refuses pictures that neither the index nor the list has, such as those of a deleted index: no notice would
+        name their authors, and they may be somebody's own.
+
+        Raises:
+            KitError: when there are any.
+        """
+        known = {*self._pictures, *(name for entry in entries for name in outputs(entry))}
+        try:
+            found = sorted(
+                name
+                for folder in FOLDERS
+                for path in self._folder.glob(f"{folder}/*")
+                if OUTPUT.fullmatch(name := str(path.relative_to(self._folder))) and name not in known
+            )
+        except OSError as error:
+            raise KitError(f"{self._folder}: can't be read: {reason(error)}") from error
+        if found:
+            names = ", ".join(found[:3]) + (", …" if len(found) > 3 else "")
+            raise KitError(
+                f"{self._folder}: has {len(found)} pictures that neither the list nor {INDEX} names, so no notice "
+                f"would say whose they are: {names}; delete them, or move them out of the pool"
+            )
 
     def add(self, entry: Entry) -> None:
         """Notes that all outputs of the entry are here, with what the list says of them now."""

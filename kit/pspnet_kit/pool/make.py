@@ -27,7 +27,9 @@ WIDEST = 640
 QUALITY = 92
 """Of the JPEG files."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-OUTPUT = re.compile(r"(held/)?(pictures|panoramas)/[a-z0-9_-]+\.jpg")
+FOLDERS = ("pictures", "panoramas", "held/pictures", "held/panoramas")
+"""Of a pool, where `outputs` lie."""
+OUTPUT = re.compile(rf"({'|'.join(FOLDERS)})/[a-z0-9_-]+\.jpg")
 """The names that `outputs` makes: a pool has no other pictures of its own."""
 _INPUT = ("-v", "error", "-threads", "1", "-max_pixels", str(MOST_PIXELS), "-i")
 _FFMPEG_TIME = 600

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from ..errors import KitError
 
 LOW, HIGH = -128, 127
 WEIGHT_HIGH = 127
@@ -43,8 +46,18 @@ PICTURE = Affine(1 / 128, -1)
 """The input as int8: pixel - 128 stands for (pixel - 127) / 128."""
 
 
+class RangeError(KitError):
+    """A range that no int8 tensor can have. Ranges become such when training diverges."""
+
+
 def affine(low: float, high: float) -> Affine:
-    """Covers low..high and zero, with zero exactly on a step."""
+    """Covers low..high and zero, with zero exactly on a step.
+
+    Raises:
+        RangeError: for infinities and NaN.
+    """
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise RangeError(f"a tensor's range for int8 is {low:g} to {high:g}; expected finite numbers")
     low, high = min(low, 0.0), max(high, 0.0)
     scale = float(np.float32((high - low) / (HIGH - LOW)))
     if not scale > SMALLEST_SCALE:

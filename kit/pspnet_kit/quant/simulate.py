@@ -15,10 +15,12 @@ from torch import Tensor
 
 from .ops import Activation, Add, AveragePool, Conv, Node, Resize, compute, convolve
 from .quantised import QuantisedGraph
-from .ranges import HIGH, LOW, Affine, QuantisedWeights
+from .ranges import HIGH, LOW, Affine, QuantisedWeights, RangeError
 
 RESIZE_BITS = 11
 ADD_BITS = 20
+LEAST_RATIO = 2.0**-40
+"""Of an addend's scale to that of the sum: beyond, the fixed point has more bits than int64."""
 RELU6_HIGH = 6.0
 
 
@@ -59,8 +61,14 @@ def convolution(node: Conv, x: Tensor, q: QuantisedWeights, source: Affine, out:
 
 
 def add(a: Tensor, b: Tensor, source_a: Affine, source_b: Affine, out: Affine, activation: Activation) -> Tensor:
-    """Fixed point: multipliers of 20 bits and more, halves up."""
+    """Fixed point: multipliers of 20 bits and more, halves up.
+
+    Raises:
+        RangeError: where the scales are too far apart for that.
+    """
     ratios = [float(np.float32(source.scale) / np.float32(out.scale)) for source in (source_a, source_b)]
+    if not LEAST_RATIO <= max(ratios) < 2.0**ADD_BITS:
+        raise RangeError(f"an addition's larger input has {max(ratios):g} times the range of its sum, too far for int8")
     shift = ADD_BITS - math.floor(math.log2(max(ratios)))
     multipliers = [round(math.ldexp(ratio, shift)) for ratio in ratios]
     sums = (a - source_a.zero_point).long() * multipliers[0] + (b - source_b.zero_point).long() * multipliers[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import time
 from pathlib import Path
 
 from ..errors import KitError
+from ..files import sole_writer
 from ..judge import before_after
 
 
@@ -70,7 +72,9 @@ def train(args: argparse.Namespace, overrides: list[str], before: str | None) ->
     ranks = join()
     try:
         comparison = before_after.open_comparison(args, Path(before) if before else None) if ranks.first else None
-        Trainer(plan, args.out, ranks, args.resume, not args.plain).run()
+        # Other folders below it may be those of other runs.
+        with sole_writer(args.out, below=False) if ranks.first else contextlib.nullcontext():
+            Trainer(plan, args.out, ranks, args.resume, not args.plain).run()
     finally:
         leave()
     if comparison:

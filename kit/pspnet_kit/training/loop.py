@@ -7,10 +7,12 @@ would have had.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from ..files import check_folder
 from ..model import PSPNet, build
 from ..model.weights import load_imagenet
 from ..quant.qat import QatNetwork, prepare_qat
+from ..quant.ranges import RangeError
 from ..recipe import BACKBONE, Recipe
 from . import losses
 from .cpu_kernels import accelerate
@@ -61,6 +64,8 @@ class Trainer:
                 f"augment.paste_classes: {strange[0]} is no class; "
                 f"{recipe.data.root} has 0 to {len(self.dataset.classes) - 1}"
             )
+        self.pictures = hashlib.sha256()
+        """Of the names and sizes of all files that are read."""
         self.past: list[Any] = []
         """What made the checkpoint that the run starts from; that file may be gone when this one is written."""
         self.sources: list[dict[str, Any]] = []
@@ -103,17 +108,19 @@ class Trainer:
             self._restore(out / "last.pt")
 
     def run(self) -> None:
-        """Trains all epochs that are left."""
+        """Trains all epochs that are left.
+
+        Raises:
+            KitError: when training diverges, or a file can't be written.
+        """
         started, first = time.monotonic(), self.done
         for epoch in range(self.done, self.epochs):
-            loss, seconds = self._epoch(epoch)
-            self.done = epoch + 1
-            last = self.done == self.epochs
-            taken = round(seconds, 2)
-            entry: dict[str, Any] = {"epoch": self.done, "loss": loss, "rate": self._rate(), "seconds": taken}
-            if self.judged and (last or self.done % self.recipe.train.judge_every == 0):
-                entry["miou"] = self._judge()
+            try:
+                entry = self._entry(epoch)
+            except RangeError as error:
+                raise self._diverged(epoch, str(error)) from error
             self._record(entry)
+            loss, seconds = entry["loss"], entry["seconds"]
             left = (time.monotonic() - started) / (self.done - first) * (self.epochs - self.done)
             if self.ranks.first:
                 score = f"  mIoU {entry['miou']:.2f}" if "miou" in entry else ""
@@ -144,12 +151,23 @@ class Trainer:
         pairs = self.dataset.pairs(split, only=only, without=without)
         if not pairs:
             raise KitError(f"{self.recipe.data.root}: split {split} is empty with only={only} and without={without}")
-        return [self.dataset.read(pair) for pair in pairs]
+        samples = [self.dataset.read(pair) for pair in pairs]
+        self._note([file for pair in pairs for file in (pair.image, pair.label)])
+        return samples
 
     def _read_soft(self) -> list[NDArray[np.uint8]]:
         """Soft targets, in the order of the training pictures."""
         d = self.recipe.data
-        return [self.dataset.read_soft(pair) for pair in self.dataset.pairs(d.train, d.train_only, d.train_without)]
+        pairs = self.dataset.pairs(d.train, d.train_only, d.train_without)
+        soft = [self.dataset.read_soft(pair) for pair in pairs]
+        self._note([pair.soft for pair in pairs if pair.soft is not None])
+        return soft
+
+    def _note(self, files: Sequence[Path]) -> None:
+        """Lets a resumed run see whether the data set has the same files."""
+        for file in files:
+            name = os.path.relpath(file, self.dataset.root)
+            self.pictures.update(os.fsencode(f"{name}\0{file.stat().st_size}\0"))
 
     def _groups(self) -> tuple[Tensor, Tensor]:
         """The group of each class, and the weights of the groups by their share of the soft targets."""
@@ -157,7 +175,9 @@ class Trainer:
         group_of = torch.tensor([names.index(c.group or c.name) for c in self.dataset.classes])
         shares = torch.ones(len(names), dtype=torch.float64)
         if self.batches.soft:
-            shares = sum(torch.from_numpy(soft.mean((1, 2))) for soft in self.batches.soft) + 1e-9
+            seen = torch.stack([torch.from_numpy(soft.mean((1, 2))) for soft in self.batches.soft]).sum(0)
+            # Targets that are 0 everywhere teach nothing, whichever weights there are.
+            shares = seen if seen.any() else shares
         weights = losses.class_weights(shares, self.recipe.train.class_power)
         return group_of.to(self.ranks.device), weights.to(self.ranks.device)
 
@@ -244,6 +264,19 @@ class Trainer:
             epoch -= phase.epochs
         return self.recipe.train.phases[-1].crop
 
+    def _entry(self, epoch: int) -> dict[str, Any]:
+        """Trains one epoch, and judges after it where that is due: what the history says of it."""
+        loss, seconds = self._epoch(epoch)
+        # What BatchNorm saw may be infinite though the loss is not.
+        for name, value in self.network.state_dict().items():
+            if not torch.isfinite(value).all():
+                raise self._diverged(epoch, f"{name} has infinities or NaN")
+        self.done = epoch + 1
+        entry: dict[str, Any] = {"epoch": self.done, "loss": loss, "rate": self._rate(), "seconds": round(seconds, 2)}
+        if self.judged and (self.done == self.epochs or self.done % self.recipe.train.judge_every == 0):
+            entry["miou"] = self._judge()
+        return entry
+
     def _epoch(self, epoch: int) -> tuple[float, float]:
         started, total = time.monotonic(), 0.0
         torch.manual_seed((self.recipe.train.seed * 100_003 + epoch) * 1009 + self.ranks.rank)
@@ -254,16 +287,21 @@ class Trainer:
             loss = self._loss(images, *(target.to(self.ranks.device, non_blocking=True) for target in targets))
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+            norm = nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+            # Before the step, which would put them into every weight.
+            value = float(loss.detach())
+            for what, number in (("loss", value), ("norm of the gradients", float(norm))):
+                if not np.isfinite(number):
+                    raise self._diverged(epoch, f"the {what} is {number}")
             self.optimiser.step()
             self.average.update(self.network)
-            total += float(loss.detach())
-        if not np.isfinite(total):
-            raise KitError(
-                f"the loss is {total} in epoch {epoch + 1}: take a smaller train.rate; "
-                f"{self.out}/last.pt is the state before"
-            )
+            total += value
         return total / len(self.batches), time.monotonic() - started
+
+    def _diverged(self, epoch: int, what: str) -> KitError:
+        last = self.out / "last.pt"
+        before = f"; {last} is the state before" if last.is_file() else ""
+        return KitError(f"{what} in epoch {epoch + 1}: take a smaller train.rate{before}")
 
     def _progress(self, epoch: int) -> Iterator[tuple[Tensor, ...]]:
         batches = self.batches.epoch(epoch, self._crop(epoch))
@@ -332,6 +370,7 @@ class Trainer:
             {
                 "version": VERSION,
                 "run": self._identity(),
+                "pictures": self.pictures.hexdigest(),
                 "done": self.done,
                 "best": self.best,
                 "network": self.network.state_dict(),
@@ -346,6 +385,13 @@ class Trainer:
         if state.get("version") != VERSION or state.get("run") != self._identity():
             raise KitError(
                 f"{path}: belongs to another recipe or another number of processes; name another folder with --out"
+            )
+        if "pictures" not in state:
+            log.info("%s notes no files of the data set: that they are the same is taken for granted", path)
+        elif state["pictures"] != self.pictures.hexdigest():
+            raise KitError(
+                f"{path}: the pictures and labels in {self.recipe.data.root} are not those that the run began with; "
+                "name another folder with --out"
             )
         self.network.load_state_dict(state["network"])
         self.average.model.load_state_dict(state["average"])
