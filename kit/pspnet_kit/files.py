@@ -291,7 +291,7 @@ def _take_rights(file: int, former: Path) -> None:
         with contextlib.suppress(OSError):
             os.fchown(file, owner, group)
     with contextlib.suppress(OSError):
-        os.fchmod(file, stat.S_IMODE(rights.st_mode))
+        os.fchmod(file, rights.st_mode & 0o777)
 
 
 def _is_stream(path: Path) -> bool:

@@ -301,7 +301,7 @@ class Trainer:
     def _diverged(self, epoch: int, what: str) -> KitError:
         last = self.out / "last.pt"
         before = f"; {last} is the state before" if last.is_file() else ""
-        return KitError(f"{what} in epoch {epoch + 1}: take a smaller train.rate{before}")
+        return KitError(f"epoch {epoch + 1}: {what}; training diverges: take a smaller train.rate{before}")
 
     def _progress(self, epoch: int) -> Iterator[tuple[Tensor, ...]]:
         batches = self.batches.epoch(epoch, self._crop(epoch))
