@@ -3,12 +3,14 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use base::text::shown;
+
 fn main() -> ExitCode {
     match pspnetd::cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // Standard error may be closed too; the exit code still tells.
-            let _ = writeln!(std::io::stderr(), "pspnetd: {failure}");
+            let _ = writeln!(std::io::stderr(), "pspnetd: {}", shown(&failure.to_string()));
             ExitCode::from(failure.exit_code())
         }
     }

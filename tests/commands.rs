@@ -170,7 +170,7 @@ fn check_says_the_licences_of_the_model_and_of_its_data() {
     for line in ["# licence: MIT OR Apache-2.0", "# training data: CamVid"] {
         assert!(said.lines().any(|found| found == line), "no {line:?} in {said}");
     }
-    assert!(said.contains("\n# training data licence: research only, see [1m README\n"), "{said}");
+    assert!(said.contains("\n# training data licence: research only,\\nsee\\u{1b}[1m README\n"), "{said}");
     said.parse::<toml::Table>().unwrap();
 }
 

@@ -195,7 +195,7 @@ fn outages_and_restarts_are_a_list() {
         "  2026-10-01 00:04:00  2026-10-01 00:05:00   1 min 0 s  throttled: under_voltage,throttled",
         "  2026-10-01 00:05:00  2026-10-01 00:10:00   5 min 0 s  daemon not running: ended without a word after this time: \
          power cut, crash, or killed",
-        "  2026-10-01 00:11:00  lasts                 1 min 0 s  camera away: gone \u{fffd}[31m",
+        "  2026-10-01 00:11:00  lasts                 1 min 0 s  camera away: gone \\u{1b}[31m",
     ] {
         assert!(text.lines().any(|found| found == line), "no {line:?} in\n{text}");
     }

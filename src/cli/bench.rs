@@ -13,8 +13,8 @@ use infer::EngineKind;
 use pixels::frame::Size;
 use serde_json::{json, Map, Value};
 
-use super::print_line;
 use super::settings::Settings;
+use super::{print_json, print_line};
 use crate::config::{Config, Gpio, Http, Jsonl, LatencyLog, Listen, Publish, SocketPath};
 use crate::daemon::{assemble, camera_maker};
 use crate::one_picture::PictureRunner;
@@ -114,7 +114,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if args.json {
         let stages: Map<String, Value> =
             stages.iter().map(|(name, times)| ((*name).to_owned(), times.json())).collect();
-        print_line(&json!({"stages": stages, "pipeline": {"frames_per_s": rate}}).to_string())?;
+        print_json(json!({"stages": stages, "pipeline": {"frames_per_s": rate}}).to_string())?;
         return Ok(());
     }
     print_line(&format!("{:<11}{:>8}{:>11}{:>12}{:>11}", "stage", "n", "min ms", "median ms", "p90 ms"))?;

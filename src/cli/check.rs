@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use base::clock::{Clock, SystemClock};
 use base::failure::{Failure, Kind};
 use base::shutdown::TICK;
+use base::text::{is_harmful, shown};
 use camera::{Camera, Poll, Source};
 use model::{Edition, Manifest};
 use pixels::frame::Size;
 
-use super::print_line;
 use super::settings::Settings;
+use super::{print_line, print_lines};
 use crate::config::Config;
 use crate::daemon::{camera_maker, scene};
 use crate::plugs::PLUGS;
@@ -84,9 +85,46 @@ fn worst(failures: Vec<Failure>) -> Result<(), Failure> {
 }
 
 fn print(config: &Config) -> Result<(), Failure> {
-    let text = toml::to_string(config).map_err(|error| Failure::new(Kind::Software, error.to_string()))?;
-    print_line(text.trim_end())?;
+    let fault = |error: toml::ser::Error| Failure::new(Kind::Software, error.to_string());
+    let mut table = toml::Table::try_from(config).map_err(fault)?;
+    let mut strange = Vec::new();
+    set_aside(table.iter_mut(), &mut strange);
+    // In the order of the documentation, unless something must be set aside.
+    let text = if strange.is_empty() { toml::to_string(config) } else { toml::to_string(&table) };
+    let mut text = text.map_err(fault)?;
+    for (number, value) in strange.iter().enumerate() {
+        text = text.replace(&format!("\"{}\"", placeholder(number)), &basic_string(value));
+    }
+    print_lines(text.trim_end())?;
     Ok(())
+}
+
+/// Replaces each text that must not reach a terminal by a placeholder: the library writes some of it as it is.
+fn set_aside<'a>(entries: impl Iterator<Item = (&'a String, &'a mut toml::Value)>, strange: &mut Vec<String>) {
+    for (_, value) in entries {
+        match value {
+            toml::Value::String(text) if text.chars().any(is_harmful) => {
+                strange.push(std::mem::replace(text, placeholder(strange.len())));
+            }
+            toml::Value::Table(table) => set_aside(table.iter_mut(), strange),
+            _ => {}
+        }
+    }
+}
+
+fn placeholder(number: usize) -> String {
+    format!("set aside {number}")
+}
+
+/// `text` as a TOML string on one line, which reads back as the same.
+fn basic_string(text: &str) -> String {
+    let escape = |c: char| match c {
+        '"' | '\\' => format!("\\{c}"),
+        '\n' => "\\n".to_owned(),
+        harmful if is_harmful(harmful) => format!("\\U{:08x}", u32::from(harmful)),
+        other => other.to_string(),
+    };
+    format!("\"{}\"", text.chars().map(escape).collect::<String>())
 }
 
 fn report(what: &str, good: Option<String>) -> Result<(), Failure> {
@@ -97,7 +135,7 @@ fn report(what: &str, good: Option<String>) -> Result<(), Failure> {
 
 /// One line, whatever `text` holds: the output must read back as TOML.
 fn comment(what: &str, text: &str) -> String {
-    format!("# {what}: {}", text.trim().replace(char::is_control, " "))
+    format!("# {what}: {}", shown(text.trim()))
 }
 
 fn model(config: &Config, failures: &mut Vec<Failure>) -> Result<Option<Runners>, Failure> {
@@ -220,7 +258,7 @@ mod tests {
 
     #[test]
     fn what_was_found_is_one_comment_whatever_is_in_it() {
-        assert_eq!(comment("model", " a\nb\u{1b}[1m\tc "), "# model: a b [1m c");
+        assert_eq!(comment("model", " a\nb\u{1b}[1m\tc "), "# model: a\\nb\\u{1b}[1m c");
     }
 
     #[test]

@@ -11,8 +11,8 @@ use infer::worker::probe;
 use infer::EngineKind;
 use serde::Serialize;
 
-use super::print_line;
 use super::settings::Settings;
+use super::{print_json, print_line};
 use crate::telemetry::sensors::{Board, Sensors};
 
 /// Time for the library to list its devices, which it does without opening one.
@@ -67,7 +67,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if args.json {
         let text =
             serde_json::to_string_pretty(&all).map_err(|error| Failure::new(Kind::Software, error.to_string()))?;
-        print_line(&text)?;
+        print_json(text)?;
         return Ok(());
     }
     if all.cameras.is_empty() {

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base::failure::{Failure, Kind};
+use base::text::shown;
 use camera::picture;
 use indicatif::{ProgressBar, ProgressStyle};
 use pixels::score::{load_labels, Confusion};
 use serde_json::{json, Value};
 
 use super::predict::unreadable;
-use super::print_line;
 use super::settings::Settings;
+use super::{print_json, print_line};
 use crate::one_picture::PictureRunner;
 
 #[derive(Debug, clap::Args)]
@@ -54,7 +55,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut runner = PictureRunner::load(&config)?;
     let judgement = judge(args, &mut runner, &pairs)?;
     if args.json {
-        print_line(&as_json(&runner, &judgement).to_string())?;
+        print_json(as_json(&runner, &judgement).to_string())?;
     } else {
         for row in table(&runner, &judgement) {
             print_line(&row)?;
@@ -192,7 +193,7 @@ fn table(runner: &PictureRunner, judgement: &Judgement) -> Vec<String> {
     let confusion = &judgement.confusion;
     let percent =
         |value: Option<f64>| value.map_or_else(|| "     -".to_owned(), |value| format!("{:6.2}", 100.0 * value));
-    let names = runner.edition().labels.names();
+    let names: Vec<_> = runner.edition().labels.names().iter().map(|name| shown(name)).collect();
     let width = names.iter().map(|name| name.chars().count()).chain([14]).max().unwrap_or(14);
     let mut rows = vec![format!("{:<width$}  IoU %", "class")];
     rows.extend(

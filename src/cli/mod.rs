@@ -16,6 +16,7 @@ mod worker;
 use std::io::{self, Write as _};
 
 use base::failure::Failure;
+use base::text::{escaped, masked, plain_json, shown, shown_lines};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 /// A camera daemon that tells what covers the picture and how long each step took.
@@ -70,10 +71,27 @@ enum Command {
 /// The command's own failure, with the exit code for it.
 pub fn run() -> Result<(), Failure> {
     // Added here rather than to the definition, so that nothing that is generated of that has it.
-    let matches = Cli::command().subcommand(worker::command()).get_matches();
+    let command = Cli::command().subcommand(worker::command());
+    let matches = command.clone().try_get_matches().unwrap_or_else(|error| refuse(command, &error));
     match matches.subcommand() {
         Some((worker::NAME, matches)) => worker::run(matches),
         _ => Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).run(),
+    }
+}
+
+/// Says what is wrong with this process's arguments. Names of files can be somebody else's, and clap shows them as they are:
+/// what it says is what it would say of the arguments as they may be shown.
+fn refuse(command: clap::Command, error: &clap::Error) -> ! {
+    let arguments: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let safe: Vec<String> = arguments.iter().map(|word| masked(&escaped(word)).into_owned()).collect();
+    match command.try_get_matches_from(&safe) {
+        Err(same) if same.kind() == error.kind() => same.exit(),
+        _ if safe == arguments => error.exit(),
+        _ => {
+            // Standard error may be closed; the exit code still tells.
+            let _ = writeln!(io::stderr(), "{}", shown_lines(&error.to_string()).trim_end());
+            std::process::exit(error.exit_code())
+        }
     }
 }
 
@@ -99,10 +117,25 @@ impl Cli {
     }
 }
 
-/// Writes one line to standard output.
+/// Writes one line to standard output, whatever is in it.
 fn print_line(text: &str) -> io::Result<()> {
+    print_bytes(shown(text).as_bytes())
+}
+
+/// Writes lines of our own to standard output. Their foreign parts lost their breaks where they were put in
+/// ([`base::text::Foreign`]).
+fn print_lines(text: &str) -> io::Result<()> {
+    print_bytes(shown_lines(text).as_bytes())
+}
+
+/// Writes JSON to standard output.
+fn print_json(json: String) -> io::Result<()> {
+    print_bytes(plain_json(json).as_bytes())
+}
+
+fn print_bytes(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
+    out.write_all(bytes)?;
     out.write_all(b"\n")?;
     out.flush()
 }

@@ -8,7 +8,7 @@ use camera::picture::{self, PictureError};
 use pixels::frame::Size;
 use serde_json::json;
 
-use super::print_line;
+use super::print_json;
 use super::settings::Settings;
 use crate::one_picture::PictureRunner;
 use crate::publish::images;
@@ -82,7 +82,7 @@ fn one(args: &Args, runner: &mut PictureRunner, path: &Path) -> Result<(), Failu
         if !labels.groups().is_empty() {
             line["groups"] = object(runner.areas().groups(labels));
         }
-        print_line(&line.to_string())?;
+        print_json(line.to_string())?;
     }
     Ok(())
 }

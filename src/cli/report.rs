@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use base::failure::{Failure, Kind};
+use base::text::shown;
 use jiff::{SignedDuration, Timestamp};
 
-use super::print_line;
+use super::{print_json, print_lines};
 use crate::report::{Comparison, Range, Report};
 
 #[derive(Debug, clap::Args)]
@@ -74,9 +75,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             .map_err(|error| Failure::new(Kind::Io, format!("{}: {error}", path.display())))?;
     }
     if args.json {
-        print_line(&report.json()?)?;
+        print_json(report.json()?)?;
     } else {
-        print_line(&report.text().join("\n"))?;
+        print_lines(&report.text().iter().map(|line| shown(line)).collect::<Vec<_>>().join("\n"))?;
     }
     Ok(())
 }
@@ -87,10 +88,13 @@ fn compare(args: &Args, range: Range) -> Result<(), Failure> {
         .iter()
         .map(|path| Report::read(std::slice::from_ref(path), range))
         .collect::<Result<Vec<_>, _>>()?;
-    let names: Vec<String> = args.compare.iter().map(|path| path.display().to_string()).collect();
+    let names: Vec<String> = args.compare.iter().map(|path| shown(&path.to_string_lossy()).into_owned()).collect();
     let comparison = Comparison::new(&names, &reports);
-    let text = if args.json { comparison.json()? } else { comparison.text().join("\n") };
-    print_line(&text)?;
+    if args.json {
+        print_json(comparison.json()?)?;
+    } else {
+        print_lines(&comparison.text().iter().map(|line| shown(line)).collect::<Vec<_>>().join("\n"))?;
+    }
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! What is told in words and figures: health, state, history, and the description of the interface.
 
+use base::text::{escape_json, shown};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
@@ -30,15 +31,10 @@ pub(super) fn ready(observed: &dyn Observe) -> Response<Body> {
 }
 
 fn unavailable(reasons: &[String]) -> Response<Body> {
-    let text: String = reasons.iter().map(|reason| format!("{}\n", one_line(reason))).collect();
+    let text: String = reasons.iter().map(|reason| format!("{}\n", shown(reason))).collect();
     let mut response = whole(TEXT, if text.is_empty() { "not ready\n".to_owned() } else { text });
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     response
-}
-
-/// A reason has a line, whatever a camera calls itself.
-fn one_line(reason: &str) -> String {
-    reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// The present.
@@ -58,7 +54,10 @@ pub(super) fn openapi() -> Response<Body> {
 
 fn json(value: &impl Serialize) -> Response<Body> {
     match serde_json::to_vec(value) {
-        Ok(text) => whole(JSON, text),
+        Ok(mut text) => {
+            escape_json(&mut text, 0);
+            whole(JSON, text)
+        }
         Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("no JSON: {error}")).response(),
     }
 }
@@ -111,8 +110,8 @@ mod tests {
         let good = Example(example::state());
         assert_eq!([live(&good), ready(&good)].map(told), [text(200, "ok\n"), text(200, "ready\n")]);
         let stuck = Stuck(&["the camera\nis gone", "no result yet"]);
-        assert_eq!(told(live(&stuck)), text(503, "the capture stage [2J hangs\n"));
-        assert_eq!(told(ready(&stuck)), text(503, "the camera is gone\nno result yet\n"));
+        assert_eq!(told(live(&stuck)), text(503, "the capture stage\\u{1b}[2J hangs\n"));
+        assert_eq!(told(ready(&stuck)), text(503, "the camera\\nis gone\nno result yet\n"));
         assert_eq!(told(ready(&Stuck(&[]))), text(503, "not ready\n"));
     }
 

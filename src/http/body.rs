@@ -2,6 +2,7 @@
 
 use std::io;
 
+use base::text::shown;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
@@ -36,7 +37,8 @@ impl Problem {
     /// The body.
     pub(crate) fn text(&self) -> String {
         let title = self.status.canonical_reason().unwrap_or("error");
-        serde_json::json!({ "title": title, "status": self.status.as_u16(), "detail": self.detail }).to_string()
+        let detail = shown(&self.detail);
+        serde_json::json!({ "title": title, "status": self.status.as_u16(), "detail": detail }).to_string()
     }
 
     /// The answer.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use base::priority;
 use base::rounding::rounded;
 use base::sync::lock;
+use base::text::plain_json;
 use camera::jpeg::JpegError;
 use camera::picture::{self, PictureError};
 use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
@@ -241,7 +242,7 @@ impl Worker {
             fault(failure.to_string())
         })?;
         let made = match wanted {
-            Wanted::Figures => Ok(figures(&runner, picture.size, &times).to_string().into_bytes()),
+            Wanted::Figures => Ok(plain_json(figures(&runner, picture.size, &times).to_string()).into_bytes()),
             Wanted::Mask => images::encode_mask(runner.mask(), picture.size, &runner.edition().labels.colors())
                 .map_err(|error| fault(error.to_string())),
         };

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base::clock::Instant;
 use base::sync::lock;
+use base::text::shown;
 
 use super::EngineStatus;
 use crate::telemetry::state::{Camera, CameraState, SinkState};
@@ -155,7 +156,8 @@ impl Vitals {
         if said.is_empty() {
             return "starting".to_owned();
         }
-        said.join("; ")
+        // systemd takes each line as another word to it.
+        shown(&said.join("; ")).into_owned()
     }
 
     /// Notes why the run ends, unless that is known already.

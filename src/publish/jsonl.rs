@@ -7,6 +7,7 @@ use base::failure::{Failure, SettingError};
 use base::line_file::{check, Inlet, Place, SyncPolicy, Writer};
 use base::outbox::{Closing, OutboxHealth};
 use base::rounding::rounded;
+use base::text::escape_json;
 use base::values::Seconds;
 use model::Edition;
 use serde::ser::{SerializeMap, Serializer};
@@ -78,7 +79,9 @@ impl Sink for JsonlSink {
     fn publish(&mut self, outcome: &Outcome) {
         self.0.put(false, |line| {
             // Writing to a Vec can't fail, and the record has no map keys that JSON lacks.
-            let _ = serde_json::to_writer(line, &Record(outcome));
+            let start = line.len();
+            let _ = serde_json::to_writer(&mut *line, &Record(outcome));
+            escape_json(line, start);
         });
     }
 

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use base::failure::{Failure, Kind};
+use base::text::shown;
 
 /// A longer line is no record, and is passed over without being kept.
 const LONGEST_LINE: usize = 1 << 20;
@@ -64,7 +65,7 @@ pub(super) fn open(path: &Path, seen: &mut HashSet<(u64, u64)>) -> Result<Vec<In
             return Err(Failure::new(Kind::NoInput, format!("{}: {what}", name.display())));
         }
         if seen.insert((meta.dev(), meta.ino())) {
-            inputs.push(Input::new(name.display().to_string(), Box::new(file)));
+            inputs.push(Input::new(shown(&name.to_string_lossy()).into_owned(), Box::new(file)));
         }
     }
     if let (true, Some(error)) = (inputs.is_empty(), missing) {

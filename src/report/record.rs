@@ -172,9 +172,9 @@ impl Latency<'_> {
     }
 }
 
-/// Text from a file as it may be shown: no control characters, and not longer than a line.
+/// Text from a file as it may be shown, and not longer than a line.
 pub(super) fn shown(text: &str) -> String {
-    text.chars().take(300).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    base::text::shown(text).chars().take(300).collect()
 }
 
 /// Latency of a stage as one line tells it.
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn what_comes_from_a_file_does_not_reach_the_terminal_as_it_is() {
-        assert_eq!(shown("a\x1b[2Jb\n"), "a\u{fffd}[2Jb\u{fffd}");
+        assert_eq!(shown("a\x1b[2Jb\n"), "a\\u{1b}[2Jb\\n");
         assert_eq!(shown(&"é".repeat(999)).chars().count(), 300);
     }
 }

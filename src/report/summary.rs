@@ -242,7 +242,7 @@ impl Summary {
                 return Ok(());
             }
             "event" => {}
-            kind => return Err(format!("kind {:?} is none that this version knows", shown(kind))),
+            kind => return Err(format!("kind \"{}\" is none that this version knows", shown(kind))),
         }
         self.outages.take(&record);
         Ok(())

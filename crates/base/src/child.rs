@@ -23,7 +23,6 @@ use crate::sync::lock;
 
 pub use self::listener::LogLimit;
 pub use self::listener::{is_readable, Listener};
-pub use self::words::escape;
 
 /// Time for SIGKILL to work. Only a process that hangs in the kernel takes longer.
 const LIMIT: Duration = Duration::from_millis(200);

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::text::masked;
+
 /// A command line that is known to name a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandLine {
@@ -45,9 +47,10 @@ impl FromStr for CommandLine {
     }
 }
 
+/// For people: without secrets.
 impl fmt::Display for CommandLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&masked(&self.text))
     }
 }
 
@@ -63,6 +66,13 @@ mod tests {
         assert_eq!(line.to_string().parse::<CommandLine>().unwrap().arguments(), line.arguments());
         let line: CommandLine = "sh -c 'rpicam-vid -o - | tee x' # a comment".parse().unwrap();
         assert_eq!(line.arguments(), ["-c", "rpicam-vid -o - | tee x"]);
+    }
+
+    #[test]
+    fn passwords_are_passed_on_and_never_shown() {
+        let line: CommandLine = "ffmpeg -i rtsp://joe:s3cret@cam/1 -".parse().unwrap();
+        assert_eq!(line.arguments()[1], "rtsp://joe:s3cret@cam/1");
+        assert_eq!(line.to_string(), "ffmpeg -i rtsp://***@cam/1 -");
     }
 
     #[test]

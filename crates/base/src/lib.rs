@@ -1,5 +1,5 @@
 //! What every part of pspnetd stands on and what knows none of them: time, stopping, hand-over between threads, child
-//! processes, files of lines, values of the configuration, failures and their exit codes.
+//! processes, files of lines, text from outside, values of the configuration, failures and their exit codes.
 
 pub mod back_off;
 pub mod child;
@@ -17,4 +17,5 @@ pub mod priority;
 pub mod rounding;
 pub mod shutdown;
 pub mod sync;
+pub mod text;
 pub mod values;

@@ -2,17 +2,21 @@
 //!
 //! Under systemd each line carries its priority as `<N>` and no time stamp, since the journal has its own; elsewhere it
 //! carries time and level.
+//!
+//! A record is one line, whatever is in it: text from outside can't begin another, steer a terminal, or show a secret
+//! ([`crate::text`]). Text of several lines is told as several records.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
 use std::sync::Mutex;
 
 use jiff::Timestamp;
-use log::{Level, Log, Metadata, Record};
+use log::{Level, Log, Metadata, Record, RecordBuilder};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock as _, SystemClock};
 use crate::sync::lock;
+use crate::text::shown;
 
 /// Target of lines that come again and again, such as figures: they are in the log, and not among the last lines.
 pub const FIGURES: &str = "pspnetd::figures";
@@ -47,10 +51,7 @@ pub fn start(filter: &str) {
     let mut builder = env_logger::Builder::new();
     builder.parse_filters(filter).target(env_logger::Target::Stderr);
     if to_journal() {
-        builder.format(|out, record| {
-            let text = record.args().to_string();
-            text.lines().try_for_each(|line| writeln!(out, "<{}>{line}", priority(record)))
-        });
+        builder.format(|out, record| writeln!(out, "<{}>{}", priority(record), record.args()));
     } else {
         builder.format_target(false).format_timestamp_millis();
     }
@@ -76,9 +77,13 @@ impl Log for Remembering {
     }
 
     fn log(&self, record: &Record<'_>) {
-        self.0.log(record);
-        if record.level() <= Level::Info && record.target() != FIGURES && self.0.matches(record) {
-            remember(record);
+        if self.0.matches(record) {
+            let whole = record.args().to_string();
+            let text = shown(&whole);
+            self.0.log(&like(record).args(format_args!("{text}")).build());
+            if record.level() <= Level::Info && record.target() != FIGURES {
+                remember(record.level(), &text);
+            }
         }
     }
 
@@ -87,13 +92,20 @@ impl Log for Remembering {
     }
 }
 
-fn remember(record: &Record<'_>) {
-    let whole = record.args().to_string();
-    let mut text: String = whole.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+/// Everything of `record` but its text.
+fn like<'a>(record: &Record<'a>) -> RecordBuilder<'a> {
+    let mut builder = Record::builder();
+    builder.metadata(record.metadata().clone());
+    builder.module_path(record.module_path()).file(record.file()).line(record.line());
+    builder
+}
+
+fn remember(level: Level, whole: &str) {
+    let mut text: String = whole.chars().take(LONGEST).collect();
     if text.len() < whole.len() {
         text.push('…');
     }
-    let level = record.level().as_str().to_ascii_lowercase();
+    let level = level.as_str().to_ascii_lowercase();
     let mut last = lock(&LAST);
     let number = last.next;
     last.next += 1;
@@ -126,15 +138,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_lines_are_kept_without_what_a_terminal_obeys() {
+    fn the_last_lines_are_kept_and_cut_where_they_are_long() {
         for number in 0..KEPT + 20 {
-            let args = format!("line {number}\u{1b}[31m{}", "x".repeat(LONGEST));
-            remember(&Record::builder().level(Level::Warn).args(format_args!("{args}")).build());
+            remember(Level::Warn, &format!("line {number} {}", "x".repeat(LONGEST)));
         }
         let lines = last_lines();
         assert_eq!(lines.len(), KEPT);
         let last = &lines[KEPT - 1];
-        assert!(last.text.starts_with("line 119 [31mxx") && last.text.ends_with("x…"), "{}", last.text);
+        assert!(last.text.starts_with("line 119 xx") && last.text.ends_with("x…"), "{}", last.text);
         assert_eq!((last.level.as_str(), last.number), ("warn", lines[0].number + KEPT as u64 - 1));
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use base::failure::Failure;
 use clap::Subcommand;
 
-use super::print_line;
+use super::{print_json, print_lines};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -42,8 +42,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let Command::Inspect(args) = &args.command;
     let file = inspect::File::read(&args.file)?;
     let inspection = inspect::Inspection::new(&file)?;
-    let text = if args.json { show::json(&inspection)? } else { show::text(&inspection) };
-    print_line(&text)?;
+    if args.json {
+        print_json(show::json(&inspection)?)?;
+    } else {
+        print_lines(&show::text(&inspection))?;
+    }
     // The first is the one to mend first; all of them were printed.
     inspection.problems.into_iter().next().map_or(Ok(()), |problem| Err(problem.into()))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use base::failure::{Failure, Kind};
+use base::text::Foreign;
 use model::edgetpu::{ExecutableKind, Finding, Package, NEWEST_RUNTIME, USABLE_BYTES};
 use model::tflite::{Operator, Tensor};
 use model::ModelError;
@@ -101,32 +102,33 @@ pub(super) fn text(inspection: &Inspection<'_>) -> String {
     let _ =
         if inspection.verdict.is_compiled { compiled(inspection, &mut text) } else { source(inspection, &mut text) };
     for problem in &inspection.problems {
-        let _ = write!(text, "\n\nproblem: {problem}");
+        let _ = write!(text, "\n\nproblem: {}", Foreign(problem));
     }
-    // Names come from the file, and could steer a terminal.
-    text.replace(|letter: char| letter.is_control() && letter != '\n', "\u{fffd}")
+    text
 }
 
 fn head(inspection: &Inspection<'_>, text: &mut String) -> std::fmt::Result {
     let Inspection { model, graph, .. } = inspection;
-    write!(text, "{}\n  {} bytes, SHA-256 {}", model.path.display(), model.bytes.len(), model.sha256)?;
+    write!(text, "{}\n  {} bytes, SHA-256 {}", Foreign(model.path.display()), model.bytes.len(), model.sha256)?;
     let ends = graph.input_tensors().map(|tensor| ("input", tensor));
     for (end, tensor) in ends.chain(graph.output_tensors().map(|tensor| ("output", tensor))) {
-        write!(text, "\n  {end:<7} {tensor} '{}', {}", tensor.name, quantisation(tensor))?;
+        write!(text, "\n  {end:<7} {tensor} '{}', {}", Foreign(&tensor.name), quantisation(tensor))?;
     }
     match &inspection.unfit {
         None if inspection.verdict.is_compiled => text.push_str("\n  pspnetd can use it, on an Edge TPU"),
         None => text.push_str("\n  pspnetd can use it"),
-        Some(error) => write!(text, "\n  pspnetd can't use it: {}", reason(error))?,
+        Some(error) => write!(text, "\n  pspnetd can't use it: {}", Foreign(reason(error)))?,
     }
     if let Some(manifest) = inspection.pair.and_then(|pair| pair.manifest.as_ref()) {
-        write!(text, "\n  manifest: {} {}", manifest.name, manifest.version)?;
+        write!(text, "\n  manifest: {} {}", Foreign(&manifest.name), Foreign(&manifest.version))?;
     }
     match (inspection.other_half(), inspection.pair) {
         (Some((path, _)), _) if inspection.verdict.is_compiled => {
-            write!(text, "\n  the half for the CPU: {}, which agrees", path.display())
+            write!(text, "\n  the half for the CPU: {}, which agrees", Foreign(path.display()))
         }
-        (Some((path, _)), _) => write!(text, "\n  the half for the Edge TPU: {}, which agrees", path.display()),
+        (Some((path, _)), _) => {
+            write!(text, "\n  the half for the Edge TPU: {}, which agrees", Foreign(path.display()))
+        }
         (None, Some(_)) if inspection.verdict.is_compiled => write!(text, "\n  the half for the CPU: none beside it"),
         (None, Some(_)) => write!(text, "\n  the half for the Edge TPU: none beside it"),
         (None, None) => Ok(()),
@@ -150,7 +152,7 @@ fn source(inspection: &Inspection<'_>, text: &mut String) -> std::fmt::Result {
         *counts.entry((&operator.name, operator.version, placement.status())).or_default() += 1;
     }
     for ((name, version, status), count) in counts {
-        write!(text, "\n  {count:>4}  {:<32} {status}", format!("{name} v{version}"))?;
+        write!(text, "\n  {count:>4}  {:<32} {status}", Foreign(format!("{name} v{version}")))?;
     }
     write!(text, "\n\nEdge TPU: {} of {total} operators, {left} on the CPU", total - left)?;
     if !verdict.is_single {
@@ -170,7 +172,7 @@ fn source(inspection: &Inspection<'_>, text: &mut String) -> std::fmt::Result {
         if let Some(first) = verdict.first_refused() {
             let behind = verdict.placements.iter().filter(|placement| placement.status() == "split off").count();
             if behind > 0 {
-                let name = &graph.operators[first].name;
+                let name = Foreign(&graph.operators[first].name);
                 write!(
                     text,
                     "\n  {behind} that would map are split off: one subgraph is compiled, and the graph splits at \
@@ -219,8 +221,8 @@ fn findings(inspection: &Inspection<'_>, text: &mut String, wanted: fn(&Finding)
             named.push(format!("{} more", operators.len() - MOST_NAMED));
         }
         let plural = if operators.len() > 1 { "s" } else { "" };
-        write!(text, "\n  {name}, operator{plural} {}", named.join(", "))?;
-        write!(text, "\n    {}\n    to do: {}", finding.reason, finding.remedy)?;
+        write!(text, "\n  {}, operator{plural} {}", Foreign(name), named.join(", "))?;
+        write!(text, "\n    {}\n    to do: {}", Foreign(&finding.reason), Foreign(&finding.remedy))?;
     }
     Ok(())
 }
@@ -231,7 +233,7 @@ fn compiled(inspection: &Inspection<'_>, text: &mut String) -> std::fmt::Result 
     write!(text, "\n\nCompiled for the Edge TPU. Compiled operators: {count}, on the CPU: {}", verdict.left())?;
     for (operator, _) in graph.operators.iter().zip(&verdict.placements).filter(|(_, placement)| !placement.on_edgetpu)
     {
-        write!(text, "\n  {} v{} runs on the CPU", operator.name, operator.version)?;
+        write!(text, "\n  {} v{} runs on the CPU", Foreign(&operator.name), operator.version)?;
     }
     for found in &inspection.packages {
         match found {
@@ -245,9 +247,10 @@ fn compiled(inspection: &Inspection<'_>, text: &mut String) -> std::fmt::Result 
 fn package(package: &Package, text: &mut String) -> std::fmt::Result {
     let Package { min_runtime_version, compiler_version, model_identifier, executables } = package;
     let newer = if *min_runtime_version > NEWEST_RUNTIME { ", newer than the newest libedgetpu's" } else { "" };
-    write!(text, "\n  needs runtime version {min_runtime_version}{newer}; made by compiler '{compiler_version}'")?;
+    let compiler = Foreign(compiler_version);
+    write!(text, "\n  needs runtime version {min_runtime_version}{newer}; made by compiler '{compiler}'")?;
     if !model_identifier.is_empty() {
-        write!(text, "\n  called '{model_identifier}'")?;
+        write!(text, "\n  called '{}'", Foreign(model_identifier))?;
     }
     write!(
         text,
@@ -267,7 +270,10 @@ fn package(package: &Package, text: &mut String) -> std::fmt::Result {
             text,
             "\n  program that {kind}: chip '{}', batch {}, {instructions} bytes of instructions, {} of parameters, \
              {} of the host's memory",
-            executable.chip, executable.batch_size, executable.parameter_bytes, executable.scratch_bytes
+            Foreign(&executable.chip),
+            executable.batch_size,
+            executable.parameter_bytes,
+            executable.scratch_bytes
         )?;
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Asks the daemon: one request, one connection, limits on time and size.
 
+use std::borrow::Cow;
 use std::future::pending;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base::failure::{Failure, Kind};
+use base::text::{escaped, shown};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST};
@@ -45,7 +47,7 @@ impl Client {
 
     /// Where the daemon is, for people.
     pub(super) fn place(&self) -> String {
-        self.endpoint.at.to_string()
+        shown(&self.endpoint.at.to_string()).into_owned()
     }
 
     /// The present.
@@ -193,9 +195,10 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
 
 fn clean(value: &mut Value) {
     match value {
-        Value::String(text) if text.chars().any(is_harmful) => {
-            let escaped = |c: char| if is_harmful(c) { c.escape_default().to_string() } else { c.to_string() };
-            *text = text.chars().map(escaped).collect();
+        Value::String(text) => {
+            if let Cow::Owned(escaped) = escaped(text) {
+                *text = escaped;
+            }
         }
         Value::Array(values) => values.iter_mut().for_each(clean),
         Value::Object(values) => values.values_mut().for_each(clean),
@@ -203,14 +206,10 @@ fn clean(value: &mut Value) {
     }
 }
 
-/// Control characters, and those that turn or hide the text around them.
-fn is_harmful(c: char) -> bool {
-    let hides = matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-    c.is_control() || hides
-}
-
 #[cfg(test)]
 mod tests {
+    use base::text::is_harmful;
+
     use super::*;
     use crate::telemetry::example;
 

@@ -4,12 +4,12 @@ use std::fmt::{Display, Write as _};
 
 use base::failure::Failure;
 
-use super::super::print_line;
+use super::super::print_lines;
 use crate::telemetry::sensors::Board;
 use crate::telemetry::state::State;
 
 pub(super) fn print(state: &State) -> Result<(), Failure> {
-    Ok(print_line(text(state).trim_end_matches('\n'))?)
+    Ok(print_lines(text(state).trim_end_matches('\n'))?)
 }
 
 /// Lines under construction.

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use base::rounding::rounded;
+use base::text::escape_json;
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::serialization::{Serializer as _, V2Serializer};
@@ -110,12 +111,14 @@ pub(super) fn frame(line: &mut Vec<u8>, run: &str, outcome: &Outcome) {
 type JsonMap<'a> = <&'a mut serde_json::Serializer<&'a mut Vec<u8>> as Serializer>::SerializeMap;
 
 fn write(line: &mut Vec<u8>, fill: impl FnOnce(&mut JsonMap<'_>) -> Result<(), serde_json::Error>) {
-    let mut json = serde_json::Serializer::new(line);
+    let start = line.len();
+    let mut json = serde_json::Serializer::new(&mut *line);
     // Writing to a Vec can't fail, and no record has map keys that JSON lacks.
     let _ = json.serialize_map(None).and_then(|mut map| {
         fill(&mut map)?;
         map.end()
     });
+    escape_json(line, start);
 }
 
 fn begin<M: SerializeMap>(

@@ -149,7 +149,7 @@ fn a_run_lasts_from_the_beginning_of_its_first_record_to_its_last() {
         (&[(2, "a", WAITING), (3, "a", &interval(60))], "a 02:00-03:00 goes on    delegate"),
         // A clock that was set back doesn't make it shorter.
         (&[(2, "a", &start), (9, "a", RUNNING), (3, "a", RUNNING)], "a 02:00-09:00 goes on pi 1.2.3 m edgetpu"),
-        (&[(2, "\\u001b", RUNNING)], "\u{fffd} 02:00-02:00 goes on"),
+        (&[(2, "\\u001b", RUNNING)], "\\u{1b} 02:00-02:00 goes on"),
     ] {
         assert_eq!(runs(lines), [expected]);
     }

@@ -252,6 +252,6 @@ fn a_record_that_is_none_is_told_with_what_it_is() {
         assert_eq!(described(line), words);
     }
     let figures = whole(&[interval("01:00", &json!({})), line("02:00", "a", &json!({"kind": "dream\u{1b}"}))]).figures;
-    let why = "kind \"dream\u{fffd}\" is none that this version knows";
+    let why = "kind \"dream\\u{1b}\" is none that this version knows";
     assert_eq!(figures.remarks, [format!("{NAME}: 1 damaged line is left out; the first, line 2: {why}")]);
 }

@@ -7,11 +7,12 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use base::back_off::BackOff;
-use base::child::{escape, is_readable, Child};
+use base::child::{is_readable, Child};
 use base::clock::{Clock as _, Instant, SystemClock};
 use base::command_line::CommandLine;
 use base::shutdown::Shutdown;
 use base::sync::lock;
+use base::text::escape;
 
 /// Time for one answer. vcgencmd takes some milliseconds.
 const LIMIT: Duration = Duration::from_secs(2);

@@ -1,12 +1,14 @@
 //! What a child says on its standard error, line by line, on its way into our log: cut where it is long, escaped where it
 //! is no text, limited where it floods.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::sync::lock;
+use crate::text::{escape, masked};
 
 /// Bytes of a line that are kept.
 const LONGEST: usize = 400;
@@ -99,6 +101,10 @@ impl Words {
             let mut text = if self.last.len() == KEPT { self.last.pop_front() } else { None }.unwrap_or_default();
             text.clear();
             escape(line.trim_ascii_end(), &mut text);
+            // ffmpeg, for one, tells the URL that it opens.
+            if let Cow::Owned(masked) = masked(&text) {
+                text = masked;
+            }
             text.push_str(if is_cut { "…" } else { "" });
             let admitted = lock(&self.limit).admit(now);
             if let Some(left_out) = admitted {
@@ -115,20 +121,6 @@ impl Words {
 fn tell_left_out(count: u64, log: &mut dyn FnMut(&str)) {
     if count > 0 {
         log(&format!("{count} more lines, left out"));
-    }
-}
-
-/// Appends `bytes` to `text`: control characters and what is no UTF-8 as escapes.
-pub fn escape(bytes: &[u8], text: &mut String) {
-    for chunk in bytes.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            match character {
-                '\t' => text.push(' '),
-                control if control.is_control() => text.extend(control.escape_default()),
-                other => text.push(other),
-            }
-        }
-        text.extend(chunk.invalid().iter().flat_map(|byte| std::ascii::escape_default(*byte)).map(char::from));
     }
 }
 

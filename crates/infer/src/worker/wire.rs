@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use base::child::escape;
+use base::text::escape;
 use serde::{Deserialize, Serialize};
 
 use super::super::buffer::Layout;
