@@ -3,8 +3,10 @@
 
 mod support;
 
+use std::fs::Permissions;
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,6 +41,7 @@ impl Own {
     fn write(&self, certificate: &str, key: &KeyPair) {
         std::fs::write(self.path("certificate.pem"), certificate).unwrap();
         std::fs::write(self.path("key.pem"), key.serialize_pem()).unwrap();
+        std::fs::set_permissions(self.path("key.pem"), Permissions::from_mode(0o600)).unwrap();
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -154,4 +157,67 @@ fn files_that_cannot_be_used_end_the_start_with_what_to_do() {
     ends(&key, &key).says(["http.tls_certificate", "no certificate"]);
     ends(&certificate, &certificate).says(["http.tls_key", "private key"]);
     ends(&certificate, &path(&other, "key.pem")).says(["http.tls_key", "can't be used with"]);
+}
+
+/// The first message of a TLS client that asks for a server called `name`.
+fn client_hello(name: &str) -> Vec<u8> {
+    let with_length = |bytes: &[u8], width: usize| [&bytes.len().to_be_bytes()[8 - width..], bytes].concat();
+    let names = with_length(&[vec![0], with_length(name.as_bytes(), 2)].concat(), 2);
+    // server_name, supported_groups, signature_algorithms
+    let groups = with_length(&[0, 29, 0, 23], 2);
+    let algorithms = with_length(&[4, 3, 8, 4, 4, 1], 2);
+    let extension = |kind: u16, bytes: &[u8]| [kind.to_be_bytes().to_vec(), with_length(bytes, 2)].concat();
+    let extensions = [extension(0, &names), extension(10, &groups), extension(13, &algorithms)].concat();
+    let hello = [
+        vec![3, 3],
+        vec![7; 32],
+        vec![0],
+        with_length(&[0xc0, 0x2b, 0xc0, 0x2f], 2),
+        vec![1, 0],
+        with_length(&extensions, 2),
+    ];
+    let message = [vec![1], with_length(&hello.concat(), 3)].concat();
+    [vec![0x16, 3, 1], with_length(&message, 2)].concat()
+}
+
+#[test]
+fn strangers_speak_neither_in_the_log_nor_in_its_last_lines() {
+    let own = own("camera.example");
+    let web = serve_with(&own);
+    for number in 0..100 {
+        let name = ["10.9.8.7", "forged_by_stranger!", "a b", "\u{1b}[31m", "-"][number % 5];
+        let mut stream = web.connect();
+        stream.write_all(&client_hello(name)).unwrap();
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        drop(Reply::read(stream));
+    }
+    let state = own.ask(&web, "/api/v1/state", "Authorization: Bearer correct-horse-battery-staple\r\n").unwrap();
+    let events = state.json()["events"].to_string();
+    let log = web.running.stderr.text();
+    // They were there, and that is all that is told of them, once a minute.
+    assert!((1..=3).contains(&log.matches("lines not shown").count()), "{log}");
+    for text in [&events, &log] {
+        for word in ["forged_by_stranger", "SNI", "WARN"] {
+            assert!(!text.contains(word), "{word}: {text}");
+        }
+    }
+    assert!(!events.contains("rustls") && events.contains("listening"), "{events}");
+}
+
+/// At the level that shows them, they are escaped and limited.
+#[test]
+fn at_level_debug_a_library_has_twenty_lines_a_minute() {
+    let own = own("camera.example");
+    let [certificate, key] = own.settings();
+    let web = serve([certificate, key, "log.level=debug".to_owned()]);
+    for _ in 0..100 {
+        let mut stream = web.connect();
+        stream.write_all(&client_hello("10.9.8.7")).unwrap();
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        drop(Reply::read(stream));
+    }
+    let log = web.running.stderr.text();
+    let shown = log.matches("SNI").count();
+    assert!((1..=60).contains(&shown), "{shown}: {log}");
+    assert!(!log.contains("WARN"), "{log}");
 }

@@ -5,6 +5,10 @@
 //!
 //! A record is one line, whatever is in it: text from outside can't begin another, steer a terminal, or show a secret
 //! ([`crate::text`]). Text of several lines is told as several records.
+//!
+//! What libraries log can be about strangers, one line for each that comes, and in the stranger's words: see [`foreign`].
+
+mod foreign;
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -14,6 +18,7 @@ use jiff::Timestamp;
 use log::{Level, Log, Metadata, Record, RecordBuilder};
 use serde::{Deserialize, Serialize};
 
+use self::foreign::{Foreign, Verdict};
 use crate::clock::{Clock as _, SystemClock};
 use crate::sync::lock;
 use crate::text::shown;
@@ -68,6 +73,8 @@ pub fn last_lines() -> Vec<LogLine> {
     lock(&LAST).lines.iter().cloned().collect()
 }
 
+static FOREIGN: Mutex<Foreign> = Mutex::new(Foreign::new());
+
 /// A logger that keeps what it writes.
 struct Remembering(env_logger::Logger);
 
@@ -77,10 +84,10 @@ impl Log for Remembering {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.0.matches(record) {
-            let whole = record.args().to_string();
-            let text = shown(&whole);
-            self.0.log(&like(record).args(format_args!("{text}")).build());
+        if foreign::is_foreign(record.target()) {
+            self.log_foreign(record);
+        } else if self.0.matches(record) {
+            let text = self.write(record, record.level());
             if record.level() <= Level::Info && record.target() != FIGURES {
                 remember(record.level(), &text);
             }
@@ -89,6 +96,32 @@ impl Log for Remembering {
 
     fn flush(&self) {
         self.0.flush();
+    }
+}
+
+impl Remembering {
+    /// Writes a record at `level`; its text as it may be shown.
+    fn write(&self, record: &Record<'_>, level: Level) -> String {
+        let text = shown(&record.args().to_string()).into_owned();
+        self.0.log(&like(record).level(level).args(format_args!("{text}")).build());
+        text
+    }
+
+    /// A library's record is never more than a detail, and never among the last lines. That there are warnings is told.
+    fn log_foreign(&self, record: &Record<'_>) {
+        let level = record.level().max(Level::Debug);
+        let is_shown = self.0.matches(&like(record).level(level).build());
+        if !is_shown && record.level() > Level::Warn {
+            return;
+        }
+        let verdict = lock(&FOREIGN).judge(is_shown, SystemClock.now());
+        if let Some(words) = verdict.words(record.target()) {
+            let (level, words) = (Level::Info, format_args!("{words}"));
+            self.0.log(&Record::builder().level(level).target(FIGURES).args(words).build());
+        }
+        if verdict == Verdict::Show {
+            self.write(record, level);
+        }
     }
 }
 
