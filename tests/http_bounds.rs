@@ -8,9 +8,10 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt;
 use rustix::process::{prlimit, Pid, Resource, Rlimit};
 
-use support::http::{exchange, serve, Reply, Web};
+use support::http::{exchange, serve, token_file, Reply, Web};
 use support::LIMIT;
 
 /// Memory that the program may take more than before, KiB, whatever clients do.
@@ -218,6 +219,56 @@ fn readers_that_take_nothing_cost_little_memory_and_no_service() {
         std::thread::sleep(Duration::from_millis(200));
     }
     drop(greedy);
+    web.ends_well();
+}
+
+#[test]
+fn who_has_the_token_is_served_beside_those_that_read_nothing() {
+    const TOKEN: &str = "correct-horse-battery-staple";
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s");
+    let settings = [
+        format!("http.token_file={}", token_file(folder.path(), TOKEN)),
+        format!("http.socket={}", socket.display()),
+        "http.max_connections=64".to_owned(),
+    ];
+    let web = serve(settings).ready_with(TOKEN);
+    let mut crowd: Vec<TcpStream> = (0..64).map(|_| web.connect()).collect();
+    let requests = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1000);
+    for stream in &mut crowd {
+        sockopt::set_socket_recv_buffer_size(&mut *stream, 4096).unwrap();
+        stream.set_nonblocking(true).unwrap();
+    }
+    // Until nothing more is taken from any of them: all wait for a reader.
+    let mut silent = 0;
+    while silent < 20 {
+        let taken: usize = crowd.iter_mut().map(|stream| stream.write(requests.as_bytes()).unwrap_or(0)).sum();
+        silent = if taken == 0 { silent + 1 } else { 0 };
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let holder = format!("Authorization: Bearer {TOKEN}");
+    // More of them than there are places for holders alone.
+    for _ in 0..50 {
+        assert_eq!(web.ask("GET", "/api/v1/state", &[&holder]).status, 200);
+        assert_eq!(web.get("/livez").status, 200);
+    }
+    let held: Vec<TcpStream> = (0..40)
+        .map(|_| {
+            let mut stream = web.connect();
+            let ask = format!("GET /api/v1/state HTTP/1.1\r\nHost: localhost\r\n{holder}\r\n\r\n");
+            stream.write_all(ask.as_bytes()).unwrap();
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 200");
+            stream
+        })
+        .collect();
+    assert_eq!(web.get("/livez").status, 200);
+    web.get("/api/v1/state").is_problem(401, ["a token is needed"]);
+    let over_socket = UnixStream::connect(&socket).unwrap();
+    let ask = "GET /api/v1/state HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    assert_eq!(exchange(over_socket, ask).status, 200);
+    drop((crowd, held));
     web.ends_well();
 }
 

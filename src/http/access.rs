@@ -35,6 +35,15 @@ pub(super) struct Access {
     rule: Rule,
 }
 
+/// What a request that may be answered brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Brought {
+    /// The token.
+    Token,
+    /// Nothing, or nothing is needed.
+    Nothing,
+}
+
 enum Rule {
     /// Whoever may open the socket, but not the pages of others in the browser behind a tunnel to it.
     Socket,
@@ -62,29 +71,30 @@ impl Access {
         Self { rule: token.map_or(Rule::ThisMachine, holders) }
     }
 
-    /// Whether `request` may be answered.
+    /// Whether `request` may be answered, and whether it brought the token.
     ///
     /// # Errors
     /// The answer instead.
-    pub(super) fn check<B>(&self, request: &Request<B>, route: Option<Route>, peer: Peer) -> Result<(), Problem> {
+    pub(super) fn check<B>(&self, request: &Request<B>, route: Option<Route>, peer: Peer) -> Result<Brought, Problem> {
         let (token, failures, clock) = match &self.rule {
             Rule::Socket => {
                 origin::check_host(request, Names::NoDomain)?;
-                return origin::check_site(request, route);
+                return origin::check_site(request, route).map(|()| Brought::Nothing);
             }
             Rule::ThisMachine => {
                 origin::check_host(request, Names::ThisMachine)?;
-                return origin::check_site(request, route);
+                return origin::check_site(request, route).map(|()| Brought::Nothing);
             }
             Rule::Holders { token, failures, clock } => (token, failures, clock),
         };
         origin::check_host(request, Names::Any)?;
         origin::check_site(request, route)?;
-        if route.is_some_and(|route| !route.needs_token()) {
-            return Ok(());
+        let credentials = token.verdict(request.headers());
+        if credentials != Credentials::Right && route.is_some_and(|route| !route.needs_token()) {
+            return Ok(Brought::Nothing);
         }
-        match token.verdict(request.headers()) {
-            Credentials::Right => return Ok(()),
+        match credentials {
+            Credentials::Right => return Ok(Brought::Token),
             Credentials::Wrong => {
                 let mut failures = lock(failures);
                 if let Some(count) = failures.count(clock.now()) {
@@ -151,9 +161,8 @@ mod tests {
             let fields = fields.iter().map(|field| field.split_once(": ").unwrap());
             let request = fields.fold(Request::get("/"), |request, (name, value)| request.header(name, value));
             let request = request.body(()).unwrap();
-            let status = |access: &Access| {
-                access.check(&request, route, Peer(None)).map_or_else(|no| no.status.as_u16(), |()| 0)
-            };
+            let status =
+                |access: &Access| access.check(&request, route, Peer(None)).map_or_else(|no| no.status.as_u16(), |_| 0);
             assert_eq!([0, 1, 2].map(|rule| status(&rules[rule])), expected, "{route:?}, {:?}", request.headers());
         }
     }

@@ -11,6 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use hyper::body::{Body as _, Incoming};
+use hyper::header::{HeaderValue, CONNECTION};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -18,10 +19,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::access::{Access, Peer};
+use super::access::{Access, Brought, Peer};
 use super::connections::{Connections, Place};
 use super::tls::Tls;
-use super::watched::{Tracked, Verdict, Watch, Watched};
+use super::watched::{Standing, Tracked, Verdict, Watch, Watched};
 use super::{headers, route, Body, Problem, Services};
 
 /// What of a connection is kept in memory while it is read and written, and so the largest head of a request.
@@ -29,6 +30,8 @@ const BUFFER: usize = 16 << 10;
 
 /// After the last answer, a peer that still sends is read for so long: closed at once, it would lose the answer.
 const LINGER: Duration = Duration::from_secs(2);
+
+const BUSY: &str = "every connection is busy; try again, or raise http.max_connections";
 
 /// The first byte of every TLS handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -58,8 +61,7 @@ pub(super) fn admit<S: Stream>(stream: S, peer: Option<SocketAddr>, host: &Arc<H
         log::debug!("http: {}: every connection is busy", Peer(peer));
         tokio::spawn(async move {
             let mut stream = stream;
-            let reason = "every connection is busy; try again, or raise http.max_connections";
-            say(&mut stream, StatusCode::SERVICE_UNAVAILABLE, reason).await;
+            say(&mut stream, StatusCode::SERVICE_UNAVAILABLE, BUSY).await;
             drop(refusal);
         });
     }
@@ -142,15 +144,29 @@ async fn answer(request: Request<Incoming>, peer: Peer, watch: &Arc<Watch>, host
     watch.has_request();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let route = route::Route::find(&path);
-    let mut response = match host.access.check(&request, route, peer) {
+    let checked = host.access.check(&request, route, peer);
+    if checked == Ok(Brought::Token) {
+        host.connections.has_shown_token(watch);
+    }
+    let is_guest = watch.standing() == Standing::Guest;
+    let mut response = match checked {
         Err(problem) => problem.response(),
-        Ok(()) => unharmed(route::answer(route, request, &host.services)).await,
+        Ok(_) if is_guest && route != Some(route::Route::Live) => busy().response(),
+        Ok(_) => unharmed(route::answer(route, request, &host.services)).await,
     };
+    if is_guest {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     headers::complete(&mut response);
     let length = response.body().size_hint().exact();
     log::debug!("http: {peer}: {method} {path:?}: {}, {length:?} bytes", response.status().as_u16());
     watch.has_answer(length.is_none());
     response.map(|body| Tracked::new(body, Arc::clone(watch)))
+}
+
+/// There is no place for whoever asks.
+fn busy() -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, BUSY)
 }
 
 /// What `handler` gives; where it panics, an answer that says so.

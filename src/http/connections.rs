@@ -1,15 +1,20 @@
 //! The places for connections: how many there are, who has them, and who gives one up when all are taken.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use base::clock::Clock;
 use base::sync::lock;
 
-use super::watched::{Verdict, Watch};
+use super::watched::{Standing, Verdict, Watch};
 
 /// Connections that are told why they are not served, at the same time; more are closed without a word.
 const REFUSALS: usize = 16;
+
+/// Places beyond the fixed number, for those who come when all are taken: who shows the token stays, who asks whether the
+/// program lives is answered, everybody else is told that there is no place.
+const KEPT: usize = 16;
 
 /// A fixed number of places.
 pub(super) struct Connections {
@@ -35,24 +40,42 @@ impl Connections {
         lock(&self.table)
     }
 
-    /// A place for a new connection. When all are taken, the one that is idle longest gives its up; None where none is idle.
+    /// A place for a new connection. When all are taken, the one that is idle or slow longest gives its up; where there is
+    /// none, one of the places that are kept. None where those are taken by holders of the token.
     pub(super) fn admit(self: &Arc<Self>) -> Option<Place> {
         let mut table = self.table();
         if table.is_closed {
             return None;
         }
-        if table.open.len() >= self.places {
-            let now = self.clock.now();
-            let idle = table.open.iter().filter_map(|(&id, watch)| Some((watch.idleness(now)?, id)));
-            let (_, id) = idle.max()?;
-            if let Some(watch) = table.open.remove(&id) {
-                watch.cut(Verdict::Evicted);
+        let now = self.clock.now();
+        let of = |watch: &Watch, standing| watch.standing() == standing;
+        let stranger = |watch: &Watch| of(watch, Standing::Stranger).then(|| watch.idleness(now)).flatten();
+        let mut standing = Standing::Stranger;
+        if table.open.len() - table.guests() >= self.places && !table.give_up(stranger) {
+            standing = Standing::Guest;
+            // Of the guests, which show nothing, the one that has done so longest goes.
+            let guest = |watch: &Watch| of(watch, Standing::Guest).then(|| watch.age(now));
+            let is_full = table.open.len() >= self.places + KEPT;
+            if is_full && !table.give_up(guest) && !table.give_up(|watch| watch.idleness(now)) {
+                return None;
             }
         }
         table.last += 1;
-        let (id, watch) = (table.last, Watch::new(Arc::clone(&self.clock)));
+        let (id, watch) = (table.last, Watch::new(Arc::clone(&self.clock), standing));
         table.open.insert(id, Arc::clone(&watch));
         Some(Place { connections: Arc::clone(self), id, watch })
+    }
+
+    /// The peer of `watch` has shown the token: as a guest it has the place of one that has not.
+    pub(super) fn has_shown_token(&self, watch: &Watch) {
+        let mut table = self.table();
+        let now = self.clock.now();
+        if watch.standing() == Standing::Guest {
+            table.give_up(|other| {
+                (other.standing() == Standing::Stranger).then(|| (other.idleness(now), other.age(now)))
+            });
+        }
+        watch.set_standing(Standing::Holder);
     }
 
     /// Leave to tell a connection that there is no place.
@@ -80,6 +103,23 @@ impl Connections {
 
     pub(super) fn is_empty(&self) -> bool {
         self.table().open.is_empty()
+    }
+}
+
+impl Table {
+    /// Connections that are in the places that are kept.
+    fn guests(&self) -> usize {
+        self.open.values().filter(|watch| watch.standing() == Standing::Guest).count()
+    }
+
+    /// Cuts the connection that `most` gives the most of, if it gives any; of several the oldest.
+    fn give_up<T: Ord>(&mut self, most: impl Fn(&Watch) -> Option<T>) -> bool {
+        let candidates = self.open.iter().filter_map(|(&id, watch)| Some((most(watch)?, Reverse(id))));
+        let Some((_, Reverse(id))) = candidates.max() else { return false };
+        if let Some(watch) = self.open.remove(&id) {
+            watch.cut(Verdict::Evicted);
+        }
+        true
     }
 }
 
@@ -160,11 +200,61 @@ mod tests {
     }
 
     #[test]
-    fn where_all_are_busy_there_is_no_place_until_one_ends() {
-        let (_clock, connections) = two();
+    fn where_all_are_busy_strangers_come_and_go_as_guests_and_holders_stay() {
+        let (clock, connections) = two();
         let busy: Vec<_> = (0..2).map(|_| connections.admit().unwrap()).collect();
         busy.iter().for_each(|place| place.watch.has_request());
-        assert!(connections.admit().is_none());
+        let guests: Vec<_> = (0..KEPT)
+            .map(|_| {
+                clock.advance(Duration::from_millis(1));
+                connections.admit().unwrap()
+            })
+            .collect();
+        assert!(guests.iter().all(|place| place.watch.standing() == Standing::Guest && !is_evicted(place)));
+        // The next has the place of the first of them.
+        let next = connections.admit().unwrap();
+        assert!(is_evicted(&guests[0]) && !is_evicted(&guests[1]) && !is_evicted(&busy[0]));
+        // With the token it has the place of a stranger, though that has a request.
+        connections.has_shown_token(&next.watch);
+        assert_eq!(busy.iter().filter(|place| is_evicted(place)).count(), 1);
+        connections.has_shown_token(&guests[1].watch);
+        assert!(busy.iter().all(is_evicted) && next.watch.standing() == Standing::Holder);
+        // What is kept for holders is for strangers no more once holders have it.
+        [&next, &guests[1]].iter().for_each(|place| place.watch.has_request());
+        guests[2..].iter().for_each(|place| connections.has_shown_token(&place.watch));
+        guests[2..].iter().for_each(|place| place.watch.has_request());
+        let last: Vec<_> = std::iter::from_fn(|| connections.admit()).take(KEPT).collect();
+        assert!(last[..KEPT - 2].iter().all(is_evicted) && last[KEPT - 2..].iter().all(|place| !is_evicted(place)));
+        assert!(!is_evicted(&next) && guests[1..].iter().all(|place| !is_evicted(place)));
+    }
+
+    #[test]
+    fn a_stranger_that_takes_nothing_goes_and_a_holder_that_does_so_stays() {
+        let (clock, connections) = two();
+        let [stranger, holder] = [(); 2].map(|()| connections.admit().unwrap());
+        connections.has_shown_token(&holder.watch);
+        for place in [&stranger, &holder] {
+            place.watch.has_request();
+            place.watch.has_answer(false);
+            place.watch.is_blocked();
+        }
+        assert_eq!(connections.admit().unwrap().watch.standing(), Standing::Guest, "not at once");
+        clock.advance(Duration::from_secs(1));
+        let next = connections.admit().unwrap();
+        assert!(is_evicted(&stranger) && !is_evicted(&holder) && next.watch.standing() == Standing::Stranger);
+    }
+
+    #[test]
+    fn where_no_place_is_left_it_is_told() {
+        let (_clock, connections) = two();
+        let holders = std::iter::from_fn(|| {
+            let place = connections.admit()?;
+            connections.has_shown_token(&place.watch);
+            place.watch.has_request();
+            Some(place)
+        });
+        let busy: Vec<_> = holders.take(100).collect();
+        assert!(connections.admit().is_none() && busy.len() == 2 + KEPT);
         let refusals: Vec<_> = std::iter::from_fn(|| connections.refusal()).take(100).collect();
         assert_eq!(refusals.len(), REFUSALS);
         drop((busy, refusals));

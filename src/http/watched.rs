@@ -25,7 +25,8 @@ const IDLE_LIMIT: Duration = Duration::from_secs(30);
 const STALL_LIMIT: Duration = Duration::from_secs(30);
 /// For the whole of an answer that has an end.
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
-/// A request head or handshake that takes longer than this may be given up for a new connection.
+/// A request head or handshake that takes longer than this, or a peer that takes nothing for so long, may be given up for a
+/// new connection.
 const PROMPT: Duration = Duration::from_secs(1);
 
 /// What a connection is doing.
@@ -65,6 +66,27 @@ struct Watching {
     /// When the peer stopped taking what is there for it.
     blocked: Option<Instant>,
     verdict: Option<Verdict>,
+    standing: Standing,
+}
+
+/// What is known of a peer, and so how its place is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It has one of the places that are kept for those with a token, and has not shown one yet.
+    Guest,
+    /// It has a place, and has shown no token.
+    Stranger,
+    /// It has shown the token.
+    Holder,
+}
+
+/// How willingly a connection is given up for a new one, the last most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Idleness {
+    /// Its request doesn't come, or its peer takes nothing.
+    Slow,
+    /// It has no request.
+    Idle,
 }
 
 /// One connection, watched.
@@ -75,8 +97,8 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
-        let state = Watching { phase: Phase::Idle, since: clock.now(), blocked: None, verdict: None };
+    pub(super) fn new(clock: Arc<dyn Clock>, standing: Standing) -> Arc<Self> {
+        let state = Watching { phase: Phase::Idle, since: clock.now(), blocked: None, verdict: None, standing };
         Arc::new(Self { clock, state: Mutex::new(state), changed: Notify::new() })
     }
 
@@ -118,6 +140,12 @@ impl Watch {
         state.blocked = if progress { None } else { state.blocked.or(Some(now)) };
     }
 
+    /// The peer takes nothing.
+    #[cfg(test)]
+    pub(super) fn is_blocked(&self) {
+        self.has_written(false);
+    }
+
     fn has_ended(&self) {
         // `since` stays that of the answer: its limit is for all of it.
         self.state().phase = Phase::Flush;
@@ -145,15 +173,33 @@ impl Watch {
         self.cut(verdict);
     }
 
-    /// How willingly this connection is given up for a new one, more is more; None while it has a request.
-    pub(super) fn idleness(&self, now: Instant) -> Option<(bool, Duration)> {
+    /// How willingly this connection is given up for a new one, and since when; None while it has a request and takes what
+    /// it gets.
+    pub(super) fn idleness(&self, now: Instant) -> Option<(Idleness, Duration)> {
         let state = self.state();
+        let is_holder = state.standing == Standing::Holder;
         let age = now.since(state.since);
+        let blocked = state.blocked.map(|since| now.since(since)).filter(|blocked| *blocked >= PROMPT);
         match state.phase {
-            Phase::Idle => Some((true, age)),
-            Phase::Head if age >= PROMPT => Some((false, age)),
-            _ => None,
+            Phase::Idle => Some((Idleness::Idle, age)),
+            _ if is_holder => None,
+            Phase::Head if age >= PROMPT => Some((Idleness::Slow, age)),
+            Phase::Request => None,
+            _ => blocked.map(|blocked| (Idleness::Slow, blocked)),
         }
+    }
+
+    /// How long it has been doing what it does.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.since(self.state().since)
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        self.state().standing
+    }
+
+    pub(super) fn set_standing(&self, standing: Standing) {
+        self.state().standing = standing;
     }
 
     /// Orders the connection to end. The first reason counts, but one whose place is needed has no time for farewells.

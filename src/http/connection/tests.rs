@@ -265,10 +265,17 @@ async fn one_whose_place_is_needed_goes_at_once_also_in_its_last_seconds() {
     assert!(is_gone(&mut told).await && !is_gone(&mut idle).await);
     let mut busy = bench.sent(LONG).await;
     assert!(is_gone(&mut idle).await);
-    // Nobody gives way to the next one, which is told so.
-    let refused = taken(&mut bench.connect()).await;
+    // Nobody gives way to the next one, which is told so, unless it only asks whether the program lives.
+    let mut peer = bench.sent("GET /api/v1/state HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let refused = taken(&mut peer).await;
     assert!(refused.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{refused}");
-    assert!(refused.contains("http.max_connections") && !is_gone(&mut busy).await, "{refused}");
+    assert!(refused.contains("http.max_connections") && refused.contains("connection: close"), "{refused}");
+    let lives = taken(&mut bench.sent(SHORT).await).await;
+    assert!(lives.starts_with("HTTP/1.1 200 OK\r\n") && lives.contains("connection: close"), "{lives}");
+    assert!(!is_gone(&mut busy).await);
+    // One that takes nothing for a second does.
+    bench.after(1).await;
+    assert!(taken(&mut bench.sent(SHORT).await).await.ends_with("ok\n") && is_gone(&mut busy).await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -428,8 +435,23 @@ async fn the_same_limits_hold_for_tls_and_a_handshake_has_10_seconds() {
 async fn where_tls_is_spoken_nobody_is_refused_in_plain_text() {
     let (tls, connector, _folder) = tls();
     let bench = Bench::with(1, Arc::new(Example(example::state())), Some(tls));
-    let mut busy = connector.connect(ServerName::try_from("localhost").unwrap(), bench.connect()).await.unwrap();
+    let client = |stream| connector.connect(ServerName::try_from("localhost").unwrap(), stream);
+    let mut busy = client(bench.connect()).await.unwrap();
     send(&mut busy, LONG).await;
+    let mut guest = client(bench.connect()).await.unwrap();
+    send(&mut guest, "GET /api/v1/state HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let told = taken(&mut guest).await;
+    assert!(told.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{told}");
+    drop(guest);
+    // Where those with a token have every place, there is none to shake hands in.
+    let connections = &bench.host.connections;
+    let holder = || {
+        let place = connections.admit()?;
+        connections.has_shown_token(&place.watch);
+        place.watch.has_request();
+        Some(place)
+    };
+    let _holders: Vec<_> = std::iter::from_fn(holder).collect();
     let mut refused = bench.connect();
     assert_eq!((taken(&mut refused).await.as_str(), is_gone(&mut refused).await), ("", true));
 }

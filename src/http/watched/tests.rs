@@ -18,7 +18,7 @@ impl Bench {
         let clock = Arc::new(ManualClock::default());
         // Not at the clock's zero.
         clock.advance(Duration::from_secs(1000));
-        Self { watch: Watch::new(clock.clone()), clock }
+        Self { watch: Watch::new(clock.clone(), Standing::Stranger), clock }
     }
 
     fn after(&self, seconds: u64) -> Option<Verdict> {
@@ -122,14 +122,14 @@ fn what_has_no_request_may_be_given_up_for_a_new_connection() {
     let idleness = || bench.watch.idleness(bench.clock.now());
     let seconds = Duration::from_secs;
     bench.clock.advance(seconds(2));
-    assert_eq!(idleness(), Some((true, seconds(2))));
+    assert_eq!(idleness(), Some((Idleness::Idle, seconds(2))));
     bench.watch.has_read();
     bench.clock.advance(Duration::from_millis(999));
     assert_eq!(idleness(), None, "a head that may yet come in time");
     bench.clock.advance(Duration::from_millis(1));
-    assert_eq!(idleness(), Some((false, seconds(1))));
+    assert_eq!(idleness(), Some((Idleness::Slow, seconds(1))));
     bench.clock.advance(seconds(5));
-    assert!(Some((true, seconds(0))) > idleness(), "one without a request goes before a slow one");
+    assert!(Some((Idleness::Idle, seconds(0))) > idleness(), "one without a request goes before a slow one");
     let phases: [fn(&Watch); 4] =
         [Watch::has_request, |watch| watch.has_answer(false), |watch| watch.has_answer(true), Watch::has_ended];
     for enter in phases {
@@ -137,8 +137,15 @@ fn what_has_no_request_may_be_given_up_for_a_new_connection() {
         bench.clock.advance(seconds(100));
         assert_eq!(idleness(), None, "{:?}", bench.phase());
     }
+    bench.watch.has_written(false);
+    bench.clock.advance(Duration::from_millis(999));
+    assert_eq!(idleness(), None, "a peer that may yet take what it gets");
+    bench.clock.advance(Duration::from_millis(1));
+    assert_eq!(idleness(), Some((Idleness::Slow, seconds(1))));
+    bench.watch.set_standing(Standing::Holder);
+    assert_eq!(idleness(), None, "who has shown the token is waited for");
     bench.watch.has_flushed();
-    assert_eq!(idleness(), Some((true, seconds(0))));
+    assert_eq!(idleness(), Some((Idleness::Idle, seconds(0))));
 }
 
 #[tokio::test]
