@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::clips::HangingFolder;
 use support::stopping::PROMISE;
-use support::{colours, model, records, replay, run, with, Finished, Running, Signal, LIMIT};
+use support::{colours, hang, model, records, replay, run, with, Finished, Running, Signal, LIMIT};
 
 /// Stops a program in order and in time, with exit code 0. It says why before it says its last words.
 #[track_caller]
@@ -105,12 +104,10 @@ fn an_inference_that_takes_longer_is_left_behind() {
 
 #[test]
 fn a_stage_that_hangs_is_left_behind() {
-    let folder = HangingFolder::new();
-    let running = Running::start(with(run(&colours(), &folder.source()), [HangingFolder::RATE]));
+    // The second frame is due after 100 s.
+    let running = Running::start(with(run(&colours(), "pattern:96x64"), ["camera.rate=0.01"]));
     running.stdout.wait_for_count(1);
-    folder.hang();
-    // Longer than the second picture takes to be due, and any stage to look at the token.
-    assert!(!running.has_ended(Duration::from_secs(3)));
+    hang::thread(running.id(), "capture");
     let finished = stop(running, Signal::TERM).says(["the capture stage has not answered", "leaving without it"]);
     assert_eq!(finished.records().len(), 1, "what was published before is written");
 }

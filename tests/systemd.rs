@@ -9,9 +9,8 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::clips::HangingFolder;
 use support::coral::{pair, Coral};
-use support::{colours, model, replay, run, with, Finished, Running, Signal, LIMIT};
+use support::{colours, hang, model, replay, run, with, Finished, Running, Signal, LIMIT};
 
 /// Stands in for systemd's end of `NOTIFY_SOCKET`.
 struct Manager {
@@ -188,12 +187,11 @@ fn no_watchdog_is_fed_that_nobody_asked_for() {
 
 #[test]
 fn the_watchdog_starves_when_a_stage_hangs() {
-    let folder = HangingFolder::new();
-    let command = with(run(&colours(), &folder.source()), [HangingFolder::RATE]);
+    let command = with(run(&colours(), "pattern:96x64"), ["camera.rate=1"]);
     let mut manager = Manager::new();
     let running = manager.start_watched(command, Duration::from_secs(2));
     running.stdout.wait_for_count(1);
-    folder.hang();
+    hang::thread(running.id(), "capture");
     running.stderr.wait_for("the capture stage hangs; the watchdog will start the program again");
     while manager.hear(Duration::from_millis(1)).is_some() {}
     let later = manager.listen(Duration::from_secs(2));

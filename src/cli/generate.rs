@@ -1,9 +1,10 @@
 //! `pspnetd completions` and `pspnetd man`: from the same definition as the parser.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use base::failure::{Failure, Kind};
+use base::files;
 use clap::CommandFactory as _;
 
 use super::Cli;
@@ -54,7 +55,7 @@ pub(super) fn man(args: &ManArgs) -> Result<(), Failure> {
     std::fs::create_dir_all(folder).map_err(|error| at(folder, &error))?;
     for (name, page) in pages {
         let path = folder.join(name);
-        std::fs::write(&path, page).map_err(|error| at(&path, &error))?;
+        files::write(&path, |file| file.write_all(&page)).map_err(|error| at(&path, &error))?;
     }
     Ok(())
 }
@@ -85,7 +86,6 @@ fn add_pages(command: &clap::Command, pages: &mut Vec<(String, Vec<u8>)>) -> io:
 }
 
 fn write(bytes: &[u8]) -> Result<(), Failure> {
-    use std::io::Write as _;
     let mut out = std::io::stdout().lock();
     out.write_all(bytes)?;
     out.flush()?;

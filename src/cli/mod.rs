@@ -14,10 +14,12 @@ mod top;
 mod worker;
 
 use std::io::{self, Write as _};
+use std::sync::Arc;
 
 use base::failure::Failure;
 use base::text::{escaped, masked, plain_json, shown, shown_lines};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use signal_hook::consts::SIGXFSZ;
 
 /// A camera daemon that tells what covers the picture and how long each step took.
 ///
@@ -70,21 +72,33 @@ enum Command {
 /// # Errors
 /// The command's own failure, with the exit code for it.
 pub fn run() -> Result<(), Failure> {
-    // Added here rather than to the definition, so that nothing that is generated of that has it.
-    let command = Cli::command().subcommand(worker::command());
-    let matches = command.clone().try_get_matches().unwrap_or_else(|error| refuse(command, &error));
+    outlive_size_limits();
+    let matches = command().try_get_matches().unwrap_or_else(|error| refuse(&error));
     match matches.subcommand() {
         Some((worker::NAME, matches)) => worker::run(matches),
         _ => Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).run(),
     }
 }
 
+/// The definition, with what only the program itself starts: added here, so that nothing that is generated of the definition
+/// has it.
+fn command() -> clap::Command {
+    Cli::command().subcommand(worker::command())
+}
+
+/// A file that reaches a size limit (RLIMIT_FSIZE) is an error of that file, and no signal that ends the program. A handler, since
+/// children would inherit an ignored signal.
+fn outlive_size_limits() {
+    // Where the system refuses, the signal ends the program as before.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+}
+
 /// Says what is wrong with this process's arguments. Names of files can be somebody else's, and clap shows them as they are:
 /// what it says is what it would say of the arguments as they may be shown.
-fn refuse(command: clap::Command, error: &clap::Error) -> ! {
+fn refuse(error: &clap::Error) -> ! {
     let arguments: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let safe: Vec<String> = arguments.iter().map(|word| masked(&escaped(word)).into_owned()).collect();
-    match command.try_get_matches_from(&safe) {
+    match command().try_get_matches_from(&safe) {
         Err(same) if same.kind() == error.kind() => same.exit(),
         _ if safe == arguments => error.exit(),
         _ => {
@@ -146,13 +160,13 @@ mod tests {
 
     #[test]
     fn the_definition_is_sound() {
-        Cli::command().subcommand(worker::command()).debug_assert();
+        command().debug_assert();
     }
 
     #[test]
     fn what_is_generated_has_nothing_that_only_the_program_itself_starts() {
         assert!(Cli::command().get_subcommands().all(|command| command.get_name() != worker::NAME));
-        let help = Cli::command().subcommand(worker::command()).render_long_help().to_string();
+        let help = command().render_long_help().to_string();
         assert!(help.contains("devices") && !help.contains("  worker"), "{help}");
     }
 }

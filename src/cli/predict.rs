@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use base::failure::{Failure, Kind};
+use base::files;
 use base::rounding::rounded;
 use camera::picture::{self, PictureError};
 use pixels::frame::Size;
@@ -43,6 +44,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut runner = PictureRunner::load(&config)?;
     if let Some(folder) = &args.output {
         std::fs::create_dir_all(folder).map_err(|error| at(folder, &error))?;
+        check_outputs(args, folder, &runner)?;
     }
     // Every picture gets its chance. The caller tells the last failure, and its code is the exit code.
     let mut untold: Option<Failure> = None;
@@ -61,9 +63,8 @@ fn one(args: &Args, runner: &mut PictureRunner, path: &Path) -> Result<(), Failu
     let times = runner.run_rgb(&picture)?;
     if let Some(folder) = &args.output {
         let labels = &runner.edition().labels;
-        let mask_path = folder.join(format!("{}_mask.png", stem(path)));
+        let [mask_path, overlay_path] = outputs(folder, path);
         images::write_mask(&mask_path, runner.mask(), picture.size, labels).map_err(|error| at(&mask_path, &error))?;
-        let overlay_path = folder.join(format!("{}_overlay.png", stem(path)));
         images::overlay(&mut picture.pixels, runner.mask(), labels);
         images::write_rgb(&overlay_path, &picture.pixels, picture.size).map_err(|error| at(&overlay_path, &error))?;
     }
@@ -83,6 +84,24 @@ fn one(args: &Args, runner: &mut PictureRunner, path: &Path) -> Result<(), Failu
             line["groups"] = object(runner.areas().groups(labels));
         }
         print_json(line.to_string())?;
+    }
+    Ok(())
+}
+
+/// The files that a picture leads to: its mask and its overlay.
+fn outputs(folder: &Path, picture: &Path) -> [PathBuf; 2] {
+    ["mask", "overlay"].map(|kind| folder.join(format!("{}_{kind}.png", stem(picture))))
+}
+
+/// Nothing that is read may be overwritten.
+fn check_outputs(args: &Args, folder: &Path, runner: &PictureRunner) -> Result<(), Failure> {
+    let inputs: Vec<&Path> =
+        args.images.iter().map(PathBuf::as_path).chain([runner.edition().file.path.as_path()]).collect();
+    for output in args.images.iter().flat_map(|picture| outputs(folder, picture)) {
+        if let Some(input) = files::same_file(&output, inputs.iter().copied()) {
+            let reason = format!("{} would overwrite {}, which is read", output.display(), input.display());
+            return Err(Failure::new(Kind::Data, format!("{reason}; write to another folder")));
+        }
     }
     Ok(())
 }

@@ -1,9 +1,13 @@
 //! `pspnetd report`
 
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use base::failure::{Failure, Kind};
+use base::files;
+use base::line_file::rotated;
 use base::text::shown;
 use jiff::{SignedDuration, Timestamp};
 
@@ -69,9 +73,13 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if !args.compare.is_empty() {
         return compare(args, range);
     }
+    if let Some(path) = &args.html {
+        is_no_log(path, &args.files)?;
+    }
     let report = Report::read(&args.files, range)?;
     if let Some(path) = &args.html {
-        std::fs::write(path, report.page()?)
+        let page = report.page()?;
+        write_page(path, page.as_bytes())
             .map_err(|error| Failure::new(Kind::Io, format!("{}: {error}", path.display())))?;
     }
     if args.json {
@@ -80,6 +88,27 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         print_lines(&report.text().iter().map(|line| shown(line)).collect::<Vec<_>>().join("\n"))?;
     }
     Ok(())
+}
+
+/// The page must not take the place of what it is made of.
+fn is_no_log(page: &Path, logs: &[PathBuf]) -> Result<(), Failure> {
+    for log in logs {
+        let with_rotated = std::iter::once(log.clone()).chain((1..).map(|n| rotated(log, n)));
+        let there: Vec<PathBuf> = with_rotated.take_while(|file| file == log || file.exists()).collect();
+        if let Some(input) = files::same_file(page, there.iter().map(PathBuf::as_path)) {
+            let reason = format!("--html {} would overwrite {}, which is read", page.display(), input.display());
+            return Err(Failure::new(Kind::Data, format!("{reason}; name another file")));
+        }
+    }
+    Ok(())
+}
+
+fn write_page(path: &Path, page: &[u8]) -> io::Result<()> {
+    // A pipe or /dev/stdout has no place beside it, and nothing in it to be kept.
+    match path.metadata() {
+        Ok(meta) if !meta.is_file() && !meta.is_dir() => OpenOptions::new().write(true).open(path)?.write_all(page),
+        _ => files::write(path, |file| file.write_all(page)),
+    }
 }
 
 fn compare(args: &Args, range: Range) -> Result<(), Failure> {

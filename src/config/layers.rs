@@ -10,6 +10,7 @@ use toml::de::DeTable;
 use super::error::ConfigError;
 use super::named::{is_key, wrong_values, NAMED, NAME_EXPECTED};
 use super::origins::{variable_name, Origins, Override, PREFIX};
+use super::outputs::overwritten;
 use super::spans::{first_misplaced, key_at, leaf_keys, line_of, position, Fault};
 use super::Config;
 
@@ -106,7 +107,8 @@ pub fn load(
         .contradiction(&config.publish)
         .or_else(|| config.engine.contradiction())
         .or_else(|| config.telemetry.contradiction(&config.publish))
-        .or_else(|| config.http.contradiction());
+        .or_else(|| config.http.contradiction())
+        .or_else(|| overwritten(&config, file.as_deref()));
     let names = variables.into_iter().map(|(name, _)| name).collect();
     let origins = Origins::new(path, text, names, overrides);
     if let Some((key, reason)) = contradiction {

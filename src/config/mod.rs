@@ -11,6 +11,7 @@ mod keys;
 mod layers;
 mod named;
 mod origins;
+mod outputs;
 mod spans;
 mod telemetry;
 

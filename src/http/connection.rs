@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use super::access::{Access, Brought, Peer};
 use super::connections::{Connections, Place};
+use super::refusal::{self, Refusable};
 use super::tls::Tls;
 use super::watched::{Standing, Tracked, Verdict, Watch, Watched};
 use super::{headers, route, Body, Problem, Services};
@@ -108,7 +109,7 @@ where
     });
     let mut http = http1::Builder::new();
     http.max_buf_size(BUFFER).max_header_size(BUFFER).header_read_timeout(None);
-    let mut connection = http.serve_connection(TokioIo::new(io), service);
+    let mut connection = http.serve_connection(TokioIo::new(Refusable::new(io, Arc::clone(watch))), service);
     let verdict = tokio::select! {
         outcome = &mut connection => {
             if let Err(error) = outcome {
@@ -122,9 +123,13 @@ where
         Pin::new(&mut connection).graceful_shutdown();
         let _ = (&mut connection).await;
     }
-    let mut io = connection.into_parts().io.into_inner();
+    let Refusable { stream: mut io, refused, .. } = connection.into_parts().io.into_inner();
     let farewell = async {
         match verdict {
+            None if refused.is_some() => {
+                let status = refused.unwrap_or(StatusCode::BAD_REQUEST);
+                say(&mut io, status, refusal::reason(status)).await;
+            }
             None => linger(&mut io).await,
             Some(Verdict::HeadLate) => {
                 say(&mut io, StatusCode::REQUEST_TIMEOUT, "the request did not come in time").await;

@@ -17,6 +17,7 @@ mod pictures;
 mod plug;
 mod predict;
 mod predictor;
+mod refusal;
 mod route;
 mod server;
 pub(crate) mod socket;

@@ -117,6 +117,11 @@ impl Watch {
         self.enter(Phase::Idle);
     }
 
+    /// No request has been handed over whose answer is not out yet.
+    pub(super) fn awaits_request(&self) -> bool {
+        matches!(self.state().phase, Phase::Idle | Phase::Head)
+    }
+
     /// A request's head is complete.
     pub(super) fn has_request(&self) {
         self.enter(Phase::Request);

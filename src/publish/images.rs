@@ -3,10 +3,10 @@
 //! A mask is an 8-bit palette PNG whose pixel values are the class ids. An overlay is the picture with the classes'
 //! colours laid over it.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
+use base::files;
 use model::labels::Palette;
 use model::LabelMap;
 use pixels::frame::Size;
@@ -48,7 +48,7 @@ pub fn encode_mask(mask: &[u8], size: Size, palette: &Palette) -> io::Result<Vec
 /// The system's.
 pub fn write_mask(path: &Path, mask: &[u8], size: Size, labels: &LabelMap) -> io::Result<()> {
     let bytes = encode_mask(mask, size, &labels.colors())?;
-    write(path, |file| file.write_all(&bytes))
+    files::write(path, |file| file.write_all(&bytes))
 }
 
 /// Writes an RGB picture.
@@ -56,24 +56,9 @@ pub fn write_mask(path: &Path, mask: &[u8], size: Size, labels: &LabelMap) -> io
 /// # Errors
 /// The system's.
 pub fn write_rgb(path: &Path, pixels: &[u8], size: Size) -> io::Result<()> {
-    write(path, |file| {
+    files::write(path, |file| {
         encode(file, pixels, size, png::ColorType::Rgb, |encoder| encoder.set_compression(png::Compression::Fast))
     })
-}
-
-/// Writes to a file beside `path` first: nobody ever sees half a picture.
-fn write(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
-    let partial = path.with_extension("png.partial");
-    let written = File::create(&partial).map(BufWriter::new).and_then(|mut file| {
-        content(&mut file)?;
-        file.flush()
-    });
-    let outcome = written.and_then(|()| std::fs::rename(&partial, path));
-    if outcome.is_err() {
-        // The first error is the one worth telling.
-        let _ = std::fs::remove_file(&partial);
-    }
-    outcome
 }
 
 fn encode<W: Write>(
@@ -105,7 +90,8 @@ mod tests {
         let labels = LabelMap::new(Some(3), None).unwrap();
         let mask = [0, 1, 2, 255, 1, 0];
         write_mask(&path, &mask, Size::new(3, 2), &labels).unwrap();
-        let mut reader = png::Decoder::new(io::BufReader::new(File::open(&path).unwrap())).read_info().unwrap();
+        let mut reader =
+            png::Decoder::new(io::BufReader::new(std::fs::File::open(&path).unwrap())).read_info().unwrap();
         assert_eq!(reader.info().color_type, png::ColorType::Indexed);
         assert_eq!(reader.info().palette.as_ref().unwrap()[3..6], labels.color(1));
         let mut pixels = [0; 6];
@@ -138,7 +124,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.png");
         write_rgb(&path, &[1, 2, 3], Size::new(1, 1)).unwrap();
-        let mut reader = png::Decoder::new(io::BufReader::new(File::open(&path).unwrap())).read_info().unwrap();
+        let mut reader =
+            png::Decoder::new(io::BufReader::new(std::fs::File::open(&path).unwrap())).read_info().unwrap();
         let mut pixels = [0; 3];
         reader.next_frame(&mut pixels).unwrap();
         assert_eq!((pixels, reader.info().color_type), ([1, 2, 3], png::ColorType::Rgb));

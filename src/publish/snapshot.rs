@@ -65,6 +65,15 @@ impl SnapshotSink {
         gate: Arc<SnapshotGate>,
         clock: Arc<dyn Clock>,
     ) -> Result<Option<Self>, SettingError> {
+        Self::open_with(config, gate, clock, images::write_rgb)
+    }
+
+    fn open_with(
+        config: &Snapshot,
+        gate: Arc<SnapshotGate>,
+        clock: Arc<dyn Clock>,
+        write: Write,
+    ) -> Result<Option<Self>, SettingError> {
         if config.dir.is_empty() {
             return Ok(None);
         }
@@ -76,7 +85,7 @@ impl SnapshotSink {
         })?;
         remove_partial(&folder);
         takes_files(&folder).map_err(|error| failed(error.to_string()))?;
-        let outboxes = Outbox::start(WORDS, &[PICTURES], PictureWriter { keep: config.keep })
+        let outboxes = Outbox::start(WORDS, &[PICTURES], PictureWriter { keep: config.keep, write })
             .map_err(|error| failed(format!("no thread can be started: {error}")))?;
         let interval = config.interval.0;
         Ok(outboxes.into_iter().next().map(|outbox| Self { outbox, gate, clock, folder, interval }))
@@ -156,7 +165,11 @@ impl Sink for SnapshotSink {
 /// Draws, encodes and writes.
 struct PictureWriter {
     keep: u32,
+    write: Write,
 }
+
+/// What writes a picture of this size.
+type Write = fn(&Path, &[u8], Size) -> io::Result<()>;
 
 impl Carrier<Job> for PictureWriter {
     fn carry(&mut self, job: &mut Job) -> Fate {
@@ -166,7 +179,7 @@ impl Carrier<Job> for PictureWriter {
         if !folder.exists() && std::fs::create_dir_all(folder).is_ok() {
             log::warn!("snapshot: the folder {} was gone; it is made anew", folder.display());
         }
-        if let Err(error) = images::write_rgb(&job.path, &job.picture, job.size) {
+        if let Err(error) = (self.write)(&job.path, &job.picture, job.size) {
             log::error!("snapshot: {}: {error}", job.path.display());
             return Fate::Lost;
         }
@@ -228,6 +241,10 @@ mod tests {
     impl Bench {
         /// A sink that keeps `keep` pictures, one every 10 s, in a folder that has `files` already.
         fn new(keep: u32, files: &[&str]) -> Self {
+            Self::with(keep, files, images::write_rgb)
+        }
+
+        fn with(keep: u32, files: &[&str], write: Write) -> Self {
             let folder = tempfile::tempdir().unwrap();
             let dir = folder.path().join("new");
             if !files.is_empty() {
@@ -237,8 +254,7 @@ mod tests {
             let clock = Arc::new(ManualClock::default());
             let config = Snapshot { dir: dir.to_string_lossy().into_owned(), interval: Seconds::new(10), keep };
             let gate = Arc::<SnapshotGate>::default();
-            let sink =
-                SnapshotSink::open(&config, Arc::clone(&gate), Arc::clone(&clock) as Arc<dyn Clock>).unwrap().unwrap();
+            let sink = SnapshotSink::open_with(&config, Arc::clone(&gate), clock.clone(), write).unwrap().unwrap();
             Self { folder: Arc::new(folder), dir, clock, sink, gate }
         }
 
@@ -348,9 +364,18 @@ mod tests {
 
     #[test]
     fn a_writer_that_hangs_costs_pictures_and_does_not_hold_the_stop() {
-        let mut bench = Bench::new(0, &[]);
-        // Opening a pipe that nobody reads waits for ever.
-        let pipe = bench.picture().with_extension("png.partial");
+        /// Opening a pipe that nobody reads waits for ever.
+        fn waiting(path: &Path, pixels: &[u8], size: Size) -> io::Result<()> {
+            let pipe = path.with_file_name("pipe");
+            if pipe.exists() {
+                drop(std::fs::OpenOptions::new().write(true).open(&pipe)?);
+                std::fs::remove_file(pipe)?;
+            }
+            images::write_rgb(path, pixels, size)
+        }
+
+        let mut bench = Bench::with(0, &[], waiting);
+        let pipe = bench.dir.join("pipe");
         let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
         assert!(made.success());
         bench.publish();

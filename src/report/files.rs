@@ -7,17 +7,31 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use base::failure::{Failure, Kind};
+use base::files::Identity;
+use base::line_file::rotated;
 use base::text::shown;
 
 /// A longer line is no record, and is passed over without being kept.
 const LONGEST_LINE: usize = 1 << 20;
 const BUFFER: usize = 256 << 10;
 
-/// An open file of a log.
+/// Files that are held open before their turn comes, so that those that are rotated meanwhile are read all the same.
+const MOST_HELD: usize = 64;
+
+/// A file of a log.
 pub(super) struct Input {
     /// For messages.
     pub(super) name: String,
-    reader: BufReader<Box<dyn Read>>,
+    /// None of one that waits for its turn.
+    reader: Option<BufReader<Box<dyn Read>>>,
+    place: Option<Place>,
+}
+
+/// Where a file was found that is opened again when its turn comes.
+struct Place {
+    log: PathBuf,
+    number: u32,
+    identity: Identity,
 }
 
 /// What came of reading a line.
@@ -38,7 +52,7 @@ pub(super) enum Found {
 ///
 /// # Errors
 /// When there is none of them, or one can't be read.
-pub(super) fn open(path: &Path, seen: &mut HashSet<(u64, u64)>) -> Result<Vec<Input>, Failure> {
+pub(super) fn open(path: &Path, seen: &mut HashSet<Identity>) -> Result<Vec<Input>, Failure> {
     if path == Path::new("-") {
         return Ok(vec![Input::new("standard input".to_owned(), Box::new(io::stdin()))]);
     }
@@ -46,7 +60,7 @@ pub(super) fn open(path: &Path, seen: &mut HashSet<(u64, u64)>) -> Result<Vec<In
     let mut inputs = Vec::new();
     let mut missing = None;
     for number in 0.. {
-        let name = if number == 0 { path.to_owned() } else { rotated(path, number) };
+        let name = numbered(path, number);
         let opened = File::open(&name).and_then(|file| file.metadata().map(|meta| (file, meta)));
         let (file, meta) = match opened {
             Ok(opened) => opened,
@@ -64,8 +78,15 @@ pub(super) fn open(path: &Path, seen: &mut HashSet<(u64, u64)>) -> Result<Vec<In
             let what = "is a folder; name the file that telemetry.latency_log.path names";
             return Err(Failure::new(Kind::NoInput, format!("{}: {what}", name.display())));
         }
-        if seen.insert((meta.dev(), meta.ino())) {
-            inputs.push(Input::new(shown(&name.to_string_lossy()).into_owned(), Box::new(file)));
+        let identity = (meta.dev(), meta.ino());
+        if seen.insert(identity) {
+            let mut input = Input::new(shown(&name.to_string_lossy()).into_owned(), Box::new(file));
+            // What is no file gives what it has only once.
+            if seen.len() > MOST_HELD && meta.is_file() {
+                input.place = Some(Place { log: path.to_owned(), number, identity });
+                input.reader = None;
+            }
+            inputs.push(input);
         }
     }
     if let (true, Some(error)) = (inputs.is_empty(), missing) {
@@ -75,10 +96,29 @@ pub(super) fn open(path: &Path, seen: &mut HashSet<(u64, u64)>) -> Result<Vec<In
     Ok(inputs)
 }
 
-fn rotated(path: &Path, number: u32) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number}"));
-    PathBuf::from(name)
+fn numbered(log: &Path, number: u32) -> PathBuf {
+    if number == 0 {
+        log.to_owned()
+    } else {
+        rotated(log, number)
+    }
+}
+
+impl Place {
+    /// The file, under a higher number where it was rotated meanwhile.
+    fn open(&self) -> io::Result<File> {
+        for number in self.number.. {
+            let file = File::open(numbered(&self.log, number)).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => io::Error::new(error.kind(), "it was deleted while it was to be read"),
+                _ => error,
+            })?;
+            let meta = file.metadata()?;
+            if (meta.dev(), meta.ino()) == self.identity {
+                return Ok(file);
+            }
+        }
+        Err(io::ErrorKind::NotFound.into())
+    }
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {
@@ -92,7 +132,27 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
 
 impl Input {
     fn new(name: String, reader: Box<dyn Read>) -> Self {
-        Self { name, reader: BufReader::with_capacity(BUFFER, reader) }
+        Self { name, reader: Some(BufReader::with_capacity(BUFFER, reader)), place: None }
+    }
+
+    /// Closes a file that is to wait for its turn, and forgets what was read of it. False where it is held open.
+    pub(super) fn put_away(&mut self) -> bool {
+        if self.place.is_some() {
+            self.reader = None;
+        }
+        self.place.is_some()
+    }
+
+    fn reader(&mut self) -> io::Result<&mut BufReader<Box<dyn Read>>> {
+        let reader = match (self.reader.take(), &self.place) {
+            (Some(reader), _) => reader,
+            (None, Some(place)) => {
+                let file: Box<dyn Read> = Box::new(place.open()?);
+                BufReader::with_capacity(BUFFER, file)
+            }
+            (None, None) => return Err(io::ErrorKind::NotFound.into()),
+        };
+        Ok(self.reader.insert(reader))
     }
 
     /// The next line, without its newline.
@@ -102,7 +162,7 @@ impl Input {
     pub(super) fn next(&mut self, line: &mut Vec<u8>) -> io::Result<Found> {
         line.clear();
         let limit = LONGEST_LINE as u64 + 1;
-        if self.reader.by_ref().take(limit).read_until(b'\n', line)? == 0 {
+        if self.reader()?.by_ref().take(limit).read_until(b'\n', line)? == 0 {
             return Ok(Found::End);
         }
         if line.last() == Some(&b'\n') {
@@ -121,14 +181,15 @@ impl Input {
     /// # Errors
     /// When the file can't be read.
     pub(super) fn skip_line(&mut self, limit: u64) -> io::Result<u64> {
+        let reader = self.reader()?;
         let mut skipped = 0;
         while skipped < limit {
-            let available = self.reader.fill_buf()?;
+            let available = reader.fill_buf()?;
             let (length, is_over) = match available.iter().position(|&byte| byte == b'\n') {
                 Some(at) => (at + 1, true),
                 None => (available.len(), available.is_empty()),
             };
-            self.reader.consume(length);
+            reader.consume(length);
             skipped += length as u64;
             if is_over {
                 break;

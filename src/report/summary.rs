@@ -90,7 +90,8 @@ impl Summary {
             let found = first.next(&mut line).map_err(|error| failed(&first.name, &error))?;
             let record = serde_json::from_slice::<Record<'_>>(&line);
             let time = record.map_or_else(|_| log_lines::time_of(&line), |record| Some(record.time));
-            logs.push((time, (first, Some((found, line))), inputs.map(|input| (input, None)).collect::<Vec<_>>()));
+            let begun = if first.put_away() { None } else { Some((found, line)) };
+            logs.push((time, (first, begun), inputs.map(|input| (input, None)).collect::<Vec<_>>()));
         }
         logs.sort_by_key(|(time, ..)| *time);
         for (_, first, rest) in logs {

@@ -78,33 +78,3 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
     files.sort();
     files
 }
-
-/// A folder of two black pictures, the second of which can go away in the middle of a run.
-pub struct HangingFolder(tempfile::TempDir);
-
-impl HangingFolder {
-    /// How often frames must be asked for, so that there is time to [`HangingFolder::hang`] between the first two.
-    pub const RATE: &'static str = "camera.rate=0.4";
-
-    /// Both pictures are there.
-    pub fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        plain(&folder.path().join("1.ppm"), 96, 64, 0);
-        plain(&folder.path().join("2.ppm"), 96, 64, 0);
-        Self(folder)
-    }
-
-    /// What `camera.source` is to be.
-    pub fn source(&self) -> String {
-        format!("replay:{}", self.0.path().display())
-    }
-
-    /// Makes the second picture a named pipe that nobody writes to: opening it takes for ever, like a disk that went
-    /// away, and the capture thread hangs in the kernel.
-    pub fn hang(&self) {
-        let (pipe, picture) = (self.0.path().join("pipe"), self.0.path().join("2.ppm"));
-        let mode = rustix::fs::Mode::from_raw_mode(0o600);
-        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        std::fs::rename(pipe, picture).unwrap();
-    }
-}

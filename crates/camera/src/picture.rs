@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::path::Path;
 
+use base::files;
 use image::{ImageDecoder, ImageReader, Limits};
 use pixels::frame::{Colorimetry, Layout, Picture, PictureFormat, ShortPlane, Size};
 
@@ -76,12 +77,15 @@ pub enum PictureError {
 /// # Errors
 /// When the file can't be read, isn't a whole picture, or is larger than 256 MiB or 64 megapixels.
 pub fn load(path: &Path) -> Result<RgbPicture, PictureError> {
-    load_with(&mut JpegDecoder::new()?, path)
+    read(&mut JpegDecoder::new()?, File::open(path)?)
 }
 
-/// As [`load`], with a decoder that is used again.
+/// As [`load`], with a decoder that is used again, and without waiting for a pipe's writer.
 pub(super) fn load_with(decoder: &mut JpegDecoder, path: &Path) -> Result<RgbPicture, PictureError> {
-    let file = File::open(path)?;
+    read(decoder, files::open(path)?)
+}
+
+fn read(decoder: &mut JpegDecoder, file: File) -> Result<RgbPicture, PictureError> {
     let length = file.metadata()?.len();
     let mut bytes = Vec::with_capacity(usize::try_from(length.min(MAX_FILE)).unwrap_or(0));
     file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;

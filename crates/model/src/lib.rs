@@ -11,11 +11,12 @@ pub mod tflite;
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base::failure::{Failure, Kind};
+use base::files;
 use sha2::{Digest, Sha256};
 
 pub use contract::{check, io, InputSpec, ModelIo, TensorInfo, TensorType};
@@ -114,7 +115,9 @@ fn read(path: &Path) -> Result<(Vec<u8>, String), ModelError> {
     if meta.len() > LARGEST {
         return Err(unreadable(format!("{} bytes; expected at most {LARGEST}", meta.len())));
     }
-    let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
+    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0));
+    let file = files::open(path).map_err(|error| unreadable(error.to_string()))?;
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
     let sha256 = hex(&Sha256::digest(&bytes));
     Ok((bytes, sha256))
 }

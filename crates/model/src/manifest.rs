@@ -2,8 +2,10 @@
 //! numbers, what it was trained on and how well it did.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use base::files;
 use serde::Deserialize;
 
 use super::contract::MOST_CLASSES;
@@ -145,7 +147,7 @@ impl Manifest {
     }
 
     fn read(path: &Path) -> Result<Self, ModelError> {
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(path, error.to_string()))?;
+        let text = files::open(path).and_then(io::read_to_string).map_err(|error| wrong(path, error.to_string()))?;
         toml::from_str(&text).map_err(|error| {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             wrong(path, format!("line {line}: {}", error.message().trim_end().replace('\n', "; ")))

@@ -18,7 +18,7 @@ pub struct Labels {
 /// # Errors
 /// Why the file can't be used; the path is left to the caller.
 pub fn load_labels(path: &Path) -> Result<Labels, String> {
-    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let file = base::files::open(path).map_err(|error| error.to_string())?;
     let mut decoder = png::Decoder::new(std::io::BufReader::new(file));
     // Palette indices and small depths must come as they are stored.
     decoder.set_transformations(png::Transformations::IDENTITY);

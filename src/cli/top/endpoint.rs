@@ -1,7 +1,7 @@
 //! Where the daemon is, and the token for it.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -56,6 +56,34 @@ impl Endpoint {
             )),
         }
     }
+}
+
+impl Endpoint {
+    /// What to say before the token leaves this machine where others can read it.
+    pub(super) fn warning(&self) -> Option<String> {
+        let At::Tcp(host, _) = &self.at else { return None };
+        if self.token.is_none() || is_this_machine(host) {
+            return None;
+        }
+        Some(format!(
+            "the token goes to {} over plain HTTP, where whoever is on the way can read it: better a tunnel (ssh -L \
+             8088:/run/pspnetd/pspnetd.sock DEVICE) and http://127.0.0.1:8088, without a token",
+            self.at
+        ))
+    }
+}
+
+/// Whether `host` is an address of this machine's own, or `localhost`. Other names count as other machines.
+fn is_this_machine(host: &str) -> bool {
+    let Ok(address) = host.parse::<IpAddr>() else { return host.eq_ignore_ascii_case("localhost") };
+    // What is sent to an address of one's own comes from that address. Nothing is sent here.
+    let from = || {
+        let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = UdpSocket::bind(any)?;
+        socket.connect((address, 9))?;
+        socket.local_addr()
+    };
+    address.is_loopback() || from().is_ok_and(|from| from.ip() == address)
 }
 
 /// Where a daemon that chose its socket itself may have it: where one of this user has it first, then the service.
@@ -177,6 +205,22 @@ mod tests {
         assert_eq!(usual(Some(own.clone())), [own, SERVICE.into()]);
         assert_eq!(usual(None), [PathBuf::from(SERVICE)]);
         assert_eq!(usual(Some(SERVICE.into())), [PathBuf::from(SERVICE)]);
+    }
+
+    #[test]
+    fn a_token_that_leaves_this_machine_is_warned_of() {
+        let warning = |url: &str, token: Option<HeaderValue>| Endpoint { at: url.parse().unwrap(), token }.warning();
+        let token = || Some(HeaderValue::from_static("Bearer x"));
+        for here in ["http://127.0.0.1:1", "http://127.9.9.9", "http://[::1]:8088", "http://LOCALHOST:2"] {
+            assert_eq!(warning(here, token()), None, "{here}");
+        }
+        for there in
+            ["http://192.0.2.7:8088", "http://camera-1", "http://[2001:db8::1]", "http://localhost.example.org"]
+        {
+            let words = warning(there, token()).unwrap();
+            assert!(words.contains(there) && words.contains("ssh -L"), "{words}");
+            assert_eq!(warning(there, None), None, "{there}");
+        }
     }
 
     #[test]

@@ -9,10 +9,11 @@ mod screen;
 mod theme;
 mod view;
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use base::failure::{Failure, Kind};
+use base::text::shown;
 
 use self::app::App;
 use self::client::Client;
@@ -42,7 +43,12 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let client = Client::new(args.endpoint()?)?;
+    let endpoint = args.endpoint()?;
+    if let Some(warning) = endpoint.warning() {
+        // Where nobody hears it, nobody has asked for it either.
+        let _ = writeln!(io::stderr(), "pspnetd: warning: {}", shown(&warning));
+    }
+    let client = Client::new(endpoint)?;
     let state = client.state()?;
     if args.once {
         return once::print(&state);

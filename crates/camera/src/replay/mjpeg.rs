@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use base::files;
 use pixels::frame::{Picture, PictureFormat, Size};
 
 use super::super::jpeg::JpegDecoder;
@@ -31,7 +32,7 @@ pub(super) struct Mjpeg {
 
 impl Mjpeg {
     pub(super) fn open(path: &Path, wanted: Option<Size>) -> Result<Self, CameraError> {
-        let file = File::open(path).map_err(|error| io_error(path, &error))?;
+        let file = files::open(path).map_err(|error| io_error(path, &error))?;
         let mut decoder = JpegDecoder::new().map_err(|error| CameraError::retry(name(path), error.to_string(), ""))?;
         decoder.set_wanted(wanted);
         let mut source = Self {

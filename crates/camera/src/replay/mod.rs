@@ -5,12 +5,12 @@ mod folder;
 mod mjpeg;
 mod y4m;
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
 use base::clock::Clock;
+use base::files;
 use pixels::frame::Size;
 
 use super::paced::{Paced, Sequence};
@@ -49,7 +49,7 @@ pub fn open(path: &Path, options: &ReplayOptions, clock: Arc<dyn Clock>) -> Resu
         return Err(CameraError::config(name(path), "the file is empty", ""));
     }
     let mut magic = Vec::new();
-    let file = File::open(path).map_err(|error| io_error(path, &error))?;
+    let file = files::open(path).map_err(|error| io_error(path, &error))?;
     file.take(10).read_to_end(&mut magic).map_err(|error| io_error(path, &error))?;
     let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     match extension.as_str() {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use base::files;
 use pixels::frame::{Picture, PictureFormat};
 
 use super::super::paced::{Advance, Sequence};
@@ -26,7 +27,7 @@ pub(super) struct Y4m {
 
 impl Y4m {
     pub(super) fn open(path: &Path) -> Result<Self, CameraError> {
-        let file = File::open(path).map_err(|error| io_error(path, &error))?;
+        let file = files::open(path).map_err(|error| io_error(path, &error))?;
         let mut frames = Frames::open(Window::new(file)).map_err(|error| match error {
             HeaderError::Io(error) => io_error(path, &error),
             HeaderError::Bad(reason) => CameraError::config(name(path), reason, ""),

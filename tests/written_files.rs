@@ -1,0 +1,194 @@
+//! Files that the real binary writes and reads: never over an input, never through a link, never half; a size limit is an error
+//! and no signal, a pipe holds nobody, and a report holds few files open.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::fs::{mknodat, FileType, Mode, CWD};
+use rustix::process::{prlimit, Pid, Resource, Rlimit};
+
+use support::http::{serve, token_file};
+use support::{colours, configured, finish, media, pspnetd, replay, run, with, Finished, Running, Signal};
+
+fn report(words: &[&str]) -> Finished {
+    let mut command = pspnetd(["report"]);
+    command.args(words);
+    finish(command)
+}
+
+fn interval(second: u32) -> String {
+    format!(
+        "{{\"time\":\"2026-11-22T10:{:02}:{:02}Z\",\"kind\":\"interval\",\"run\":\"a\",\"seconds\":1}}\n",
+        second / 60,
+        second % 60
+    )
+}
+
+#[test]
+fn a_report_is_never_written_over_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let [log, older, link, page] = ["log", "log.1", "link", "page.html"].map(path);
+    fs::write(&older, interval(1)).unwrap();
+    fs::write(&log, interval(2)).unwrap();
+    symlink(&log, &link).unwrap();
+    for html in [&log, &older, &link] {
+        report(&[&log, "--html", html]).expect(65).says(["would overwrite", "name another file"]);
+    }
+    let hard = path("hard");
+    fs::hard_link(&log, &hard).unwrap();
+    report(&[&log, "--html", &hard]).expect(65);
+    assert_eq!((fs::read_to_string(&log).unwrap(), fs::read_to_string(&older).unwrap()), (interval(2), interval(1)));
+    // What is no log is replaced, and a link goes itself.
+    symlink(&hard, &page).unwrap();
+    fs::remove_file(&hard).unwrap();
+    report(&[&log, "--html", &page]).expect(0);
+    assert!(fs::read_to_string(&page).unwrap().starts_with("<!DOCTYPE html>"));
+    assert!(fs::symlink_metadata(&page).unwrap().is_file() && !Path::new(&hard).exists());
+    assert!(report(&[&log, "--html", "/dev/stdout"]).expect(0).stdout.contains("<!DOCTYPE html>"));
+}
+
+#[test]
+fn masks_are_never_written_over_a_picture_or_through_a_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let predict = |pictures: &[&str]| {
+        let mut command = pspnetd(["predict", "--model"]);
+        command.arg(colours()).arg("-o").arg(folder.path()).args(pictures.iter().map(|name| path(name)));
+        finish(command)
+    };
+    let original = fs::read(media("colours/1_vertical.png")).unwrap();
+    for name in ["a.png", "a_mask.png"] {
+        fs::write(path(name), &original).unwrap();
+    }
+    predict(&["a.png", "a_mask.png"]).expect(65).says(["a_mask.png would overwrite", "another folder"]);
+    assert_eq!(fs::read(path("a_mask.png")).unwrap(), original);
+    // Somebody else's links in the folder, where the mask and its unfinished file are to be.
+    fs::write(path("victim"), "precious").unwrap();
+    fs::remove_file(path("a_mask.png")).unwrap();
+    for name in ["a_mask.png", "a_mask.png.partial", "a_overlay.png.partial"] {
+        symlink(path("victim"), path(name)).unwrap();
+    }
+    predict(&["a.png"]).expect(0);
+    assert_eq!(fs::read_to_string(path("victim")).unwrap(), "precious");
+    assert!(fs::symlink_metadata(path("a_mask.png")).unwrap().is_file() && !path("a_mask.png.partial").exists());
+}
+
+#[test]
+fn lines_are_never_written_into_what_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let clip = folder.path().join("clip.mjpeg");
+    fs::copy(media("colours.mjpeg"), &clip).unwrap();
+    let before = fs::read(&clip).unwrap();
+    for key in ["publish.jsonl.path", "telemetry.latency_log.path"] {
+        let command = run(&colours(), &format!("replay:{}", clip.display()));
+        finish(with(command, [&format!("{key}={}", clip.display())])).expect(78).says([key, "which is read"]);
+    }
+    assert_eq!(fs::read(&clip).unwrap(), before);
+    let token = token_file(folder.path(), "correct-horse-battery-staple");
+    let text = format!("[http]\ntoken_file = '{token}'\n[publish.jsonl]\npath = '{token}'\n");
+    assert!(configured(&text).0.contains(":4: publish.jsonl.path"), "with the line");
+}
+
+#[test]
+fn a_size_limit_is_an_error_of_the_file_and_no_signal() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = folder.path().join("lines");
+    let setting = format!("publish.jsonl.path={}", lines.display());
+    let running = Running::start(with(run(&colours(), "pattern:64x48"), [&setting, "camera.rate=50"]));
+    running.stderr.wait_for("camera: test pattern");
+    let limit = |most| {
+        let pid = Pid::from_raw(i32::try_from(running.id()).unwrap());
+        prlimit(pid, Resource::Fsize, Rlimit { current: most, maximum: None }).unwrap();
+    };
+    limit(Some(2000));
+    running.stderr.wait_for("lines are lost and counted");
+    limit(None);
+    running.stderr.wait_for("writing again");
+    running.stop(Signal::TERM).0.expect(0);
+    // A picture that doesn't fit leaves nothing behind.
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -f 1; exec \"$0\" predict -o \"$1\" --model \"$2\" \"$3\""]);
+    command.arg(env!("CARGO_BIN_EXE_pspnetd")).arg(folder.path().join("out")).arg(colours());
+    command.arg(media("colours/1_vertical.png")).env("PSPNETD_CONFIG", "/dev/null");
+    finish(command).expect(74).says(["File too large"]);
+    let left = fs::read_dir(folder.path().join("out")).unwrap();
+    assert!(left.into_iter().all(|entry| !entry.unwrap().file_name().to_string_lossy().ends_with(".partial")));
+}
+
+#[test]
+fn a_picture_that_becomes_a_pipe_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = folder.path().join("pictures");
+    fs::create_dir(&pictures).unwrap();
+    for name in ["1.png", "2.png"] {
+        fs::copy(media("colours/1_vertical.png"), pictures.join(name)).unwrap();
+    }
+    let camera = format!("replay:{}", pictures.display());
+    let command = with(run(&colours(), &camera), ["camera.rate=20", "camera.loop=true"]);
+    let running = Running::start(command);
+    running.stdout.wait_for_count(2);
+    fs::remove_file(pictures.join("2.png")).unwrap();
+    mknodat(CWD, pictures.join("2.png"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    running.stderr.wait_for("2.png: it is a pipe");
+    let lines = running.stdout.count();
+    running.stdout.wait_for_count(lines + 10);
+    running.stop(Signal::TERM).0.expect(0);
+}
+
+#[test]
+fn what_should_be_a_model_or_a_manifest_and_is_a_pipe_holds_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = |name: &str| mknodat(CWD, folder.path().join(name), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let model = folder.path().join("model.tflite");
+    fs::copy(colours(), &model).unwrap();
+    pipe("manifest.toml");
+    // As if there were none.
+    finish(run(&model, &replay("colours"))).expect(0);
+    fs::remove_file(&model).unwrap();
+    pipe("model.tflite");
+    finish(run(&model, &replay("colours"))).expect(78).says(["not a file"]);
+}
+
+#[test]
+fn a_report_of_many_rotated_files_holds_few_of_them_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    for number in 0..1500 {
+        let name = if number == 0 { "log".to_owned() } else { format!("log.{number}") };
+        fs::write(folder.path().join(name), interval(1500 - number)).unwrap();
+    }
+    let limited = |words: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n 100; exec \"$0\" report --json {words}")]);
+        command.arg(env!("CARGO_BIN_EXE_pspnetd")).arg(&log).arg(folder.path()).env("PSPNETD_CONFIG", "/dev/null");
+        let finished = finish(command).expect(0);
+        serde_json::from_str::<serde_json::Value>(&finished.stdout).unwrap()
+    };
+    let rotated = limited("\"$1\"");
+    assert_eq!((&rotated["intervals"], &rotated["seconds"]), (&1500.into(), &1500.0.into()), "{rotated}");
+    // The same where each is named, in whatever order: the oldest comes first.
+    let named = limited("\"$2\"/log.7* \"$2\"/log");
+    assert_eq!(named["intervals"], 1500, "{named}");
+    assert_eq!(named["files"].as_array().unwrap().len(), 1500);
+}
+
+#[test]
+fn a_token_over_plain_http_to_another_machine_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = token_file(folder.path(), "correct-horse-battery-staple");
+    let web = serve([format!("http.token_file={token}")]).ready_with("correct-horse-battery-staple");
+    let top = |url: &str| finish(pspnetd(["top", "--once", "--token-file", &token, "--url", url]));
+    let here = top(&format!("http://{}", web.address)).expect(0);
+    assert_eq!(here.stderr, "");
+    // 127.0.0.1 under a name that could be any machine's; nothing resolves it.
+    let there =
+        top("http://camera.invalid:8088").expect(69).says(["warning: the token goes to http://camera.invalid:8088"]);
+    assert!(!there.stderr.contains("battery"), "{}", there.stderr);
+    web.ends_well();
+}
