@@ -438,17 +438,18 @@ fn two_hundred_aborts_in_a_row_leave_memory_where_it_was() {
     command = with(command, ["camera.rate=200", "log.level=debug"]);
     coral.attach(&mut command);
     let running = Running::start(command);
-    let aborts = |count: usize| {
-        running.stderr.wait_until(&format!("{count} aborts"), |lines| {
-            lines.iter().filter(|line| line.contains("SIGABRT") && line.contains("next attempt")).count() >= count
+    // A look finds none, one or two workers alive, so the least of twenty is what the program itself holds.
+    let least = |first: usize| {
+        let looks = (first..first + 20).map(|count| {
+            running.stderr.wait_until(&format!("{count} aborts"), |lines| {
+                lines.iter().filter(|line| line.contains("SIGABRT") && line.contains("next attempt")).count() >= count
+            });
+            held(&running)
         });
-        held(&running)
+        looks.map(|look| (look.descriptors, look.rss_kib)).reduce(|a, b| (a.0.min(b.0), a.1.min(b.1))).unwrap()
     };
-    let early = aborts(40);
-    let late = aborts(240);
-    // An abort may be seen with its worker still there, or with the next one there already.
-    assert!(late.descriptors.abs_diff(early.descriptors) <= 8, "{early:?} {late:?}");
-    assert!(late.rss_kib < early.rss_kib + 1024, "{early:?} {late:?}");
+    let (early, late) = (least(40), least(240));
+    assert!(late.0 <= early.0 + 1 && late.1 < early.1 + 1024, "descriptors and KiB: {early:?} {late:?}");
     assert!(children(&running).len() <= 1, "no process waits to be reaped");
     let finished = stop(running);
     let fates = ["published", "replaced", "failed"].map(|name| finished.count(name));
