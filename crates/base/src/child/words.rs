@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::sync::lock;
-use crate::text::{escape, masked};
+use crate::text::{escape, masked, masked_cut};
 
 /// Bytes of a line that are kept.
 const LONGEST: usize = 400;
@@ -102,7 +102,7 @@ impl Words {
             text.clear();
             escape(line.trim_ascii_end(), &mut text);
             // ffmpeg, for one, tells the URL that it opens.
-            if let Cow::Owned(masked) = masked(&text) {
+            if let Cow::Owned(masked) = if is_cut { masked_cut(&text) } else { masked(&text) } {
                 text = masked;
             }
             text.push_str(if is_cut { "…" } else { "" });
@@ -161,6 +161,18 @@ mod tests {
         assert_eq!(lines[0], "\\u{1b}[31mräd\\xff\\u{0} end");
         assert_eq!(lines[1], format!("{}…", "x".repeat(LONGEST)));
         assert_eq!(lines[2], "next");
+    }
+
+    #[test]
+    fn no_length_cuts_a_secret_so_that_it_is_not_known() {
+        let url = "rtsp://joe:s3cretpassword@cam/1";
+        for length in LONGEST - url.len()..LONGEST {
+            let (mut words, mut lines) = (words(), Vec::new());
+            words.feed(format!("{} {url}\n", "x".repeat(length)).as_bytes(), at(0), &mut |line| {
+                lines.push(line.to_owned());
+            });
+            assert!(!lines[0].contains("s3c"), "{}", lines[0]);
+        }
     }
 
     #[test]
