@@ -9,6 +9,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use serde_json::{json, Value};
 
@@ -137,6 +138,7 @@ fn names_in_a_model_are_shown_as_escapes_over_http() {
     is_told("the state", &state.text());
     assert_eq!(state.json()["model"]["name"], hostile());
     is_told("the history", &web.get("/api/v1/history").text());
+    is_told("the metrics", &web.get("/metrics").text());
     let picture = fs::read(media("colours/1_vertical.png")).unwrap();
     let head = format!(
         "POST /api/v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: {}\r\n\
@@ -240,8 +242,16 @@ fn what_a_camera_program_says_is_shown_as_escapes() {
     command.env("NOTIFY_SOCKET", folder.path().join("notify"));
     let web = serving(command);
     web.running.stderr.wait_for("camera: waiting:");
-    let ready = web.get("/readyz");
-    is_told("/readyz", &ready.text());
+    // Only between two runs of the program is that the reason.
+    let until = Instant::now() + support::LIMIT;
+    let ready = loop {
+        let text = web.get("/readyz").text();
+        is_harmless("/readyz", &text);
+        if text.contains(FORGED) || Instant::now() > until {
+            break text;
+        }
+    };
+    is_told("/readyz", &ready);
     is_told("the state", &web.get("/api/v1/state").text());
     // systemd takes every line as a word of its own.
     loop {
@@ -263,16 +273,16 @@ fn every_line_of_the_journal_has_its_priority() {
     let path = folder.path().join("journal");
     let file = fs::File::create(&path).unwrap();
     let metadata = file.metadata().unwrap();
-    let mut command = run(&folder.path().join("model.tflite"), &replay("colours"));
+    let mut command = with(run(&folder.path().join("model.tflite"), &replay("colours")), ["log.level=debug"]);
     command.env("JOURNAL_STREAM", format!("{}:{}", metadata.dev(), metadata.ino())).stderr(file);
     command.stdout(std::process::Stdio::null());
     Running::start_bare(&mut command).finish().expect(0);
     let text = fs::read_to_string(path).unwrap();
     is_harmless("the journal", &text);
     let has_priority = |line: &str| line.starts_with('<') && line.as_bytes().get(2) == Some(&b'>');
-    // TensorFlow Lite writes a line of its own past the log.
-    let mut lines = text.lines().filter(|line| !line.contains("XNNPACK delegate"));
-    assert!(text.lines().count() > 3 && lines.all(has_priority), "{text}");
+    assert!(text.lines().count() > 3 && text.lines().all(has_priority), "{text}");
+    // What TensorFlow Lite prints past its error reporter.
+    assert!(text.lines().any(|line| line.starts_with("<7>") && line.contains("XNNPACK delegate")), "{text}");
 }
 
 #[test]

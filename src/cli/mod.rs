@@ -17,6 +17,7 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use base::failure::Failure;
+use base::logging::tell_panics;
 use base::text::{escaped, masked, plain_json, shown, shown_lines};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use signal_hook::consts::SIGXFSZ;
@@ -72,6 +73,7 @@ enum Command {
 /// # Errors
 /// The command's own failure, with the exit code for it.
 pub fn run() -> Result<(), Failure> {
+    tell_panics();
     outlive_size_limits();
     let matches = command().try_get_matches().unwrap_or_else(|error| refuse(&error));
     match matches.subcommand() {

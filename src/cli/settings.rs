@@ -42,6 +42,7 @@ impl Settings {
         let file = self.config.clone().or(named);
         let loaded = config::load(file.as_deref(), environment, &overrides)?;
         logging::start(loaded.config.log.level.as_str());
+        infer::log_what_is_printed();
         for warning in &loaded.warnings {
             log::warn!("{warning}");
         }

@@ -7,6 +7,7 @@ mod families;
 use std::collections::HashSet;
 use std::fmt;
 
+use base::text::shown;
 use hyper::header::{HeaderValue, CACHE_CONTROL};
 use hyper::{Response, StatusCode};
 use prometheus_client::collector::Collector;
@@ -77,6 +78,8 @@ impl Family {
         match samples {
             Samples::Values(values) => {
                 for (labels, value) in values {
+                    let labels: Vec<_> =
+                        labels.into_iter().map(|(name, value)| (name, shown(&value).into_owned())).collect();
                     if !seen.insert(labels.clone()) {
                         continue;
                     }
@@ -313,7 +316,7 @@ mod tests {
         (classes[2].name, classes[2].share) = ("void".to_owned(), 0.5);
         classes.truncate(3);
         let text = plain(state);
-        let line = "pspnetd_class_area_ratio{class=\"a\\\"b\\\\c\\nd\re{}, # TYPE x y\u{1b}[2Jλ\"} 0.412\n";
+        let line = "pspnetd_class_area_ratio{class=\"a\\\"b\\\\c\\\\nd\\\\re{}, # TYPE x y\\\\u{1b}[2Jλ\"} 0.412\n";
         assert!(text.contains(line), "{text}");
         assert!(text.contains("pspnetd_class_area_ratio{class=\"void\"} 0.75\n"), "{text}");
         promtool(&text);

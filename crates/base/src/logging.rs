@@ -9,6 +9,7 @@
 //! What libraries log can be about strangers, one line for each that comes, and in the stranger's words: see [`foreign`].
 
 mod foreign;
+mod panics;
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -19,6 +20,7 @@ use log::{Level, Log, Metadata, Record, RecordBuilder};
 use serde::{Deserialize, Serialize};
 
 use self::foreign::{Foreign, Verdict};
+pub use self::panics::tell_panics;
 use crate::clock::{Clock as _, SystemClock};
 use crate::sync::lock;
 use crate::text::shown;

@@ -7,6 +7,7 @@ mod crew;
 mod delegate;
 pub mod edgetpu;
 mod interpose;
+mod printed;
 mod runtime;
 mod tflite;
 pub mod worker;
@@ -20,6 +21,7 @@ pub use buffer::{InputTensor, InputTensors};
 pub use choice::{DelegateOptions, Devices, EngineKind, Threads, TpuDevice};
 pub use crew::{Cpu, Crew};
 pub use delegate::{list, Bus, Delegate, Listed, Listing};
+pub use printed::log_what_is_printed;
 pub use runtime::{runtime_of, MakeEngine, Runtime, RUNTIMES};
 pub use tflite::TfliteEngine;
 

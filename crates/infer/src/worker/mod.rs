@@ -32,6 +32,7 @@ use super::{DelegateSpec, Fault, InputTensor, InputTensors, Listing, Phase};
 pub use self::engine::WorkerEngine;
 pub use self::inside::run as run_inside;
 pub use self::picture::{check_answer, test_picture};
+pub(crate) use self::spoken::level;
 pub use self::spoken::Told;
 pub use base::child::LogLimit;
 

@@ -32,12 +32,12 @@ struct Line {
 
 impl Told {
     /// For the run of the process `run`.
-    pub(super) fn by(&self, run: u32) -> Self {
+    pub(crate) fn by(&self, run: u32) -> Self {
         Self { lines: Arc::clone(&self.lines), run }
     }
 
     /// Whether no earlier run told `line` within the last hour. Numbers don't make it another: times, process ids, addresses.
-    pub(super) fn is_news(&self, line: &str, now: Instant) -> bool {
+    pub(crate) fn is_news(&self, line: &str, now: Instant) -> bool {
         let mut hasher = DefaultHasher::new();
         line.split(|letter: char| letter.is_ascii_digit())
             .filter(|part| !part.is_empty())
@@ -58,7 +58,7 @@ impl Told {
 
 /// How grave a line is, by the prefixes of glog (`E0217 12:00:00.000000 …]`, `F 12345 …]`), TensorFlow Lite (`ERROR: …`) and
 /// libusb (`libusb: error …`). What a library tells of its normal doings is of no interest to users.
-pub(super) fn level(line: &str) -> Level {
+pub(crate) fn level(line: &str) -> Level {
     let begins = |words: &[&str]| words.iter().any(|word| line.starts_with(word));
     if begins(&["ERROR:", "FATAL:", "libusb: error", "terminate called", "thread '"]) {
         return Level::Error;

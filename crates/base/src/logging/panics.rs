@@ -1,0 +1,52 @@
+//! What a panic says: one line with the journal's priority, whatever text from outside is in its message.
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::Write as _;
+use std::panic::PanicHookInfo;
+
+use crate::text::shown;
+
+/// From now on panics are told on one line, without what steers a terminal and without secrets. Where `RUST_BACKTRACE` asks for
+/// them, the calls follow, one a line.
+pub fn tell_panics() {
+    let start = if super::to_journal() { "<3>" } else { "" };
+    std::panic::set_hook(Box::new(move |panic| {
+        let mut text = format!("{start}{}\n", told(std::thread::current().name(), panic));
+        let calls = Backtrace::capture();
+        if calls.status() == BacktraceStatus::Captured {
+            text.extend(calls.to_string().lines().map(|call| format!("{start}{}\n", shown(call))));
+        }
+        // Past the log, which may be where the panic comes from. Standard error may be closed.
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    }));
+}
+
+fn told(thread: Option<&str>, panic: &PanicHookInfo<'_>) -> String {
+    let message = panic.payload_as_str().unwrap_or("no message");
+    let place = panic.location().map(|place| format!(" at {place}")).unwrap_or_default();
+    shown(&format!("thread '{}' panicked{place}: {message}", thread.unwrap_or("?"))).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    #[test]
+    #[ignore = "the next test starts it"]
+    fn panics_with_text_from_outside() {
+        super::tell_panics();
+        panic!("no \u{1b}]0;t\u{7}\nforged\u{202e} rtsp://joe:s3cret@cam");
+    }
+
+    #[test]
+    fn a_panic_is_one_line_that_steers_nothing() {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--ignored", "--nocapture", "--exact", "logging::panics::tests::panics_with_text_from_outside"]);
+        let output = command.env("RUST_BACKTRACE", "0").output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        let told: Vec<&str> = text.lines().filter(|line| line.contains("panicked at")).collect();
+        let expected = ": no \\u{1b}]0;t\\u{7}\\nforged\\u{202e} rtsp://***@cam";
+        assert!(told.len() == 1 && told[0].starts_with("thread '") && told[0].ends_with(expected), "{text}");
+        assert!(!text.contains("\nforged"), "{text}");
+    }
+}
