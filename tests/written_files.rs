@@ -2,6 +2,8 @@
 //! and no signal, a pipe holds nobody, and a report holds few files open.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/plugins.rs"]
+mod plugins;
 mod support;
 
 use std::fs;
@@ -12,6 +14,7 @@ use std::process::Command;
 use rustix::fs::{mknodat, FileType, Mode, CWD};
 use rustix::process::{prlimit, Pid, Resource, Rlimit};
 
+use plugins::plugin;
 use support::http::{serve, token_file};
 use support::{colours, configured, finish, media, pspnetd, replay, run, with, Finished, Running, Signal};
 
@@ -90,6 +93,24 @@ fn lines_are_never_written_into_what_is_read() {
         finish(with(command, [&format!("{key}={}", clip.display())])).expect(78).says([key, "which is read"]);
     }
     assert_eq!(fs::read(&clip).unwrap(), before);
+    // What is found beside what is named, and what a rotation would rename a file to.
+    let model = folder.path().join("model.tflite");
+    fs::copy(colours(), &model).unwrap();
+    let [manifest, picture, lines] = ["manifest.toml", "1.png", "lines"].map(|name| folder.path().join(name));
+    fs::write(&manifest, "name = 'm'\n").unwrap();
+    fs::copy(media("colours/1_vertical.png"), &picture).unwrap();
+    for written in [&manifest, &picture] {
+        let command = run(&model, &format!("replay:{}", folder.path().display()));
+        finish(with(command, [&format!("publish.jsonl.path={}", written.display())]))
+            .expect(78)
+            .says(["which is read"]);
+    }
+    fs::write(&lines, "").unwrap();
+    fs::rename(&clip, folder.path().join("lines.1")).unwrap();
+    let command = run(&colours(), &format!("replay:{}.1", lines.display()));
+    finish(with(command, [&format!("publish.jsonl.path={}", lines.display())])).expect(78).says(["which is read"]);
+    assert_eq!(fs::read(folder.path().join("lines.1")).unwrap(), before);
+    assert_eq!(fs::read_to_string(&manifest).unwrap(), "name = 'm'\n");
     let token = token_file(folder.path(), "correct-horse-battery-staple");
     let text = format!("[http]\ntoken_file = '{token}'\n[publish.jsonl]\npath = '{token}'\n");
     assert!(configured(&text).0.contains(":4: publish.jsonl.path"), "with the line");
@@ -155,6 +176,35 @@ fn what_should_be_a_model_or_a_manifest_and_is_a_pipe_holds_nobody() {
     finish(run(&model, &replay("colours"))).expect(78).says(["not a file"]);
 }
 
+/// What the real binary asks of the system, in order: the content of each file is on disk before it takes its name.
+#[test]
+fn masks_and_reports_are_on_disk_before_they_take_their_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let watched = |command: &mut Command| {
+        let calls = path("calls");
+        command.env("LD_PRELOAD", plugin("order")).env("ORDER_OF_CALLS", &calls);
+        command.env("PSPNETD_CONFIG", "/dev/null");
+        assert!(command.output().unwrap().status.success());
+        let text = fs::read_to_string(&calls).unwrap();
+        fs::remove_file(calls).unwrap();
+        text
+    };
+    fs::write(path("log"), interval(1)).unwrap();
+    let binary = env!("CARGO_BIN_EXE_pspnetd");
+    let report = watched(Command::new(binary).arg("report").arg(path("log")).arg("--html").arg(path("page")));
+    let picture = media("colours/1_vertical.png");
+    let predict =
+        watched(Command::new(binary).args(["predict", "--model"]).arg(colours()).arg("-o").arg(path("o")).arg(picture));
+    for (calls, names) in [(report, vec!["page"]), (predict, vec!["1_vertical_mask.png", "1_vertical_overlay.png"])] {
+        for name in names {
+            let at = |call: String| calls.find(&call).unwrap_or_else(|| panic!("no {call:?} in {calls}"));
+            let (synced, renamed) = (at(format!("/{name}.partial synced\n")), at(format!("/{name} renamed\n")));
+            assert!(synced < renamed, "{calls}");
+        }
+    }
+}
+
 #[test]
 fn a_report_of_many_rotated_files_holds_few_of_them_open() {
     let folder = tempfile::tempdir().unwrap();
@@ -163,6 +213,11 @@ fn a_report_of_many_rotated_files_holds_few_of_them_open() {
         let name = if number == 0 { "log".to_owned() } else { format!("log.{number}") };
         fs::write(folder.path().join(name), interval(1500 - number)).unwrap();
     }
+    // Nobody waits for what lies where the next would be.
+    let pipe = folder.path().join("log.1500");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    report(&[log.to_str().unwrap()]).expect(74).says(["log.1500", "it is a pipe"]);
+    fs::remove_file(pipe).unwrap();
     let limited = |words: &str| {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("ulimit -n 100; exec \"$0\" report --json {words}")]);

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use base::failure::{Failure, Kind};
-use base::files::Identity;
+use base::files::{self, Identity};
 use base::line_file::rotated;
 use base::text::shown;
 
@@ -61,7 +61,9 @@ pub(super) fn open(path: &Path, seen: &mut HashSet<Identity>) -> Result<Vec<Inpu
     let mut missing = None;
     for number in 0.. {
         let name = numbered(path, number);
-        let opened = File::open(&name).and_then(|file| file.metadata().map(|meta| (file, meta)));
+        // Who names a pipe waits for it; what only lies beside the log is not waited for.
+        let opened = if number == 0 { File::open(&name) } else { files::open(&name) };
+        let opened = opened.and_then(|file| file.metadata().map(|meta| (file, meta)));
         let (file, meta) = match opened {
             Ok(opened) => opened,
             Err(error) if error.kind() == io::ErrorKind::NotFound => match number {
@@ -108,7 +110,7 @@ impl Place {
     /// The file, under a higher number where it was rotated meanwhile.
     fn open(&self) -> io::Result<File> {
         for number in self.number.. {
-            let file = File::open(numbered(&self.log, number)).map_err(|error| match error.kind() {
+            let file = files::open(&numbered(&self.log, number)).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => io::Error::new(error.kind(), "it was deleted while it was to be read"),
                 _ => error,
             })?;

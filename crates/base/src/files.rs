@@ -47,6 +47,14 @@ pub fn same_file<'a>(output: &Path, inputs: impl IntoIterator<Item = &'a Path>) 
 /// # Errors
 /// The system's. `path` then is what it was, and nothing is left beside it.
 pub fn write(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+    write_with(path, content, sync)
+}
+
+fn write_with(
+    path: &Path,
+    content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+    sync: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let partial = partial(path);
     let file = create_new(&partial)?;
     let outcome = file.metadata().and_then(|meta| {
@@ -143,6 +151,22 @@ mod tests {
         let busy = write(&path, |_| std::fs::remove_file(partial(&path)));
         assert_eq!(busy.unwrap_err().kind(), ErrorKind::ResourceBusy);
         assert_eq!((text(&path), std::fs::read_dir(folder.path()).unwrap().count()), ("old".to_owned(), 1));
+    }
+
+    #[test]
+    fn what_takes_the_name_is_on_disk_and_a_disk_that_fails_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        std::fs::write(&path, "old").unwrap();
+        let before_rename = |file: &File| {
+            assert_eq!((text(&path), text(&partial(&path))), ("old".to_owned(), "new".to_owned()));
+            file.sync_data()
+        };
+        write_with(&path, |file| file.write_all(b"new"), before_rename).unwrap();
+        assert_eq!(text(&path), "new");
+        let fails = write_with(&path, |file| file.write_all(b"lost"), |_| Err(ErrorKind::StorageFull.into()));
+        assert_eq!(fails.unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!((text(&path), std::fs::read_dir(folder.path()).unwrap().count()), ("new".to_owned(), 1));
     }
 
     #[test]
