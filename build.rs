@@ -4,9 +4,8 @@
 #![allow(clippy::print_stdout)]
 
 /// Where the program looks for the library, in this order.
-const RUN_PATHS: [&str; 4] = [
+const RUN_PATHS: [&str; 3] = [
     "$ORIGIN",                // target/<profile>/, or wherever somebody copied the two files together
-    "$ORIGIN/..",             // tests, benches and examples live one folder further down
     "$ORIGIN/../lib/pspnetd", // installed under any prefix
     "/usr/lib/pspnetd",       // installed, program elsewhere
 ];

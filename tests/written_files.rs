@@ -206,6 +206,21 @@ fn masks_and_reports_are_on_disk_before_they_take_their_name() {
 }
 
 #[test]
+fn a_library_in_the_folder_above_the_program_is_not_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("downloads");
+    fs::create_dir(&inner).unwrap();
+    let program = inner.join("pspnetd");
+    fs::copy(env!("CARGO_BIN_EXE_pspnetd"), &program).unwrap();
+    let planted = folder.path().join("libtensorflowlite_c.so");
+    fs::write(&planted, "not to be opened").unwrap();
+    let output = Command::new(program).arg("--version").env_remove("LD_LIBRARY_PATH").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() || said.contains("No such file"), "{said}");
+    assert!(!said.contains("invalid ELF") && !said.contains("too short"), "{said}");
+}
+
+#[test]
 fn a_report_of_many_rotated_files_holds_few_of_them_open() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");

@@ -1,4 +1,4 @@
-//! Puts the TensorFlow Lite library beside the program that is built, and tells this crate's tests where to look for it. The
+//! Puts the TensorFlow Lite library beside everything that is built, and tells this crate's tests to look for it there. The
 //! program's own build script tells the program.
 //!
 //! The library comes from the variables that the tflitec crate reads, so both always link and load the same file.
@@ -16,8 +16,7 @@ const PATH_VARIABLE: &str = "TFLITEC_PREBUILT_PATH";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    // Tests lie in target/<profile>/deps, the library one folder above.
-    println!("cargo::rustc-link-arg=-Wl,-rpath,$ORIGIN/..");
+    println!("cargo::rustc-link-arg=-Wl,-rpath,$ORIGIN");
 
     if let Err(message) = place_library() {
         println!("cargo::error={message}");
@@ -34,11 +33,17 @@ fn place_library() -> Result<(), String> {
             env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default(),
         ));
     }
-    let target = profile_folder()?.join(LIBRARY);
-    // Also when somebody deleted it.
-    println!("cargo::rerun-if-changed={}", target.display());
-    copy_if_other(&source, &target)
-        .map_err(|error| format!("cannot copy {} to {}: {error}", source.display(), target.display()))
+    let profile = profile_folder()?;
+    // Programs; tests and benches; examples. None of them looks into the folder above its own.
+    for folder in [profile.clone(), profile.join("deps"), profile.join("examples")] {
+        let target = folder.join(LIBRARY);
+        // Also when somebody deleted it.
+        println!("cargo::rerun-if-changed={}", target.display());
+        fs::create_dir_all(&folder)
+            .and_then(|()| copy_if_other(&source, &target))
+            .map_err(|error| format!("cannot copy {} to {}: {error}", source.display(), target.display()))?;
+    }
+    Ok(())
 }
 
 /// The library's path: the variable for this target first, as in tflitec.
