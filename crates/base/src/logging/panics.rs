@@ -26,27 +26,3 @@ fn told(thread: Option<&str>, panic: &PanicHookInfo<'_>) -> String {
     let place = panic.location().map(|place| format!(" at {place}")).unwrap_or_default();
     shown(&format!("thread '{}' panicked{place}: {message}", thread.unwrap_or("?"))).into_owned()
 }
-
-#[cfg(test)]
-mod tests {
-    use std::process::Command;
-
-    #[test]
-    #[ignore = "the next test starts it"]
-    fn panics_with_text_from_outside() {
-        super::tell_panics();
-        panic!("no \u{1b}]0;t\u{7}\nforged\u{202e} rtsp://joe:s3cret@cam");
-    }
-
-    #[test]
-    fn a_panic_is_one_line_that_steers_nothing() {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--ignored", "--nocapture", "--exact", "logging::panics::tests::panics_with_text_from_outside"]);
-        let output = command.env("RUST_BACKTRACE", "0").output().unwrap();
-        let text = String::from_utf8(output.stderr).unwrap();
-        let told: Vec<&str> = text.lines().filter(|line| line.contains("panicked at")).collect();
-        let expected = ": no \\u{1b}]0;t\\u{7}\\nforged\\u{202e} rtsp://***@cam";
-        assert!(told.len() == 1 && told[0].starts_with("thread '") && told[0].ends_with(expected), "{text}");
-        assert!(!text.contains("\nforged"), "{text}");
-    }
-}
