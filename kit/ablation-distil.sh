@@ -9,19 +9,8 @@
 # network on 192x96 pixels, from ImageNet weights, six epochs on all pictures and eight views of each panorama.
 set -euo pipefail
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
-. "$here/../scripts/lib.sh"
 . "$here/ablation-lib.sh"
-
-case ${1-} in
--h | --help)
-    usage
-    exit 0
-    ;;
-esac
-if [ $# -ne 3 ]; then
-    usage >&2
-    exit 64
-fi
+usage_unless 3 "$@"
 pool=$(folder_with "$1" pool.json)
 teachers=$(folder_with "$2" mosaic-512x384/model.tflite mosaic-512x512/model.tflite)
 data=$(folder_with "$3" dataset.toml)

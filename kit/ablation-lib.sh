@@ -1,6 +1,22 @@
 # shellcheck shell=bash
-# What kit/ablation-distil.sh and kit/ablation-scene.sh share. Sourced after `set -euo pipefail` and scripts/lib.sh, never run
-# by itself.
+# What kit/ablation-distil.sh and kit/ablation-scene.sh share. Sourced after `set -euo pipefail`, never run by itself.
+. "$(dirname "${BASH_SOURCE[0]}")/../scripts/lib.sh"
+
+# COUNT ARGUMENT…: prints the script's header and ends, where that is asked for or the arguments are of another number.
+usage_unless() {
+    local count=$1
+    shift
+    case ${1-} in
+    -h | --help)
+        usage
+        exit 0
+        ;;
+    esac
+    if [ $# -ne "$count" ]; then
+        usage >&2
+        exit 64
+    fi
+}
 
 # FOLDER FILE…: the folder's whole path, if all the files are in it.
 folder_with() {

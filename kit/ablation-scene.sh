@@ -8,19 +8,8 @@
 # core.
 set -euo pipefail
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
-. "$here/../scripts/lib.sh"
 . "$here/ablation-lib.sh"
-
-case ${1-} in
--h | --help)
-    usage
-    exit 0
-    ;;
-esac
-if [ $# -ne 1 ]; then
-    usage >&2
-    exit 64
-fi
+usage_unless 1 "$@"
 data=$(folder_with "$1" dataset.toml)
 cd "$here"
 runs=$here/runs/scene-ablation
