@@ -85,7 +85,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if args.json {
         print_json(report.json()?)?;
     } else {
-        print_lines(&report.text().iter().map(|line| shown(line)).collect::<Vec<_>>().join("\n"))?;
+        print_report(&report.text())?;
     }
     Ok(())
 }
@@ -101,6 +101,11 @@ fn is_no_log(page: &Path, logs: &[PathBuf]) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Prints lines, each of which stays one whatever is in it.
+fn print_report(lines: &[String]) -> io::Result<()> {
+    print_lines(&lines.iter().map(|line| shown(line)).collect::<Vec<_>>().join("\n"))
 }
 
 fn write_page(path: &Path, page: &[u8]) -> io::Result<()> {
@@ -122,7 +127,7 @@ fn compare(args: &Args, range: Range) -> Result<(), Failure> {
     if args.json {
         print_json(comparison.json()?)?;
     } else {
-        print_lines(&comparison.text().iter().map(|line| shown(line)).collect::<Vec<_>>().join("\n"))?;
+        print_report(&comparison.text())?;
     }
     Ok(())
 }
