@@ -55,6 +55,8 @@ impl Runners {
             EngineKind::Auto | EngineKind::EdgeTpu => file.for_edgetpu().is_some(),
             EngineKind::Delegate(_) => true,
         };
+        (runtime.vet)(&file)?;
+        file.for_edgetpu().map(|half| (runtime.vet)(&half)).transpose()?;
         let for_cpu = file.for_cpu().filter(|_| !has_device || config.engine.cpu_fallback);
         let cpu = for_cpu.map(|file| (runtime.engine)(file, threads)).transpose()?;
         // What the engine says counts: it works out shapes that a file may have wrong.

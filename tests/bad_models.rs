@@ -96,6 +96,52 @@ fn a_tensor_name_that_is_no_text_is_refused_without_a_panic() {
     assert!(refusal(&path).contains("a file whose tensors can't be read; expected a valid .tflite file"));
 }
 
+/// The colour model with the bytes at `at` replaced.
+fn edited(at: usize, was: &[u8], becomes: &[u8]) -> Vec<u8> {
+    let mut bytes = std::fs::read(colours()).unwrap();
+    assert_eq!(bytes[at..at + was.len()], *was, "the model was made anew: its scales lie elsewhere");
+    bytes[at..at + becomes.len()].copy_from_slice(becomes);
+    bytes
+}
+
+#[test]
+fn scales_zero_points_and_shapes_that_no_tensor_has_are_refused_by_the_tensors_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.tflite");
+    // Where input, output and the second channel of the weights have theirs.
+    const INPUT: usize = 1076;
+    const OUTPUT: usize = 532;
+    const WEIGHTS: usize = 856;
+    let scales = [0.0_f32, -0.5, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+    let places = [(INPUT, 1.0_f32 / 255.0, "image"), (OUTPUT, 0.023529412, ""), (WEIGHTS, 0.015748031, "")];
+    for (at, was, name) in places {
+        for scale in scales {
+            std::fs::write(&path, edited(at, &was.to_le_bytes(), &scale.to_le_bytes())).unwrap();
+            let words = refusal(&path);
+            let of_channel = if at == WEIGHTS { " for channel 1" } else { "" };
+            assert!(words.contains(&format!("m.tflite: tensor \"{name}")), "{words}");
+            let rest = format!("\" with a scale of {scale}{of_channel}; expected scales that are finite and above 0");
+            assert!(words.contains(&rest), "{words}");
+        }
+    }
+    for point in [-129_i64, 128, i64::MIN, 1 << 40] {
+        std::fs::write(&path, edited(1064, &(-128_i64).to_le_bytes(), &point.to_le_bytes())).unwrap();
+        let words = refusal(&path);
+        let rest = format!(
+            "tensor \"image\" with a zero point of {point}; expected zero points that int8 can hold, -128 to 127"
+        );
+        assert!(words.contains(&rest), "{words}");
+    }
+    let shape = |shape: [i32; 4]| shape.map(i32::to_le_bytes).concat();
+    for (large, found) in
+        [([1, 1 << 14, 1 << 14, 3], "the shape [1, 16384, 16384, 3]"), ([1, -64, 96, 3], "an extent of -64")]
+    {
+        std::fs::write(&path, edited(1096, &shape([1, 64, 96, 3]), &shape(large))).unwrap();
+        let words = refusal(&path);
+        assert!(words.contains(&format!("tensor \"image\" with {found}; expected ")), "{words}");
+    }
+}
+
 #[test]
 fn a_manifest_that_disagrees_with_its_model_is_refused() {
     let folder = colours_with(str::to_owned);

@@ -1,6 +1,7 @@
 //! The table of runtimes: what runs which model file. A new runtime is one file with a [`Runtime`] in it, and one line in
 //! [`RUNTIMES`].
 
+use model::tflite::Needs;
 use model::{ModelError, ModelFile, ModelIo};
 
 use crate::{tflite, Engine};
@@ -18,6 +19,9 @@ pub struct Runtime {
     /// Whether a file is of its kind, told from the first bytes; otherwise what the file is instead. A file that it claims can
     /// still turn out to be damaged.
     pub claims: fn(&ModelFile) -> Result<(), &'static str>,
+    /// Refuses a file with values that the runtime can't survive, without running it. Returns what memory the
+    /// model needs.
+    pub vet: fn(&ModelFile) -> Result<Needs, ModelError>,
     /// Both ends of a file, without running it.
     pub io: fn(&ModelFile) -> Result<ModelIo, ModelError>,
     /// An engine on the CPU, in this process, with so many threads.

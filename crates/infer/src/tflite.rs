@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Once};
 
 use model::tflite::{check_mark, EXPECTED};
-use model::{check, io, is_compiled, ModelError, ModelFile, ModelIo, TensorInfo, TensorType};
+use model::{check, io, is_compiled, vet, ModelError, ModelFile, ModelIo, TensorInfo, TensorType};
 use tflitec::interpreter::{Interpreter, Options};
 use tflitec::model::Model;
 use tflitec::tensor::{DataType, Tensor};
@@ -25,6 +25,7 @@ pub(super) const RUNTIME: Runtime = Runtime {
     name: "tflite",
     expects: EXPECTED,
     claims: |file| check_mark(&file.bytes),
+    vet,
     io,
     engine: |file, threads| Ok(Box::new(TfliteEngine::new(file, threads)?)),
 };
@@ -54,6 +55,7 @@ impl TfliteEngine {
     /// # Errors
     /// When TensorFlow Lite refuses the file, or it isn't a model that this program can use.
     pub fn new(file: &ModelFile, threads: usize) -> Result<Self, ModelError> {
+        vet(file)?;
         let refused = |refusal: Refusal| {
             let found = with_words(refusal.found, &refusal.words);
             ModelError::unfit(&file.path, found, refusal.expected)

@@ -8,8 +8,9 @@ use std::fmt;
 
 use pixels::frame::Size;
 use pixels::segment::{LabelType, OutputKind, OutputSpec, ScoreType, VOID};
+use serde::{Deserialize, Serialize};
 
-use crate::tflite::{Graph, Tensor};
+use crate::tflite::{self, Damage, Graph, Needs, Tensor, Unsound};
 use crate::{ModelError, ModelFile};
 
 /// The largest side of an input or output.
@@ -22,7 +23,7 @@ const CHANNELS: usize = 3;
 pub(super) const MOST_CLASSES: usize = VOID as usize;
 
 /// Element type of a tensor, as far as it matters here.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum TensorType {
     /// Signed bytes.
     Int8,
@@ -49,7 +50,7 @@ impl fmt::Display for TensorType {
 }
 
 /// One tensor at an end of a model.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct TensorInfo {
     /// The tensor's name.
     pub name: String,
@@ -106,13 +107,27 @@ pub(super) type Refusal = (String, String);
 /// # Errors
 /// When the file is damaged, or isn't a model that this program can use.
 pub fn io(file: &ModelFile) -> Result<ModelIo, ModelError> {
-    let graph = Graph::read(&file.bytes).map_err(|damage| {
-        let found = format!("a damaged TensorFlow Lite file ({damage})");
-        ModelError::unfit(&file.path, found, "a complete, valid .tflite file")
-    })?;
+    vet(file)?;
+    let graph = Graph::read(&file.bytes).map_err(|damage| damaged(file, &damage))?;
     let inputs: Vec<TensorInfo> = graph.input_tensors().map(info).collect();
     let outputs: Vec<TensorInfo> = graph.output_tensors().map(info).collect();
     check(&inputs, &outputs).map_err(|(found, expected)| ModelError::unfit(&file.path, found, expected))
+}
+
+/// Checks every tensor of `file`, not only those at its ends. Returns what memory it needs.
+///
+/// # Errors
+/// When the file is damaged, or a tensor has a scale, a zero point or a shape that it can't have.
+pub fn vet(file: &ModelFile) -> Result<Needs, ModelError> {
+    tflite::vet(&file.bytes).map_err(|unsound| match unsound {
+        Unsound::Damage(damage) => damaged(file, &damage),
+        Unsound::Tensor(found, expected) => ModelError::unfit(&file.path, found, expected),
+    })
+}
+
+fn damaged(file: &ModelFile, damage: &Damage) -> ModelError {
+    let found = format!("a damaged TensorFlow Lite file ({damage})");
+    ModelError::unfit(&file.path, found, "a complete, valid .tflite file")
 }
 
 fn info(tensor: &Tensor<'_>) -> TensorInfo {

@@ -19,7 +19,7 @@ use base::failure::{Failure, Kind};
 use base::files;
 use sha2::{Digest, Sha256};
 
-pub use contract::{check, io, InputSpec, ModelIo, TensorInfo, TensorType};
+pub use contract::{check, io, vet, InputSpec, ModelIo, TensorInfo, TensorType};
 pub use edition::{CurrentEdition, Edition};
 pub use labels::{Group, LabelMap};
 pub use manifest::Manifest;

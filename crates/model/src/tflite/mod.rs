@@ -2,17 +2,19 @@
 //! Damaged bytes give an error, never a panic. What the values mean is left to others.
 //!
 //! The values are here. `schema` says where they lie in a file, `names` what the file's numbers stand for, and `read` gets the
-//! values from there.
+//! values from there. `vet` looks for values that a runtime can't survive.
 
 mod names;
 mod read;
 mod schema;
+mod vet;
 
 use std::borrow::Cow;
 use std::fmt;
 
 pub use super::flatbuffer::Damage;
 use super::flatbuffer::IDENTIFIER_AT;
+pub use vet::{vet, Needs, Unsound, MOST_ELEMENTS};
 
 /// What a file must be that this module reads, for messages.
 pub const EXPECTED: &str = "an int8 model in a .tflite file";
@@ -141,13 +143,7 @@ impl Tensor<'_> {
 
     /// Its bytes; an element of a type that has no whole number of them counts as one.
     pub fn size(&self) -> u64 {
-        let each = match self.kind.as_ref() {
-            "int16" | "float16" => 2,
-            "int32" | "float32" => 4,
-            "int64" => 8,
-            _ => 1,
-        };
-        self.elements().saturating_mul(each)
+        self.elements().saturating_mul(names::element_bytes(&self.kind))
     }
 
     /// The first values of a constant of int32 or int64, such as a list of axes; empty where there are none.

@@ -14,10 +14,26 @@ pub(super) fn operator(code: i32) -> &'static str {
     usize::try_from(code).ok().and_then(|code| OPERATORS.get(code)).copied().unwrap_or("unknown")
 }
 
+/// Whether it is the name of a builtin operator, and not a custom one's own.
+pub(super) fn is_builtin(name: &str) -> bool {
+    name != CUSTOM && OPERATORS.contains(&name)
+}
+
 /// The name of a tensor's type, such as `int8`.
 pub(super) fn tensor_type(code: i8) -> Cow<'static, str> {
     let known = usize::try_from(code).ok().and_then(|code| TYPES.get(code)).copied();
     known.map_or_else(|| Cow::Owned(format!("type {code}")), Cow::Borrowed)
+}
+
+/// Bytes of an element; one that has no whole number of them counts as one.
+pub(super) fn element_bytes(kind: &str) -> u64 {
+    match kind {
+        "int16" | "uint16" | "float16" | "bfloat16" => 2,
+        "int32" | "uint32" | "float32" => 4,
+        "int64" | "uint64" | "float64" | "complex64" => 8,
+        "complex128" => 16,
+        _ => 1,
+    }
 }
 
 /// The name of a fused activation.

@@ -39,9 +39,6 @@ fn tensor<'a>(
     if shape.len() > MOST_DIMENSIONS {
         return Err(Damage(format!("a tensor of {} dimensions", shape.len())));
     }
-    let number = table.buffer()?;
-    let buffer = usize::try_from(number).ok().and_then(|number| buffers.get(number));
-    let buffer = buffer.ok_or_else(|| Damage(format!("buffer {number} of {}", buffers.len())))?;
     let (scales, zero_points) = match table.quantization()? {
         Some(table) => (table.scale()?, table.zero_point()?),
         None => Default::default(),
@@ -57,11 +54,18 @@ fn tensor<'a>(
             (&[scale], &[zero_point]) => Some((scale, zero_point)),
             _ => None,
         },
-        data: data(reader, buffer)?,
+        data: buffer_of(reader, table.buffer()?, buffers)?,
     })
 }
 
-fn data<'a>(reader: &Reader<'a>, buffer: &schema::Buffer<'_, 'a>) -> Result<Option<&'a [u8]>, Damage> {
+/// The bytes of the buffer of this number; None where there are none, since the tensor is computed.
+pub(super) fn buffer_of<'a>(
+    reader: &Reader<'a>,
+    number: u32,
+    buffers: &[schema::Buffer<'_, 'a>],
+) -> Result<Option<&'a [u8]>, Damage> {
+    let buffer = usize::try_from(number).ok().and_then(|number| buffers.get(number));
+    let buffer = buffer.ok_or_else(|| Damage(format!("buffer {number} of {}", buffers.len())))?;
     let data = match outside(reader, buffer.offset()?, buffer.size()?)? {
         Some(data) => data,
         None => buffer.data()?,

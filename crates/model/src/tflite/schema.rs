@@ -48,10 +48,12 @@ tables! {
         7 shape_signature: Vec<i32>;
     }
 
-    /// real = scale * (value - zero_point), with one pair for the whole tensor or one for each channel.
+    /// real = scale * (value - zero_point), with one pair for the whole tensor or one for each place of the
+    /// dimension `quantized_dimension`.
     QuantizationParameters {
         2 scale: Vec<f32>;
         3 zero_point: Vec<i64>;
+        6 quantized_dimension: i32;
     }
 
     /// The values of a constant; empty where a tensor is computed.

@@ -66,8 +66,9 @@ fn sizes_and_lists_go_by_the_type() {
 
 #[test]
 fn shipped_models_read() {
-    for name in ["accurate", "bootstrap", "fast", "nano"] {
-        let bytes = repository(&format!("models/street-{name}/model.tflite"));
+    for name in ["street-accurate", "street-bootstrap", "street-fast", "street-nano", "scene-fast"] {
+        let bytes = repository(&format!("models/{name}/model.tflite"));
+        assert!(vet(&bytes).unwrap().computed > bytes.len() as u64, "{name}");
         let graph = Graph::read(&bytes).unwrap();
         assert!(graph.operators.len() > 20 && graph.input_tensors().count() == 1, "{name}");
     }
@@ -75,6 +76,7 @@ fn shipped_models_read() {
 
 /// Whatever is wrong with the bytes, reading ends with a graph whose numbers hold, or with an error.
 fn is_sound(bytes: &[u8]) -> bool {
+    let _ = vet(bytes);
     let Ok(graph) = Graph::read(bytes) else { return false };
     let count = graph.tensors.len();
     for operator in &graph.operators {
