@@ -1,4 +1,4 @@
-//! From the configuration to an edition and to what runs it: the CPU in this process, worker processes for devices, or both.
+//! From the configuration to an edition and to what runs it: the CPU, worker processes for devices, or both.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use std::time::Duration;
 use base::failure::{Failure, Kind};
 use base::values::Auto;
 use infer::edgetpu::{self, advice};
-use infer::worker::{check_answer, test_picture, Job, Worker, WorkerEngine};
+use infer::worker::{check_answer, test_picture, CpuProcess, Job, Worker, WorkerEngine};
 use infer::{
     default_threads, runtime_of, Cpu, Crew, DelegateKind, DelegateSpec, DeviceChoice, Engine, EngineKind, EngineMaker,
-    Fault, InputTensors, Runtime,
+    Fault, GoOn, InputTensors, Isolation, Runtime,
 };
 use model::{find_default, Edition, ModelError, ModelFile, Want};
 
@@ -32,6 +32,15 @@ impl Runners {
     /// # Errors
     /// When there is none, or it can't run on the engine that is configured. A device that isn't there now is no error.
     pub(crate) fn load(config: &Config) -> Result<Self, Failure> {
+        Self::load_for(config, &|_, _| 1)
+    }
+
+    /// As [`Runners::load`], for a daemon that has `slots` input tensors, told from the number of workers and whether there is a
+    /// CPU: a process that runs the model reads them there.
+    ///
+    /// # Errors
+    /// As [`Runners::load`].
+    pub(crate) fn load_for(config: &Config, slots: &dyn Fn(usize, bool) -> usize) -> Result<Self, Failure> {
         let path = match &config.model.path {
             Auto::Auto => find_default()?,
             Auto::Set(path) => path.0.clone(),
@@ -58,13 +67,14 @@ impl Runners {
         (runtime.vet)(&file)?;
         file.for_edgetpu().map(|half| (runtime.vet)(&half)).transpose()?;
         let for_cpu = file.for_cpu().filter(|_| !has_device || config.engine.cpu_fallback);
-        let cpu = for_cpu.map(|file| (runtime.engine)(file, threads)).transpose()?;
+        let workers = if has_device { config.engine.workers.0 } else { 0 };
+        let loader = CpuLoader::new(&config.engine, "cpu", threads, slots(workers, true));
+        let cpu = for_cpu.map(|file| loader.cpu(runtime, file, &config.engine)).transpose()?;
         // What the engine says counts: it works out shapes that a file may have wrong.
         let io = match &cpu {
-            Some(engine) => engine.io().clone(),
+            Some(cpu) => cpu.engine.io().clone(),
             None => (runtime.io)(&file)?,
         };
-        let cpu = cpu.map(|engine| Cpu { engine, make: maker(runtime, threads) });
         let edition = Arc::new(Edition::new(file, runtime.name, io)?);
         Ok(Self { edition, cpu, config: config.engine.clone(), threads })
     }
@@ -89,7 +99,7 @@ impl Runners {
         Ok(Some(Crew {
             kind: if matches!(engine.kind, EngineKind::Delegate(_)) { "delegate" } else { "edgetpu" },
             jobs,
-            deadline: engine.deadline.as_set().map(|deadline| limit(deadline.0)),
+            deadline: deadline(engine),
             start_limit: limit(engine.start_limit.0),
             longest_pause: engine.longest_pause.0,
             expected,
@@ -194,12 +204,59 @@ const fn limit(configured: Duration) -> Duration {
     configured
 }
 
-/// Makes engines on the CPU for whatever edition comes.
-fn maker(runtime: &'static Runtime, threads: usize) -> EngineMaker {
-    Arc::new(move |edition| {
-        let runtime = if edition.runtime == runtime.name { runtime } else { runtime_of(&edition.file)? };
-        (runtime.engine)(&edition.file, threads)
-    })
+/// Loads models on the CPU, in this process or in one of their own.
+#[derive(Clone)]
+pub(crate) struct CpuLoader {
+    process: CpuProcess,
+    isolation: Isolation,
+}
+
+impl CpuLoader {
+    /// Its processes are called `name` and have `slots` input tensors.
+    pub(crate) fn new(config: &config::Engine, name: &'static str, threads: usize, slots: usize) -> Self {
+        let start_limit = limit(config.start_limit.0);
+        Self { process: CpuProcess { name, threads, slots, start_limit }, isolation: config.isolation }
+    }
+
+    /// An engine for `file`, with the input tensors that its process sees, where it has one: `inputs` if they fit.
+    ///
+    /// # Errors
+    /// When the model can't run there.
+    pub(crate) fn load(
+        &self,
+        runtime: &Runtime,
+        file: &ModelFile,
+        inputs: Option<&InputTensors>,
+        go_on: GoOn<'_>,
+    ) -> Result<(Box<dyn Engine>, Option<InputTensors>), ModelError> {
+        // Before anything else sees the file.
+        let needs = (runtime.vet)(file)?;
+        match self.isolation {
+            Isolation::None => Ok(((runtime.engine)(file, self.process.threads)?, None)),
+            Isolation::Process => {
+                let (engine, inputs) = self.process.load(file, needs, (runtime.io)(file).ok(), inputs, go_on)?;
+                Ok((Box::new(engine), Some(inputs)))
+            }
+        }
+    }
+
+    /// The CPU of a daemon, and how it is looked after.
+    fn cpu(self, runtime: &'static Runtime, file: &ModelFile, config: &config::Engine) -> Result<Cpu, ModelError> {
+        let (engine, inputs) = self.load(runtime, file, None, &mut || true)?;
+        let ours = inputs.clone();
+        // Engines for whatever edition comes.
+        let make: EngineMaker = Arc::new(move |edition, go_on| {
+            let runtime = if edition.runtime == runtime.name { runtime } else { runtime_of(&edition.file)? };
+            self.load(runtime, &edition.file, ours.as_ref(), go_on).map(|(engine, _)| engine)
+        });
+        let (deadline, longest_pause) = (deadline(config), config.longest_pause.0);
+        Ok(Cpu { engine, make, inputs, deadline, longest_pause })
+    }
+}
+
+/// Longest time for an answer; None works it out.
+fn deadline(config: &config::Engine) -> Option<Duration> {
+    config.deadline.as_set().map(|deadline| limit(deadline.0))
 }
 
 fn unusable(job: &Job, fault: &Fault) -> Failure {

@@ -33,6 +33,8 @@ const WARM_UP: u64 = 50;
 const COUNTED: u64 = 300;
 
 fn config(source: Source, model: &Path, lines: &Path) -> Config {
+    // This program, the test, has no worker in it.
+    infer::worker::use_program(env!("CARGO_BIN_EXE_pspnetd").as_ref());
     let mut config = Config::default();
     config.camera.source = source;
     config.camera.rate = Rate::Max;
@@ -67,12 +69,8 @@ fn allocations(config: &Config) -> u64 {
 }
 
 /// The same of `parts`, and what `count` counts at the beginning and at the end.
-fn allocations_of<T>(mut parts: Parts, count: impl Fn() -> T) -> (u64, T, T) {
+fn allocations_of<T>(parts: Parts, count: impl Fn() -> T) -> (u64, T, T) {
     let shutdown = Shutdown::default();
-    for job in parts.crew.iter_mut().flat_map(|crew| &mut crew.jobs) {
-        // This program, the test, has no worker in it.
-        job.program = env!("CARGO_BIN_EXE_pspnetd").into();
-    }
     let workers = parts.crew.as_ref().map_or(0, |crew| crew.jobs.len());
     let pipeline = Pipeline::start(parts, &shutdown).unwrap();
     let wait_for = |frames: u64| {

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use support::coral::{pair, Coral};
 use support::fake_edgetpu::Stick;
-use support::held::{children, held};
+use support::held::{children, held, workers};
 use support::{run, with, Running, Signal};
 
 /// Longest time without a mask: after the fault where the CPU may take over, else after the device's return.
@@ -190,17 +190,18 @@ impl Cause<'_> {
 /// The running program and what came out of it.
 struct Watched {
     running: Running,
+    fallback: bool,
     /// Every child that was ever seen.
     seen: BTreeSet<u32>,
 }
 
 impl Watched {
     fn start(coral: &Coral, fallback: bool) -> Self {
-        let fallback = format!("engine.cpu_fallback={fallback}");
+        let setting = format!("engine.cpu_fallback={fallback}");
         let mut command = run(&pair(), "pattern:96x64");
-        command = with(command, ["engine.kind=edgetpu", &fallback, "engine.start_limit=1", "telemetry.interval=0"]);
+        command = with(command, ["engine.kind=edgetpu", &setting, "engine.start_limit=1", "telemetry.interval=0"]);
         coral.attach(&mut command);
-        Self { running: Running::start(command), seen: BTreeSet::new() }
+        Self { running: Running::start(command), fallback, seen: BTreeSet::new() }
     }
 
     fn records(&self) -> usize {
@@ -230,7 +231,7 @@ impl Watched {
     /// Kills the worker, so that a new one has to start.
     fn kill_worker(&mut self) {
         self.look_at_children();
-        for id in children(&self.running) {
+        for id in workers(&self.running, "edgetpu") {
             let pid = rustix::process::Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
             let _ = rustix::process::kill_process(pid, Signal::KILL);
         }
@@ -325,7 +326,8 @@ fn run_cell(cell: Cell) -> Measured {
 /// Ends the program and looks at what it leaves.
 fn finish(mut watched: Watched, descriptors: Option<usize>) {
     watched.look_at_children();
-    assert_eq!(children(&watched.running).len(), 1, "one worker, and none that waits to be reaped");
+    let expected = 1 + usize::from(watched.fallback);
+    assert_eq!(children(&watched.running).len(), expected, "one of each kind, and none that waits to be reaped");
     if let Some(before) = descriptors {
         assert_eq!(held(&watched.running).descriptors, before, "descriptors");
     }

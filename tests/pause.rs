@@ -67,6 +67,8 @@ struct Run {
 
 impl Run {
     fn start(lines: &Path) -> Self {
+        // This program, the test, has no worker in it.
+        infer::worker::use_program(env!("CARGO_BIN_EXE_pspnetd").as_ref());
         let mut config = Config::default();
         config.camera.source = Source::Pattern(Size::new(64, 64));
         config.camera.rate = Rate::Fps(50.0);

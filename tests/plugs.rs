@@ -26,6 +26,8 @@ use pspnetd::telemetry::state::Observe;
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn config() -> Config {
+    // This program, the test, has no worker in it.
+    infer::worker::use_program(env!("CARGO_BIN_EXE_pspnetd").as_ref());
     let mut config = Config::default();
     config.camera.source = Source::Pattern(Size::new(64, 64));
     config.camera.rate = Rate::Fps(50.0);

@@ -98,13 +98,25 @@ def sample(pid: int, clock: int, frames: int, names: dict[str, str]) -> Sample |
                 names[task] = Path(f"{base}/comm").read_text().strip()
             if names[task] == INFER_THREAD:
                 infer = (infer or 0.0) + int(Path(f"{base}/schedstat").read_text().split()[0]) / 1e9
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                # Not wait4's maxrss: that can still be this Python's own size from before exec.
-                return Sample(frames, infer, process, int(line.split()[1]) / 1024)
+        if peak := peak_rss_mb(pid):
+            return Sample(frames, infer, process, peak)
     except (FileNotFoundError, ProcessLookupError):
         pass
     return None
+
+
+def peak_rss_mb(pid: int) -> float:
+    """Of the process and of those that it started, such as the one that runs the model; what they share counts for each."""
+    processes = [str(pid)]
+    for task in os.listdir(f"/proc/{pid}/task"):
+        processes += Path(f"/proc/{pid}/task/{task}/children").read_text().split()
+    peak = 0.0
+    for process in processes:
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                # Not wait4's maxrss: that can still be this Python's own size from before exec.
+                peak += int(line.split()[1]) / 1024
+    return peak
 
 
 def outside_infer_ms(samples: list[Sample]) -> float | None:

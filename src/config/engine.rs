@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use base::text_value;
 use base::values::{Auto, Seconds};
-use infer::{DelegateOptions, Devices, EngineKind};
+use infer::{DelegateOptions, Devices, EngineKind, Isolation};
 use serde::{Deserialize, Serialize};
 
 /// Where Debian's loader finds the Edge TPU's runtime library.
@@ -29,14 +29,17 @@ pub struct Engine {
     pub options: DelegateOptions,
     /// Processes that run the model side by side, one for each device. Without effect on the CPU.
     pub workers: Workers,
+    /// `process`: a model that crashes, hangs or eats memory on the CPU takes only a process of its own with it; `none`: the CPU
+    /// runs the model in this process. Devices always have a process of their own.
+    pub isolation: Isolation,
     /// The CPU runs the model while the device can't.
     pub cpu_fallback: bool,
-    /// A device that does not answer for so long is taken for hung. `auto` is 5 times the 99th percentile of its own times,
-    /// at least 500 ms. Zero: never.
+    /// A worker that does not answer for so long is taken for hung. `auto` is 5 times the 99th percentile of its own times, at
+    /// least 500 ms, on the CPU at least 5 s. Zero: never.
     pub deadline: Auto<Seconds>,
-    /// A device that is not ready so long after its start is taken for hung. Zero: never.
+    /// A worker that is not ready so long after its start is taken for hung. Zero: never.
     pub start_limit: Seconds,
-    /// The longest pause before a device that keeps failing is tried again. Pauses start at 0.2 s and double.
+    /// The longest pause before a worker that keeps failing is tried again. Pauses start at 0.2 s and double.
     /// Not zero.
     pub longest_pause: Seconds,
 }
@@ -49,6 +52,7 @@ impl Default for Engine {
             device: Auto::Auto,
             options: DelegateOptions::default(),
             workers: Workers(1),
+            isolation: Isolation::Process,
             cpu_fallback: true,
             deadline: Auto::Auto,
             start_limit: Seconds::new(20),

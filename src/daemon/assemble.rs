@@ -15,7 +15,7 @@ use pixels::frame::Size;
 
 use super::live::Live;
 use crate::config::{self, Config};
-use crate::pipeline::{CameraMaker, EngineStatus, Parts, Settings, Vitals};
+use crate::pipeline::{tensor_slots, CameraMaker, EngineStatus, Parts, Settings, Vitals};
 use crate::publish::plug::{Context, Plug, Start};
 use crate::publish::requests::Requests;
 use crate::publish::{gpio, Journal};
@@ -41,7 +41,7 @@ pub struct Assembly {
 /// What only another configuration can mend. A camera that isn't there now is no error: the pipeline waits for it.
 pub fn assemble(config: &Config, plugs: &[&dyn Plug], shutdown: &Shutdown) -> Result<Assembly, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let mut runners = Runners::load(config)?;
+    let mut runners = Runners::load_for(config, &tensor_slots)?;
     let crew = runners.crew()?;
     let Runners { edition, cpu, .. } = runners;
     let open_camera = camera_maker(&config.camera, edition.io.input.size, &clock);

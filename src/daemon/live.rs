@@ -187,7 +187,7 @@ impl Live {
             Some(_) => return reasons,
         }
         let engine = self.vitals.engines.report();
-        if engine.up < engine.workers {
+        if engine.up < engine.workers || !engine.can_run() {
             reasons.extend(self.vitals.engines.status());
         }
         reasons

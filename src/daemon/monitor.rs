@@ -213,7 +213,7 @@ impl Monitoring {
             self.told.camera = state;
         }
         let engine = self.live.vitals.engines.report();
-        let has_engine = engine.is_cpu_alone() || engine.up > 0;
+        let has_engine = engine.can_run();
         // While it is being started nobody knows yet.
         if has_engine != self.told.has_engine && (has_engine || engine.reason.is_some()) {
             let reason = engine.reason.as_deref().unwrap_or_default();
@@ -276,10 +276,10 @@ impl Monitoring {
         lines
     }
 
-    /// None where the CPU alone runs the model: then there is nothing to tell.
+    /// None where the CPU alone runs the model and never failed: then there is nothing to tell.
     fn engine_line(&self) -> Option<String> {
         let report = self.live.vitals.engines.report();
-        (!report.is_cpu_alone()).then(|| report.to_string())
+        (!report.is_cpu_alone() || report.faults > 0).then(|| report.to_string())
     }
 
     /// The record of the latency log's interval; the next one begins.

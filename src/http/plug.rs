@@ -33,8 +33,7 @@ impl Plug for HttpPlug {
             plugged = Plugged { sinks: vec![sink], gate: Some(gate), ..plugged };
             gallery = Some(shown);
         }
-        let fit = context.config.model.fit;
-        let predictor = config.predict.then(|| Arc::new(Predictor::new(config, fit, context.editions.clone())));
+        let predictor = config.predict.then(|| Arc::new(Predictor::new(context.config, context.editions.clone())));
         let services = Services { observed: Arc::clone(&context.observe), gallery, predictor };
         let shutdown = context.shutdown.clone();
         let start: Start =

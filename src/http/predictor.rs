@@ -25,9 +25,10 @@ use serde_json::{json, Value};
 use tokio::sync::oneshot;
 
 use super::body::Problem;
-use crate::config;
+use crate::config::Config;
 use crate::one_picture::{PictureRunner, StepTimes};
 use crate::publish::images;
+use crate::runners::CpuLoader;
 use crate::scene::object;
 
 /// Most pixels of a picture: 16.7 million, 4096 x 4096.
@@ -73,6 +74,7 @@ struct Job {
 pub(super) struct Predictor {
     max_body: usize,
     fit: Fit,
+    loader: CpuLoader,
     pub(super) editions: CurrentEdition,
     pub(super) limits: Limits,
     jobs: Mutex<Option<Sender<Job>>>,
@@ -83,10 +85,11 @@ pub(super) struct Predictor {
 
 impl Predictor {
     /// A predictor for whichever of `editions` is the current one. Nothing is loaded or started yet.
-    pub(super) fn new(config: &config::Http, fit: Fit, editions: CurrentEdition) -> Self {
+    pub(super) fn new(config: &Config, editions: CurrentEdition) -> Self {
         Self {
-            max_body: usize::try_from(config.max_body.0).unwrap_or(usize::MAX),
-            fit,
+            max_body: usize::try_from(config.http.max_body.0).unwrap_or(usize::MAX),
+            fit: config.model.fit,
+            loader: CpuLoader::new(&config.engine, "predict", THREADS, 1),
             editions,
             limits: Limits::default(),
             jobs: Mutex::new(None),
@@ -142,7 +145,13 @@ impl Predictor {
         };
         let (sender, received) = bounded(1);
         let _ = sender.try_send(unsent);
-        let worker = Worker { fit: self.fit, editions: self.editions.clone(), keep: self.limits.keep, runner: None };
+        let worker = Worker {
+            fit: self.fit,
+            loader: self.loader.clone(),
+            editions: self.editions.clone(),
+            keep: self.limits.keep,
+            runner: None,
+        };
         let thread = thread::Builder::new().name("predict".to_owned());
         match thread.spawn(move || worker.run(&received)) {
             Ok(_) => *jobs = Some(sender),
@@ -202,6 +211,7 @@ impl Drop for Held<'_> {
 /// The thread's half.
 struct Worker {
     fit: Fit,
+    loader: CpuLoader,
     editions: CurrentEdition,
     keep: Duration,
     runner: Option<PictureRunner>,
@@ -263,7 +273,8 @@ impl Worker {
             );
             return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, detail));
         };
-        let engine = runtime_of(file).and_then(|runtime| (runtime.engine)(file, THREADS)).map_err(|error| {
+        let loaded = runtime_of(file).and_then(|runtime| self.loader.load(runtime, file, None, &mut || true));
+        let (engine, _) = loaded.map_err(|error| {
             log::error!("predict: {error}");
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("the model can't be loaded now: {error}"))
         })?;
@@ -308,9 +319,10 @@ mod tests {
 
     #[test]
     fn all_senders_together_hold_twice_the_largest_picture() {
-        let config = config::Http { max_body: base::values::Bytes(100), ..config::Http::default() };
+        let mut config = Config::default();
+        config.http.max_body = base::values::Bytes(100);
         let editions = CurrentEdition::new(crate::scene::testing::edition(crate::scene::testing::classes(2)));
-        let predictor = Predictor::new(&config, Fit::Stretch, editions);
+        let predictor = Predictor::new(&config, editions);
         let (mut one, mut other) = (predictor.hold(), predictor.hold());
         assert!(one.grow(60) && one.grow(40) && other.grow(100));
         assert!(!predictor.hold().grow(1));

@@ -18,6 +18,11 @@ pub struct EngineStatus {
     /// The device that each worker has, or is about to open.
     claims: Mutex<Vec<Option<String>>>,
     changed: Condvar,
+    /// Why the CPU's engine is gone; None while it is there.
+    cpu: Mutex<Option<Arc<str>>>,
+    /// Of the CPU's engine, which is none of the workers.
+    cpu_faults: AtomicU64,
+    cpu_starts: AtomicU64,
     faults: AtomicU64,
     starts: AtomicU64,
     fallback_frames: AtomicU64,
@@ -39,6 +44,9 @@ impl EngineStatus {
             workers: Mutex::new(vec![WorkerState::Starting; workers]),
             claims: Mutex::new(vec![None; workers]),
             changed: Condvar::new(),
+            cpu: Mutex::new(None),
+            cpu_faults: AtomicU64::new(0),
+            cpu_starts: AtomicU64::new(0),
             faults: AtomicU64::new(0),
             starts: AtomicU64::new(0),
             fallback_frames: AtomicU64::new(0),
@@ -109,8 +117,26 @@ impl EngineStatus {
     pub(super) fn failed(&self, number: usize, reason: &str) {
         self.faults.fetch_add(1, Ordering::Relaxed);
         self.set_claim(number, None);
-        // One line in STATUS=, whatever is in a path.
-        self.set(number, WorkerState::Down(reason.replace(char::is_control, " ").into()));
+        self.set(number, WorkerState::Down(one_line(reason)));
+    }
+
+    /// A process of the CPU's came up.
+    pub(super) fn cpu_came_up(&self) {
+        self.cpu_starts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn cpu_is_well(&self) {
+        *lock(&self.cpu) = None;
+    }
+
+    pub(super) fn cpu_failed(&self, reason: &str) {
+        self.cpu_faults.fetch_add(1, Ordering::Relaxed);
+        *lock(&self.cpu) = Some(one_line(reason));
+    }
+
+    /// What has become of the workers so far, up and down.
+    pub(super) fn worker_starts_and_faults(&self) -> u64 {
+        self.starts.load(Ordering::Relaxed) + self.faults.load(Ordering::Relaxed)
     }
 
     pub(super) fn fell_back(&self) {
@@ -127,7 +153,7 @@ impl EngineStatus {
     /// What becomes of frames while one worker is down, for the line that tells of it.
     pub(super) fn meanwhile(&self) -> &'static str {
         match self.report().up {
-            0 if self.has_cpu => "the CPU runs the model",
+            0 if self.has_cpu && lock(&self.cpu).is_none() => "the CPU runs the model",
             0 => "no masks meanwhile",
             _ => "the others go on",
         }
@@ -137,32 +163,40 @@ impl EngineStatus {
     pub fn report(&self) -> EngineReport {
         let states = self.states();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let of_workers = states.iter().find_map(|state| match state {
+            WorkerState::Down(reason) => Some(Arc::clone(reason)),
+            _ => None,
+        });
         EngineReport {
             kind: self.kind,
             workers: states.len(),
             up: states.iter().filter(|state| matches!(state, WorkerState::Up)).count(),
-            reason: states.iter().find_map(|state| match state {
-                WorkerState::Down(reason) => Some(Arc::clone(reason)),
-                _ => None,
-            }),
-            faults: count(&self.faults),
-            starts: count(&self.starts),
+            reason: of_workers.or_else(|| lock(&self.cpu).clone()),
+            faults: count(&self.faults) + count(&self.cpu_faults),
+            starts: count(&self.starts) + count(&self.cpu_starts),
             fallback_frames: count(&self.fallback_frames),
         }
     }
 
-    /// One phrase for `STATUS=`; None where the CPU alone runs the model.
+    /// One phrase for `STATUS=`; None where the CPU alone runs the model, and can.
     pub fn status(&self) -> Option<String> {
         let EngineReport { kind, workers, up, reason, .. } = self.report();
         let because = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
         match (workers, up) {
-            (0, _) => None,
+            (0, _) => lock(&self.cpu).as_ref().map(|reason| format!("engine: waiting for the CPU ({reason})")),
             (1, 1) => Some(format!("engine: {kind}")),
-            (_, 0) if self.has_cpu => Some(format!("engine: CPU instead of {kind}{because}")),
+            (_, 0) if self.has_cpu && lock(&self.cpu).is_none() => {
+                Some(format!("engine: CPU instead of {kind}{because}"))
+            }
             (_, 0) => Some(format!("engine: waiting for {kind}{because}")),
             _ => Some(format!("engine: {up} of {workers} {kind}{because}")),
         }
     }
+}
+
+/// One line in STATUS=, whatever is in a path.
+fn one_line(reason: &str) -> Arc<str> {
+    reason.replace(char::is_control, " ").into()
 }
 
 #[cfg(test)]
@@ -174,7 +208,14 @@ mod tests {
 
     #[test]
     fn the_status_says_what_runs_and_why() {
-        assert_eq!(EngineStatus::new("cpu", 0, true).status(), None);
+        let cpu = EngineStatus::new("cpu", 0, true);
+        assert_eq!(cpu.status(), None);
+        cpu.cpu_failed("SIGSEGV\n");
+        assert_eq!(cpu.status().unwrap(), "engine: waiting for the CPU (SIGSEGV )");
+        assert_eq!((cpu.report().reason.as_deref(), cpu.meanwhile()), (Some("SIGSEGV "), "no masks meanwhile"));
+        cpu.cpu_came_up();
+        cpu.cpu_is_well();
+        assert_eq!((cpu.status(), cpu.report().faults, cpu.report().starts), (None, 1, 1));
         let engines = EngineStatus::new("edgetpu", 2, true);
         assert_eq!(
             (engines.status().unwrap().as_str(), engines.meanwhile()),

@@ -142,9 +142,11 @@ impl Pipeline {
         let io = &edition.io;
         let workers = crew.as_ref().map_or(0, |crew| crew.jobs.len());
         let counts = SlotCounts::new(workers, cpu.is_some());
-        let inputs = match workers {
-            0 => InputTensors::heap(&io.input),
-            _ => InputTensors::shared(&io.input, counts.tensors)?,
+        let inputs = match (cpu.as_ref().and_then(|cpu| cpu.inputs.clone()), workers) {
+            // The CPU's process sees them already.
+            (Some(inputs), _) => inputs,
+            (None, 0) => InputTensors::heap(&io.input),
+            (None, _) => InputTensors::shared(&io.input, counts.tensors)?,
         };
         let tensors =
             Pool::try_filled(counts.tensors, || Ok(TensorSlot { tensor: inputs.take()?, about: About::default() }))?;
@@ -187,6 +189,11 @@ impl Pipeline {
             let _ = thread.join();
         }
     }
+}
+
+/// Input tensors that circulate with so many workers, and with the CPU.
+pub fn tensor_slots(workers: usize, has_cpu: bool) -> usize {
+    SlotCounts::new(workers, has_cpu).tensors
 }
 
 /// How many buffers circulate.

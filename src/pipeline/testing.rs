@@ -12,7 +12,7 @@ use base::outbox::{Closing, OutboxHealth};
 use base::shutdown::Shutdown;
 use camera::{Camera, CameraError, Poll};
 use infer::worker::{Job, LogLimit, Told};
-use infer::{Crew, Engine, InferError, InputTensors};
+use infer::{Cpu, Crew, Engine, EngineMaker, InferError, InputTensors};
 use model::{Edition, InputSpec, LabelMap, ModelIo};
 use pixels::frame::{Colorimetry, Frame, FrameMeta, Layout, Picture, PictureFormat, Size};
 use pixels::preprocess::Fit;
@@ -154,6 +154,7 @@ pub(super) fn job(name: &str, program: &Path) -> Job {
         threads: 1,
         delegate: None,
         io: io(),
+        memory: None,
         log_limit: LogLimit::default(),
         told: Told::default(),
     }
@@ -354,6 +355,12 @@ impl Engine for ToldEngine {
             Work::Panic => panic!("on purpose"),
         }
     }
+}
+
+/// An engine in this process as the CPU.
+pub(super) fn cpu(engine: ToldEngine, make: EngineMaker) -> Cpu {
+    let longest_pause = Duration::from_secs(30);
+    Cpu { engine: Box::new(engine), make, inputs: None, deadline: None, longest_pause }
 }
 
 /// What a sink was given.

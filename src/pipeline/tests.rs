@@ -38,7 +38,7 @@ impl Run {
         onlooker.is_onlooker = true;
         let made = Arc::new(AtomicUsize::new(0));
         let (count, another) = (Arc::clone(&made), told_engine.again());
-        let make: infer::EngineMaker = Arc::new(move |_| {
+        let make: infer::EngineMaker = Arc::new(move |_, _| {
             count.fetch_add(1, Ordering::SeqCst);
             Ok(Box::new(another.again()))
         });
@@ -49,7 +49,7 @@ impl Run {
             camera: Some(Box::new(camera)),
             open_camera: Arc::new(|| Err(CameraError::retry("test", "there is no other", ""))),
             editions: CurrentEdition::new(Arc::clone(&edition)),
-            cpu: Some(Cpu { engine: Box::new(told_engine), make }),
+            cpu: Some(cpu(told_engine, make)),
             crew,
             scene: scene(&edition),
             sinks: vec![Box::new(onlooker), Box::new(told_sink)],

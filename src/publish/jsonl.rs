@@ -166,7 +166,7 @@ impl Serialize for EngineFigures<'_> {
         let Journey { engine, worker, .. } = &self.0.journey;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("ran", if worker.is_some() { engine.kind } else { "cpu" })?;
-        if engine.is_cpu_alone() {
+        if engine.is_cpu_alone() && engine.faults == 0 {
             return map.end();
         }
         if let Some(number) = worker {

@@ -12,18 +12,23 @@ pub struct EngineReport {
     pub workers: usize,
     /// Those that are up.
     pub up: usize,
-    /// Why the first of the others is not, where that is known.
+    /// Why the first of the others is not, where that is known; else why the CPU's engine is gone.
     pub reason: Option<Arc<str>>,
-    /// Times that a worker failed, or could not be brought up.
+    /// Times that a worker, or the CPU's engine, failed or could not be brought up.
     pub faults: u64,
-    /// Times that a worker came up.
+    /// Times that a worker, or the CPU's process, came up.
     pub starts: u64,
     /// Frames that the CPU ran because no worker was up.
     pub fallback_frames: u64,
 }
 
 impl EngineReport {
-    /// True where the CPU of this process is all there is.
+    /// True where something can run the model, as far as is known.
+    pub const fn can_run(&self) -> bool {
+        self.up > 0 || self.is_cpu_alone() && self.reason.is_none()
+    }
+
+    /// True where the CPU is all there is.
     pub const fn is_cpu_alone(&self) -> bool {
         self.workers == 0
     }

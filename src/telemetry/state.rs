@@ -142,11 +142,11 @@ pub struct EngineState {
     pub workers: u64,
     /// Those that are up.
     pub up: u64,
-    /// Why the first of the others is not, where that is known.
+    /// Why the first of the others is not, where that is known; else why the CPU's engine is gone.
     pub reason: Option<String>,
-    /// Times that a worker failed, or could not be brought up.
+    /// Times that a worker, or the CPU's engine, failed or could not be brought up.
     pub faults: u64,
-    /// Times that a worker came up.
+    /// Times that a worker, or the CPU's process, came up.
     pub starts: u64,
     /// Frames that the CPU ran because no worker was up.
     pub fallback_frames: u64,

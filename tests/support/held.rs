@@ -37,3 +37,13 @@ pub fn children(running: &Running) -> Vec<u32> {
         .flat_map(|text| text.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<_>>())
         .collect()
 }
+
+/// Its worker processes whose name begins with `name`: `edgetpu` for devices, `cpu` for the model on the CPU.
+pub fn workers(running: &Running, name: &str) -> Vec<u32> {
+    let is_it = |id: &u32| {
+        let line = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        let mut words = line.split(|byte| *byte == 0).skip(1);
+        words.next() == Some(b"worker") && words.next().is_some_and(|word| word.starts_with(name.as_bytes()))
+    };
+    children(running).into_iter().filter(is_it).collect()
+}

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use model::TensorInfo;
 use serde::{Deserialize, Serialize};
 
 use crate::TpuDevice;
@@ -72,7 +73,7 @@ impl fmt::Display for DeviceChoice {
 }
 
 /// Why a worker doesn't run, or no longer. What it means to the user and what to do is told elsewhere; this is what happened.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, thiserror::Error)]
 pub enum Fault {
     /// The library can't be loaded: the loader's text.
     #[error("the library {} can't be loaded: {}", library.display(), without(text, library))]
@@ -111,6 +112,14 @@ pub enum Fault {
         text: String,
         /// The error reporter's words.
         words: Vec<String>,
+    },
+    /// TensorFlow Lite has other tensors at the model's ends than its file says. What they are is for who asked.
+    #[error("the model's input and output are not what its file says")]
+    Ends {
+        /// The input tensors.
+        inputs: Vec<TensorInfo>,
+        /// The output tensors.
+        outputs: Vec<TensorInfo>,
     },
     /// An inference failed, and the worker still lives.
     #[error("the inference failed{}", Told(words))]

@@ -127,6 +127,11 @@ impl InputTensors {
         }
     }
 
+    /// Whether they are as long as `input`.
+    pub(super) const fn fit(&self, input: &InputSpec) -> bool {
+        self.bytes == input.bytes()
+    }
+
     /// The memory, where workers can read it.
     pub(super) const fn arena(&self) -> Option<&Arena> {
         self.arena.as_ref()

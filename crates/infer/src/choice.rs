@@ -13,7 +13,7 @@ pub enum EngineKind {
     /// The Edge TPU where the model has a compiled file, else the CPU.
     #[default]
     Auto,
-    /// The CPU, in this process.
+    /// The CPU.
     Cpu,
     /// An Edge TPU.
     EdgeTpu,
@@ -46,6 +46,37 @@ impl fmt::Display for EngineKind {
             Self::EdgeTpu => f.write_str("edgetpu"),
             Self::Delegate(path) => write!(f, "delegate:{}", path.display()),
         }
+    }
+}
+
+/// What keeps the CPU's runtime away from this program. Devices always run in a process of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// A process of its own: a model that crashes, hangs or eats memory there takes only that process with it.
+    #[default]
+    Process,
+    /// Nothing: it runs in this process.
+    None,
+}
+
+impl FromStr for Isolation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "process" => Ok(Self::Process),
+            "none" => Ok(Self::None),
+            _ => Err(format!("isolation {text:?}: expected process or none")),
+        }
+    }
+}
+
+impl fmt::Display for Isolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Process => "process",
+            Self::None => "none",
+        })
     }
 }
 
@@ -154,7 +185,7 @@ impl fmt::Display for Threads {
     }
 }
 
-text_value!([] EngineKind, [] Devices, [] DelegateOptions, [] Threads);
+text_value!([] EngineKind, [] Isolation, [] Devices, [] DelegateOptions, [] Threads);
 
 #[cfg(test)]
 mod tests {
@@ -168,6 +199,15 @@ mod tests {
         for text in ["", "tpu", "delegate:", "CPU"] {
             assert!(text.parse::<EngineKind>().unwrap_err().contains("expected auto, cpu, edgetpu"), "{text}");
         }
+    }
+
+    #[test]
+    fn isolation_parses_and_prints_the_same() {
+        for text in ["process", "none"] {
+            assert_eq!(text.parse::<Isolation>().unwrap().to_string(), text);
+        }
+        assert_eq!(Isolation::default(), Isolation::Process);
+        assert!("off".parse::<Isolation>().unwrap_err().contains("expected process or none"));
     }
 
     #[test]

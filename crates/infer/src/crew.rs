@@ -1,10 +1,10 @@
-//! What runs the model of a daemon: an engine on the CPU in this process, worker processes that look after devices, or both.
+//! What runs the model of a daemon: an engine on the CPU, worker processes that look after devices, or both.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::worker::Job;
-use crate::{Engine, EngineMaker};
+use crate::{Engine, EngineMaker, InputTensors};
 
 /// The CPU as an engine.
 pub struct Cpu {
@@ -12,6 +12,12 @@ pub struct Cpu {
     pub engine: Box<dyn Engine>,
     /// Makes another after a failure.
     pub make: EngineMaker,
+    /// Input tensors that the engine's process sees; None where it runs in this process.
+    pub inputs: Option<InputTensors>,
+    /// Longest time for an answer of the engine's process; None works it out.
+    pub deadline: Option<Duration>,
+    /// Longest pause before an engine that keeps failing is made anew.
+    pub longest_pause: Duration,
 }
 
 /// Worker processes, and how they are looked after.

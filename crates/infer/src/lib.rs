@@ -13,12 +13,13 @@ mod tflite;
 pub mod worker;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::{Edition, ModelError, ModelIo};
 
 pub use accelerator::{is_same_device, DelegateKind, DelegateSpec, DeviceChoice, Fault, Phase};
 pub use buffer::{InputTensor, InputTensors};
-pub use choice::{DelegateOptions, Devices, EngineKind, Threads, TpuDevice};
+pub use choice::{DelegateOptions, Devices, EngineKind, Isolation, Threads, TpuDevice};
 pub use crew::{Cpu, Crew};
 pub use delegate::{list, Bus, Delegate, Listed, Listing};
 pub use printed::log_what_is_printed;
@@ -39,10 +40,43 @@ pub trait Engine: Send {
     /// # Errors
     /// When the runtime fails. The caller drops the engine and makes another.
     fn infer(&mut self, input: &[u8], output: &mut [u8]) -> Result<(), InferError>;
+
+    /// As [`Engine::infer`], without a copy where the engine's own process sees `input`. There the answer may take `limit`, and
+    /// `go_on` is asked at least every 100 ms; when it says no, the inference is given up. An engine in this process can't be
+    /// interrupted.
+    ///
+    /// # Errors
+    /// As [`Engine::infer`].
+    fn infer_within(
+        &mut self,
+        input: &InputTensor,
+        output: &mut [u8],
+        limit: Duration,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<(), InferError> {
+        let _ = (limit, go_on);
+        self.infer(input, output)
+    }
+
+    /// Whether it can run a frame, as far as is known: asked between two frames.
+    ///
+    /// # Errors
+    /// How its process ended.
+    fn is_alive(&mut self) -> Result<(), InferError> {
+        Ok(())
+    }
+
+    /// Time of its first inference, where it runs in a process of its own.
+    fn process_try_out(&self) -> Option<Duration> {
+        None
+    }
 }
 
+/// Asked while an engine is made, at least every 100 ms: false gives it up.
+pub type GoOn<'a> = &'a mut dyn FnMut() -> bool;
+
 /// Makes an engine for an edition, again and again: after a failure, or for another edition, the pipeline asks for one.
-pub type EngineMaker = Arc<dyn Fn(&Edition) -> Result<Box<dyn Engine>, ModelError> + Send + Sync>;
+pub type EngineMaker = Arc<dyn Fn(&Edition, GoOn<'_>) -> Result<Box<dyn Engine>, ModelError> + Send + Sync>;
 
 /// An inference that failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

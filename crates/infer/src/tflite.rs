@@ -42,9 +42,13 @@ pub struct TfliteEngine {
     _model: Pinned<Model<'static>>,
     _bytes: Arc<[u8]>,
     io: ModelIo,
+    ends: Ends,
     threads: usize,
     name: String,
 }
+
+/// Input tensors, output tensors.
+type Ends = (Vec<TensorInfo>, Vec<TensorInfo>);
 
 // SAFETY: an interpreter is bound to no thread. It is reachable through its owner only, so one thread at a time uses it.
 unsafe impl Send for TfliteEngine {}
@@ -130,27 +134,23 @@ impl TfliteEngine {
             )
         })?;
         interpreter.allocate_tensors().map_err(|_| broken("its tensors can't be laid out"))?;
-        let io = {
-            let (inputs, outputs) =
-                tensors(&interpreter).map_err(|reason| Refusal::new(reason, "fixed input and output shapes"))?;
-            let describe =
-                |tensors: &[Tensor<'_>]| tensors.iter().map(|tensor| info(tensor, &bytes)).collect::<Vec<_>>();
-            check(&describe(&inputs), &describe(&outputs)).map_err(|(found, expected)| Refusal::new(found, expected))?
-        };
+        let ends =
+            ends(&interpreter, &bytes).map_err(|reason| Refusal::new(reason, "fixed input and output shapes"))?;
+        let io = check(&ends.0, &ends.1).map_err(|(found, expected)| Refusal::new(found, expected))?;
         // SAFETY: the interpreter is alive, and nothing else happens to it in this statement.
         let length = unsafe { raw.output(0) }.map_or(0, <[u8]>::len);
         if length != io.output.bytes() {
             return Err(broken(&format!("an output of {length} bytes")));
         }
         let name = name.to_owned();
-        let engine = Self { interpreter, raw, delegate, words, _model: model, _bytes: bytes, io, threads, name };
+        let engine = Self { interpreter, raw, delegate, words, _model: model, _bytes: bytes, io, ends, threads, name };
         // Complaints that did no harm, such as a delegate's about an operator that it left to the CPU.
         engine.words.take().iter().for_each(|word| log::info!("TensorFlow Lite: {word}"));
         Ok(engine)
     }
 }
 
-const WHOLE_FILE: &str = "a complete, valid .tflite file with operators that this TensorFlow Lite has";
+pub(super) const WHOLE_FILE: &str = "a complete, valid .tflite file with operators that this TensorFlow Lite has";
 
 /// Why a model can't be used: two phrases, and what TensorFlow Lite says itself.
 struct Refusal {
@@ -165,7 +165,7 @@ impl Refusal {
     }
 }
 
-fn with_words(text: String, words: &[String]) -> String {
+pub(super) fn with_words(text: String, words: &[String]) -> String {
     if words.is_empty() {
         text
     } else {
@@ -193,6 +193,11 @@ fn catch_quietly<T>(body: impl FnOnce() -> T) -> std::thread::Result<T> {
 }
 
 impl TfliteEngine {
+    /// The tensors at its ends.
+    pub(super) fn ends(&self) -> (Vec<TensorInfo>, Vec<TensorInfo>) {
+        self.ends.clone()
+    }
+
     /// One inference that nobody needs: a damaged file can load and still fail at the first frame, and then it is better
     /// refused at start. It also pays for what TensorFlow Lite sets up late.
     fn try_out(&mut self) -> Result<(), InferError> {
@@ -201,17 +206,14 @@ impl TfliteEngine {
     }
 }
 
-/// Input tensors, output tensors.
-type Ends<'a> = (Vec<Tensor<'a>>, Vec<Tensor<'a>>);
-
-fn tensors<'a>(interpreter: &'a Interpreter<'static>) -> Result<Ends<'a>, String> {
+fn ends(interpreter: &Interpreter<'static>, file: &[u8]) -> Result<Ends, String> {
     let unreadable = |end: &'static str| move |error: tflitec::Error| format!("an {end} that can't be read ({error})");
     let inputs = (0..interpreter.input_tensor_count())
-        .map(|index| interpreter.input(index).map_err(unreadable("input")))
-        .collect::<Result<_, _>>()?;
+        .map(|index| Ok(info(&interpreter.input(index).map_err(unreadable("input"))?, file)))
+        .collect::<Result<_, String>>()?;
     let outputs = (0..interpreter.output_tensor_count())
-        .map(|index| interpreter.output(index).map_err(unreadable("output")))
-        .collect::<Result<_, _>>()?;
+        .map(|index| Ok(info(&interpreter.output(index).map_err(unreadable("output"))?, file)))
+        .collect::<Result<_, String>>()?;
     Ok((inputs, outputs))
 }
 

@@ -72,6 +72,14 @@ pub enum ModelError {
         /// What was wanted.
         expected: String,
     },
+    /// There is no process to run it in, which is not the model's fault.
+    #[error("model {}: {reason}", path.display())]
+    Process {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The manifest is wrong, or doesn't belong to the file.
     #[error("manifest {}: {reason}", path.display())]
     Manifest {
@@ -202,7 +210,11 @@ fn folder_name(model: &Path) -> Cow<'_, str> {
 
 impl From<ModelError> for Failure {
     fn from(error: ModelError) -> Self {
-        Self::new(Kind::Config, error.to_string())
+        let kind = match &error {
+            ModelError::Process { .. } => Kind::Unavailable,
+            _ => Kind::Config,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 

@@ -87,6 +87,12 @@ said() { wait_for 5 has "$1" $LOG; }
 
 # memory_kb FIELD: a figure of the daemon's /proc/PID/status, such as VmRSS.
 memory_kb() { sed -n "s/^$1:[^0-9]*\([0-9]*\) kB/\1/p" "/proc/$PID/status"; }
+# pss_kb: resident memory of the daemon and of its processes together; what they share counts once.
+pss_kb() {
+    for process in "$PID" $(cat "/proc/$PID"/task/*/children); do
+        cat "/proc/$process/smaps_rollup" 2>/dev/null
+    done | awk '/^Pss:/ { sum += $2 } END { print sum + 0 }'
+}
 descriptors() { find "/proc/$PID/fd" -type l | wc -l; }
 mappings() { lines "/proc/$PID/maps"; }
 

@@ -137,10 +137,16 @@ pub(super) const FAMILIES: &[Family] = &[
         one(s.state.engine.workers as f64)
     }),
     gauge("engine_workers_up", "", &[], "Workers that can run the model now", |s| one(s.state.engine.up as f64)),
-    counter("engine_faults", "", &[], "Times that a worker failed or could not be brought up", |s| {
-        one(s.state.engine.faults as f64)
+    counter(
+        "engine_faults",
+        "",
+        &[],
+        "Times that a worker, or the CPU's process, failed or could not be brought up",
+        |s| one(s.state.engine.faults as f64),
+    ),
+    counter("engine_starts", "", &[], "Times that a worker, or the CPU's process, came up", |s| {
+        one(s.state.engine.starts as f64)
     }),
-    counter("engine_starts", "", &[], "Times that a worker came up", |s| one(s.state.engine.starts as f64)),
     counter("engine_fallback_frames", "", &[], "Frames that the CPU ran because no worker was up", |s| {
         one(s.state.engine.fallback_frames as f64)
     }),

@@ -24,13 +24,15 @@ fn predictor(model: &str, max_body: u64) -> Predictor {
     let mut config = Config::default();
     config.model.path = Auto::Set(ModelPath(path));
     config.http.max_body = ByteCount(max_body);
+    // This program, the test, has no worker in it.
+    config.engine.isolation = infer::Isolation::None;
     with(&config)
 }
 
 /// A predictor for the model of `config`.
 fn with(config: &Config) -> Predictor {
     let editions = CurrentEdition::new(Runners::load(config).unwrap().edition);
-    Predictor::new(&config.http, config.model.fit, editions)
+    Predictor::new(config, editions)
 }
 
 fn colours() -> Predictor {

@@ -7,8 +7,8 @@ use base::clock::Instant;
 
 /// How many times the usual an answer may take.
 const FACTOR: u32 = 5;
-/// A deadline that is worked out is never shorter: a busy machine must not look like a broken device.
-const SHORTEST: Duration = Duration::from_millis(500);
+/// A device's deadline that is worked out is never shorter: a busy machine must not look like a broken device.
+pub(super) const SHORTEST: Duration = Duration::from_millis(500);
 /// Times that the 99th percentile is taken of.
 const KEPT: usize = 256;
 /// New times after which it is worked out again.
@@ -21,19 +21,20 @@ const HASTY: u32 = 5;
 /// hurry.
 const REFILL: Duration = Duration::from_secs(10);
 
-/// How long one device may take for an answer.
+/// How long one worker may take for an answer.
 #[derive(Debug)]
 pub(super) struct Deadline {
     fixed: Option<Duration>,
     micros: [u32; KEPT],
     noted: usize,
+    shortest: Duration,
     worked_out: Duration,
 }
 
 impl Deadline {
-    /// `fixed` where it is configured.
-    pub(super) fn new(fixed: Option<Duration>) -> Self {
-        Self { fixed, micros: [0; KEPT], noted: 0, worked_out: SHORTEST }
+    /// `fixed` where it is configured, else at least `shortest`.
+    pub(super) fn new(fixed: Option<Duration>, shortest: Duration) -> Self {
+        Self { fixed, micros: [0; KEPT], noted: 0, shortest, worked_out: shortest }
     }
 
     /// Starts anew, from the time that the test picture took.
@@ -62,7 +63,7 @@ impl Deadline {
         let kept = &mut sorted[..self.noted.min(KEPT)];
         let rank = (kept.len() * 99).div_ceil(100).saturating_sub(1);
         let (_, p99, _) = kept.select_nth_unstable(rank);
-        self.worked_out = SHORTEST.max(FACTOR * Duration::from_micros(u64::from(*p99)));
+        self.worked_out = self.shortest.max(FACTOR * Duration::from_micros(u64::from(*p99)));
     }
 }
 
@@ -125,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_deadline_follows_the_slowest_hundredth_but_not_one_outlier() {
-        let mut deadline = Deadline::new(None);
+        let mut deadline = Deadline::new(None, SHORTEST);
         deadline.begin(ms(20));
         assert_eq!(deadline.now(), SHORTEST);
         for _ in 0..KEPT - 1 {
@@ -144,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_configured_deadline_stays() {
-        let mut deadline = Deadline::new(Some(ms(50)));
+        let mut deadline = Deadline::new(Some(ms(50)), SHORTEST);
         deadline.begin(ms(20));
         assert_eq!(deadline.now(), ms(50));
     }

@@ -1,6 +1,6 @@
 //! The infer stage: tensor to output, by one lane or several.
 //!
-//! A lane is a thread with something that runs the model: the CPU in this process ([`cpu`]), or a worker process that looks
+//! A lane is a thread with something that runs the model: the CPU ([`cpu`]), or a worker process that looks
 //! after a device ([`worker`]). Whichever lane is free takes the next frame; results leave in order ([`order`]). The CPU's
 //! lane rests while a worker is up.
 
@@ -25,6 +25,9 @@ use crate::telemetry::Counters;
 use cpu::CpuLane;
 use order::Order;
 use worker::WorkerLane;
+
+/// Looks at the clock that an inference in another process gets to end by itself once the program stops.
+const LAST_TICKS: u32 = 3;
 
 /// What the lanes are made of.
 pub(super) struct Ends {

@@ -10,14 +10,11 @@ use infer::worker::{check_answer, Job, Ready, Worker};
 use infer::{Crew, DelegateKind, DelegateSpec, DeviceChoice, Fault, InputTensors};
 use pixels::segment::OutputSpec;
 
-use super::care::{Deadline, Patience};
+use super::care::{Deadline, Patience, SHORTEST};
 use super::watch::Watch;
-use super::{Lane, Look, Taken};
+use super::{Lane, Look, Taken, LAST_TICKS};
 use crate::pipeline::waits::Waits;
 use crate::pipeline::Stage;
-
-/// Looks at the clock that an inference gets to end by itself once the program stops.
-const LAST_TICKS: u32 = 3;
 
 pub(super) struct WorkerLane {
     lane: Lane,
@@ -49,7 +46,7 @@ impl WorkerLane {
             inputs: inputs.clone(),
             output,
             worker: None,
-            deadline: Deadline::new(crew.deadline),
+            deadline: Deadline::new(crew.deadline, SHORTEST),
             patience: Patience::new(crew.longest_pause),
             watch: Watch::new(job.delegate.as_ref(), &edgetpu::root()),
             waits: Waits::default(),

@@ -42,7 +42,8 @@ pub fn advice(fault: &Fault, sight: &Sight, spec: &DelegateSpec) -> String {
                 .to_owned()
         }
         Fault::System { .. } => system(),
-        Fault::Stopped => String::new(),
+        // A worker with a delegate tells of other ends as of a model that can't be run.
+        Fault::Ends { .. } | Fault::Stopped => String::new(),
     }
 }
 
@@ -293,7 +294,7 @@ fn plugin(fault: &Fault, library: &Path) -> String {
                 .to_owned()
         }
         Fault::System { .. } => system(),
-        Fault::Stopped => String::new(),
+        Fault::Ends { .. } | Fault::Stopped => String::new(),
     }
 }
 

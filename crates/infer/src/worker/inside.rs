@@ -80,7 +80,20 @@ fn confine(order: &Order) -> io::Result<()> {
     if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
         say(&format!("INFO: sandbox: core files: {error}"));
     }
+    if let Task::Run(run) = &order.task {
+        if let Some(bytes) = run.memory {
+            limit_memory(bytes);
+        }
+    }
     Ok(())
+}
+
+/// RLIMIT_DATA counts what is private and can be written: the heap, and stacks of threads. RLIMIT_AS would also count what is only
+/// reserved, as the C library does for every thread, so its figure would have nothing to do with what a model needs.
+fn limit_memory(bytes: u64) {
+    if let Err(error) = setrlimit(Resource::Data, Rlimit { current: Some(bytes), maximum: Some(bytes) }) {
+        say(&format!("INFO: sandbox: memory: {error}"));
+    }
 }
 
 /// An engine with the memory that its frames lie in.
@@ -103,6 +116,10 @@ fn prepare(run: &Run, files: Vec<OwnedFd>) -> Result<(Served, Answer), Fault> {
     let device = delegate.as_ref().and_then(Delegate::device).map(str::to_owned);
     let mut engine = TfliteEngine::with_delegate(&bytes.into(), &run.model_name, run.threads, delegate)?;
     let found = format!("{:?}", engine.io());
+    if found != run.io && run.delegate.is_none() {
+        let (inputs, outputs) = engine.ends();
+        return Err(Fault::Ends { inputs, outputs });
+    }
     if found != run.io {
         return Err(Fault::Model { text: format!("its ends are {found}, expected {}", run.io), words: Vec::new() });
     }

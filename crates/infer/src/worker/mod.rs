@@ -4,6 +4,7 @@
 //! something is wrong. `inside` is the other side, `wire` what they say to each other, `sandbox` what the process may not do,
 //! `spoken` what its words mean. When to start it again is left to the pipeline.
 
+mod cpu;
 mod engine;
 mod inside;
 mod link;
@@ -17,7 +18,7 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use model::{ModelFile, ModelIo};
@@ -29,6 +30,7 @@ use self::wire::{Answer, Order, Reply, Request, Run, Task};
 use super::buffer::{sealed_file, Arena, SharedOutput};
 use super::{DelegateSpec, Fault, InputTensor, InputTensors, Listing, Phase};
 
+pub use self::cpu::CpuProcess;
 pub use self::engine::WorkerEngine;
 pub use self::inside::run as run_inside;
 pub use self::picture::{check_answer, test_picture};
@@ -38,6 +40,17 @@ pub use base::child::LogLimit;
 
 /// The program that runs, also where its file was replaced meanwhile.
 const THIS_PROGRAM: &str = "/proc/self/exe";
+
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// Names the program that has the worker in it, for programs that haven't: tests and benches. The first call counts.
+pub fn use_program(program: &Path) {
+    let _ = PROGRAM.set(program.to_owned());
+}
+
+fn program() -> PathBuf {
+    PROGRAM.get().cloned().unwrap_or_else(|| THIS_PROGRAM.into())
+}
 
 /// What a worker is to run.
 #[derive(Clone, Debug)]
@@ -58,6 +71,8 @@ pub struct Job {
     pub delegate: Option<DelegateSpec>,
     /// Both ends, which must be these.
     pub io: ModelIo,
+    /// Bytes of data that the process may have; None sets no limit, as for a delegate, whose needs nobody knows.
+    pub memory: Option<u64>,
     /// How much of its words still goes into the log. Clones of a job share it.
     pub log_limit: LogLimit,
     /// Which of its words are in the log already. Clones of a job share it.
@@ -65,17 +80,18 @@ pub struct Job {
 }
 
 impl Job {
-    /// A worker called `name` that runs `file` on the CPU, in this program.
+    /// A worker called `name` that runs `file` on the CPU, in this program unless [`use_program`] names another.
     pub fn new(name: impl Into<String>, file: &ModelFile, io: ModelIo, threads: usize) -> Self {
         Self {
             name: name.into(),
-            program: THIS_PROGRAM.into(),
+            program: program(),
             model_name: file.name(),
             path: file.path.clone(),
             model: Arc::clone(&file.bytes),
             threads,
             delegate: None,
             io,
+            memory: None,
             log_limit: LogLimit::default(),
             told: Told::default(),
         }
@@ -135,6 +151,7 @@ impl Worker {
             delegate: job.delegate.clone(),
             io: format!("{:?}", job.io),
             inputs: inputs.layout(),
+            memory: job.memory,
         };
         let order = Order::new(Task::Run(Box::new(run)));
         let mut link = Link::open(&job.name, &job.program, &job.log_limit, &job.told)?;
@@ -184,6 +201,11 @@ impl Worker {
         Ok(took)
     }
 
+    /// Whether `input` is one of the tensors that it was started with.
+    pub(super) fn sees(&self, input: &InputTensor) -> bool {
+        input.place_in(&self.inputs).is_some()
+    }
+
     /// Whether it still lives: to be asked between frames. Costs one system call.
     ///
     /// # Errors
@@ -204,7 +226,7 @@ impl Worker {
 /// # Errors
 /// Why it doesn't answer within `limit`.
 pub fn probe(library: &Path, limit: Duration) -> Result<Listing, Fault> {
-    probe_with(Path::new(THIS_PROGRAM), library, limit)
+    probe_with(&program(), library, limit)
 }
 
 /// [`probe`] in `program`, which has the worker in it.

@@ -53,6 +53,8 @@ pub(super) struct Run {
     /// What the model's ends must be, as Debug prints them.
     pub(super) io: String,
     pub(super) inputs: Layout,
+    /// Bytes of data that the process may have; None sets no limit.
+    pub(super) memory: Option<u64>,
 }
 
 /// The answer to an order.
@@ -100,7 +102,7 @@ impl Request {
 }
 
 /// What became of a frame.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Reply {
     /// The request's.
     pub(super) number: u64,
@@ -143,6 +145,7 @@ const fn is_its_own(fault: &Fault) -> bool {
         | Fault::NoDevice { .. }
         | Fault::NotOpened { .. }
         | Fault::Model { .. }
+        | Fault::Ends { .. }
         | Fault::Inference { .. }
         | Fault::System { .. } => true,
         Fault::Died { .. } | Fault::Late { .. } | Fault::Nonsense { .. } | Fault::Stopped => false,
