@@ -174,7 +174,7 @@ fn refusal(model: &Path) -> String {
     };
     let words = last(finish(of(&["check", "--camera", "pattern:64x64"])));
     assert_eq!(last(finish(of(&["run", "--camera", "pattern:64x64"]))), words);
-    let mut command = of(&["predict"]);
+    let mut command = of(&["predict", "--json"]);
     command.arg(media("colours/1_vertical.png"));
     assert_eq!(last(finish(command)), words);
     words

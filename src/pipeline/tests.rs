@@ -4,7 +4,7 @@ use std::sync::mpsc::{channel, Sender as Teller};
 use base::clock::ManualClock;
 
 use super::testing::{
-    crew, edition, frame, imposter, job, scene, Act, Gate, Kept, ToldCamera, ToldEngine, ToldSink, Work, LIMIT,
+    cpu, crew, edition, frame, imposter, job, scene, Act, Gate, Kept, ToldCamera, ToldEngine, ToldSink, Work, LIMIT,
     SETTINGS, SIDE,
 };
 use super::*;
