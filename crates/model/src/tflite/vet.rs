@@ -146,7 +146,7 @@ impl<'a> Tensor<'a> {
         for (channel, &scale) in self.scales.iter().enumerate() {
             // What isn't counted in steps has no use for a scale; some writers put a zero there.
             let is_unused = scale == 0.0 && (!SCALED.contains(&self.kind.as_ref()) || self.is_dead(channel));
-            if !is_unused && !(scale.is_finite() && scale > 0.0) {
+            if !(is_unused || scale.is_finite() && scale > 0.0) {
                 let place = if self.scales.len() > 1 { format!(" for channel {channel}") } else { String::new() };
                 return Err((format!("a scale of {scale}{place}"), "scales that are finite and above 0".to_owned()));
             }
