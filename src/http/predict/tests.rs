@@ -21,12 +21,17 @@ use crate::runners::Runners;
 
 fn predictor(model: &str, max_body: u64) -> Predictor {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models").join(model);
-    let mut config = Config::default();
+    let mut config = alone();
     config.model.path = Auto::Set(ModelPath(path));
     config.http.max_body = ByteCount(max_body);
-    // This program, the test, has no worker in it.
-    config.engine.isolation = infer::Isolation::None;
     with(&config)
+}
+
+/// The default configuration, but with the CPU in this process: a test has no worker in it.
+fn alone() -> Config {
+    let mut config = Config::default();
+    config.engine.isolation = infer::Isolation::None;
+    config
 }
 
 /// A predictor for the model of `config`.
@@ -282,7 +287,7 @@ async fn another_edition_runs_the_next_picture() {
         figures["model"].as_str().unwrap().to_owned()
     };
     let before = of(post(&predictor, jpeg(), &[]).await);
-    let mut config = Config::default();
+    let mut config = alone();
     config.model.path =
         Auto::Set(ModelPath(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/colours_96x64_int8.tflite")));
     predictor.editions.replace(Runners::load(&config).unwrap().edition);
@@ -292,7 +297,7 @@ async fn another_edition_runs_the_next_picture() {
 
 #[tokio::test]
 async fn a_model_without_a_half_for_the_cpu_runs_no_pictures() {
-    let mut config = Config::default();
+    let mut config = alone();
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models");
     config.engine.kind = EngineKind::EdgeTpu;
     config.engine.cpu_fallback = false;

@@ -314,7 +314,7 @@ mod tests {
             vet(&std::fs::read(path).unwrap()).unwrap().is_open
         };
         assert!(is_open("tests/models/colours_96x64_int8_grows.tflite"), "FILL by computed dimensions");
-        assert!(is_open("tests/models/colours_96x64_uint8_wrapped.tflite"), "a custom operator");
+        assert!(is_open("tests/models/colours_edgetpu.tflite"), "a custom operator");
         for model in ["tests/models/colours", "models/scene-fast", "models/street-accurate"] {
             assert!(!is_open(&format!("{model}/model.tflite")), "{model}");
         }
