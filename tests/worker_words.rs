@@ -9,7 +9,7 @@ mod unruly;
 use std::sync::{Mutex, Once};
 
 use infer::worker::{Job, Worker};
-use infer::{Engine as _, InputTensors, TfliteEngine};
+use infer::{Engine as _, Fault, InputTensors, TfliteEngine};
 use log::{Level, Log, Metadata, Record};
 use model::ModelFile;
 
@@ -35,6 +35,13 @@ impl Log for Kept {
 
 /// What the log has of a worker that does `what` at its first frame, once the worker is gone. `name` must be its own.
 fn words(name: &str, what: &str) -> Vec<(Level, String)> {
+    let (words, ended) = words_of(name, what);
+    assert!(ended.is_none(), "{ended:?}");
+    words
+}
+
+/// The same, and how the worker ended, if it did.
+fn words_of(name: &str, what: &str) -> (Vec<(Level, String)>, Option<Fault>) {
     static START: Once = Once::new();
     START.call_once(|| {
         log::set_logger(&KEPT).unwrap();
@@ -49,12 +56,13 @@ fn words(name: &str, what: &str) -> Vec<(Level, String)> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", worker.id())).unwrap();
     assert!(status.contains("NoNewPrivs:\t1"), "{status}");
     let (input, mut output) = (inputs.take().unwrap(), vec![0; engine.io().output.bytes()]);
-    worker.infer(&input, &mut output, LIMIT, &mut || true).unwrap();
+    let ended = worker.infer(&input, &mut output, LIMIT, &mut || true).err();
     // Its listener ends with it, and has put everything into the log then.
     drop(worker);
     let prefix = format!("{name}: ");
     let kept = KEPT.0.lock().unwrap();
-    kept.iter().filter_map(|(level, line)| Some((*level, line.strip_prefix(&prefix)?.to_owned()))).collect()
+    let words = kept.iter().filter_map(|(level, line)| Some((*level, line.strip_prefix(&prefix)?.to_owned())));
+    (words.collect(), ended)
 }
 
 #[test]
@@ -83,64 +91,146 @@ fn a_flood_is_cut_and_counted() {
     assert!(last.ends_with("more lines, left out"), "{last}");
 }
 
-#[test]
-fn the_sandbox_refuses_what_no_device_needs() {
-    let words = words("sandboxed", "everything");
-    let lacks_landlock = words.iter().any(|(_, line)| line.contains("sandbox: landlock: this kernel has none"));
-    let outcome = |what: &str| {
-        let prefix = format!("tried {what}: ");
-        let line = words.iter().find_map(|(_, line)| line.strip_prefix(&prefix));
-        line.unwrap_or_else(|| panic!("no {what:?} in {words:?}")).to_owned()
+/// What came of an attempt at something in a worker.
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    /// It could be done, or the system said no by this error.
+    Said(String),
+    /// The process was ended for the call of this name.
+    Ended(String),
+}
+
+/// Has a worker try `what` at its first frame. Also whether the kernel has Landlock.
+fn outcome(what: &str) -> (Outcome, bool) {
+    let (words, ended) = words_of(&format!("trying {what}"), &format!("try-{what}"));
+    let has_landlock = !words.iter().any(|(_, line)| line.contains("sandbox: landlock: this kernel has none"));
+    let find = |prefix: &str, suffix: &str| {
+        words.iter().find_map(|(_, line)| Some(line.strip_prefix(prefix)?.strip_suffix(suffix)?.to_owned()))
     };
-    for free in [
-        "socket netlink",
-        "socket unix",
-        "write /dev/null",
-        "fopen /dev/null",
-        "read a file",
-        "signal itself",
-        "a thread",
-    ] {
-        assert_eq!(outcome(free), "done", "{free}");
+    let outcome = match ended {
+        None => find(&format!("tried {what}: "), "").map(Outcome::Said),
+        Some(fault) => {
+            assert!(matches!(&fault, Fault::Died { how, .. } if how == "SIGSYS"), "{what}: {fault}");
+            find("FATAL: sandbox: the system call ", " is refused here").map(Outcome::Ended)
+        }
+    };
+    (outcome.unwrap_or_else(|| panic!("{what}: {words:?}")), has_landlock)
+}
+
+fn said(text: &str) -> Outcome {
+    Outcome::Said(text.to_owned())
+}
+
+#[test]
+fn what_the_engine_needs_is_there() {
+    for what in ["read-processor", "use-null", "signal-itself", "thread", "map", "own-processors"] {
+        assert_eq!(outcome(what).0, said("done"), "{what}");
     }
-    for refused in [
-        "execve",
+}
+
+#[test]
+fn a_call_that_no_engine_needs_ends_the_process_by_its_name() {
+    for (what, call) in [
+        ("execve", "execve"),
+        ("execveat", "execveat"),
+        ("ptrace", "ptrace"),
+        ("read-memory", "process_vm_readv"),
+        ("pidfd", "pidfd_open"),
+        ("reap-memory", "process_mrelease"),
+        ("setsid", "setsid"),
+        ("unshare", "unshare"),
+        ("mount", "mount"),
+        ("chroot", "chroot"),
+        ("setuid", "setuid"),
+        ("shmget", "shmget"),
+        ("msgget", "msgget"),
+        ("mq_open", "mq_open"),
+        ("io_uring", "io_uring_setup"),
+        ("bpf", "bpf"),
+        ("keyctl", "keyctl"),
+        ("syslog", "syslog"),
+        ("clock", "clock_settime"),
+        ("perf", "perf_event_open"),
+        ("userfaultfd", "userfaultfd"),
+        ("personality", "personality"),
+        ("seccomp", "seccomp"),
+    ] {
+        assert_eq!(outcome(what).0, Outcome::Ended(call.to_owned()), "{what}");
+    }
+    // Under other names on other processors.
+    for what in ["unlink", "mkdir", "rename", "chmod"] {
+        assert!(
+            matches!(outcome(what).0, Outcome::Ended(call) if call.starts_with(what) || call == format!("f{what}at")),
+            "{what}"
+        );
+    }
+    if cfg!(target_arch = "x86_64") {
+        assert!(matches!(outcome("x32").0, Outcome::Ended(_)));
+    }
+}
+
+#[test]
+fn what_reaches_beyond_the_process_is_refused() {
+    for what in [
         "fork",
-        "posix_spawn",
-        "socket inet",
-        "socket inet6",
-        "socket packet",
-        "a socket on a thread",
-        "signal the parent",
-        "signal its group",
-        "ptrace",
-        "leave the group",
-        "type (TIOCSTI)",
-        "type by a longer number",
-        "paste (TIOCLINUX)",
-        "take a terminal (TIOCSCTTY)",
-        "take the console (TIOCCONS)",
-        "load a line discipline (TIOCSETD)",
-        "set a key (KDSKBENT)",
-        "switch the console (VT_ACTIVATE)",
-        "have another process signalled (F_SETOWN)",
-        "have it killed (F_SETSIG)",
-        "have another process signalled (F_SETOWN_EX)",
-        "have another process signalled (FIOSETOWN)",
-        "have another process signalled (SIOCSPGRP)",
-        "outlive the parent",
-        "a call by its x32 number",
+        "socket-inet",
+        "socket-inet6",
+        "socket-packet",
+        "socket-vsock",
+        "socket-unix",
+        "socket-thread",
+        "signal-parent",
+        "signal-group",
+        "parents-processors",
+        "parents-policy",
+        "parents-priority",
+        "users-priority",
+        "parents-limits",
+        "map-executable",
+        "map-code",
+        "make-executable",
+        "make-a-file",
+        "type",
+        "type-long",
+        "paste",
+        "take-terminal",
+        "take-console",
+        "discipline",
+        "set-key",
+        "switch-console",
+        "owner",
+        "owners-signal",
+        "owner-ex",
+        "owner-ioctl",
+        "group-ioctl",
+        "outlive",
+        "own-refusals",
     ] {
-        assert_eq!(outcome(refused), "EPERM", "{refused}");
+        assert_eq!(outcome(what).0, said("EPERM"), "{what}");
     }
-    if needs::needs(
-        !lacks_landlock,
-        "this kernel has no Landlock (CONFIG_SECURITY_LANDLOCK, and lsm=landlock,… at boot)",
-    ) {
-        for refused in
-            ["write a file", "write /proc", "read the parent's memory", "write to a terminal", "read a terminal"]
-        {
-            assert_eq!(outcome(refused), "EACCES", "{refused}");
+}
+
+#[test]
+fn no_file_can_be_opened_that_no_engine_needs() {
+    let has_landlock = outcome("thread").1;
+    if needs::needs(has_landlock, "this kernel has no Landlock (CONFIG_SECURITY_LANDLOCK, and lsm=landlock,… at boot)")
+    {
+        for what in [
+            "write-proc",
+            "parents-memory",
+            "parents-environment",
+            "list-processes",
+            "list-root",
+            "read-passwords",
+            "read-shadow",
+            "read-configuration",
+            "read-a-program",
+            "kernel-log",
+            "pseudo-terminal",
+            "terminal",
+            "shared-memory",
+        ] {
+            assert_eq!(outcome(what).0, said("EACCES"), "{what}");
         }
     }
 }

@@ -32,7 +32,7 @@ mkdir -p /etc/systemd/system/$UNIT.d
 cat >/etc/systemd/system/$UNIT.d/double.conf <<DROP_IN
 [Service]
 Environment=PSPNETD_ROOT=$PSPNETD_ROOT FAKE_EDGETPU=$FAKE_EDGETPU
-Environment=LD_PRELOAD=$CORAL/unruly.so "UNRULY=everything 9"
+Environment=LD_PRELOAD=$CORAL/unruly.so "UNRULY=try-refused 9"
 ReadWritePaths=$PSPNETD_ROOT/dev
 DROP_IN
 printf '[log]\nlevel = "debug"\n' >>/etc/pspnetd/pspnetd.toml
@@ -44,7 +44,7 @@ systemctl start --no-block $UNIT
 check "the device's masks come" wait_for 60 ran edgetpu 0 $RESULTS
 check "it is active with them" wait_for 10 is_state active/running
 check "by a worker" equal "$(workers "$(main)" | wc -w)" 1
-check "the library has tried everything" wait_for 20 in_journal "tried a thread"
+check "the library has tried all that is refused" wait_for 20 in_journal "tried thread"
 sandboxed $JOURNAL "$(workers "$(main)")"
 check "the journal has what a worker says at debug" has "fake_edgetpu.c" $JOURNAL
 check "nothing of the worker's sandbox is missing in the unit" has_not "sandbox: " $JOURNAL

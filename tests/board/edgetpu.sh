@@ -95,11 +95,11 @@ whole unplugged "$before"
 finish unplugged
 
 # What a worker may not do is tried from within one.
-export LD_PRELOAD=$CORAL/unruly.so UNRULY="everything 9"
+export LD_PRELOAD=$CORAL/unruly.so UNRULY="try-refused 9"
 tell "debug 1"
 begin false --set log.level=debug
 unset LD_PRELOAD UNRULY
-check "the library has tried everything" said "tried a thread"
+check "the library has tried all that is refused" said "tried thread"
 sandboxed $LOG "$(workers "$PID")"
 check "the log has what a worker says at debug" has "fake_edgetpu.c" $LOG
 check "nothing of a worker's sandbox is missing on this kernel" has_not "sandbox: " $LOG

@@ -5,7 +5,8 @@ readonly CORAL=/opt/coral
 readonly STICK=$CORAL/root/sys/bus/usb/devices/1-1 NODE=$CORAL/root/dev/bus/usb/001/011
 # shellcheck disable=SC2034  # read by the scenarios
 readonly EDGETPU=$CORAL/libedgetpu.so.1
-export PSPNETD_ROOT=$CORAL/root FAKE_EDGETPU=$CORAL/orders
+# The orders lie where a worker may read.
+export PSPNETD_ROOT=$CORAL/root FAKE_EDGETPU=$CORAL/root/sys/orders
 
 # tell LINE…: new orders for the double, all at once, in place of those before. Without a line all goes well.
 tell() {
@@ -36,26 +37,23 @@ is_gone() { [ ! -e "/proc/$1" ]; }
 # outcome ATTEMPT RESULT FILE: what the unruly library (tests/support/unruly) said of an attempt.
 outcome() { has "tried $1: $2\$" "$3"; }
 
-# sandboxed FILE PROCESS: by the log in FILE the unruly library tried everything in a worker, which is PROCESS.
+# sandboxed FILE PROCESS: by the log in FILE the unruly library tried all that is refused in a worker, which is PROCESS.
 sandboxed() {
-    for _what in execve fork posix_spawn "socket inet" "socket inet6" "socket packet" "a socket on a thread" ptrace \
-        "signal the parent" "signal its group" "leave the group" "type (TIOCSTI)" "type by a longer number" \
-        "paste (TIOCLINUX)" "take a terminal (TIOCSCTTY)" "take the console (TIOCCONS)" \
-        "load a line discipline (TIOCSETD)" "set a key (KDSKBENT)" "switch the console (VT_ACTIVATE)" \
-        "have another process signalled (F_SETOWN)" "have it killed (F_SETSIG)" \
-        "have another process signalled (F_SETOWN_EX)" "have another process signalled (FIOSETOWN)" \
-        "have another process signalled (SIOCSPGRP)" "outlive the parent"; do
+    for _what in fork socket-inet socket-inet6 socket-packet socket-vsock socket-unix socket-thread signal-parent signal-group \
+        parents-processors parents-policy parents-priority users-priority parents-limits map-executable make-a-file type \
+        type-long paste take-terminal take-console discipline set-key switch-console owner owners-signal owner-ex owner-ioctl \
+        group-ioctl outlive own-refusals; do
         check "in a worker, seccomp refuses: $_what" outcome "$_what" EPERM "$1"
     done
-    for _what in "write a file" "write /proc" "write to a terminal" "read a terminal"; do
+    for _what in write-proc list-processes list-root read-passwords read-shadow read-configuration read-a-program kernel-log \
+        pseudo-terminal terminal shared-memory; do
         check "in a worker, landlock refuses: $_what" outcome "$_what" EACCES "$1"
     done
     # The unit's /proc doesn't even show what must not be traced.
-    _what="read the parent's memory"
-    check "in a worker, landlock refuses: $_what" outcome "$_what" '\(EACCES\|ENOENT\)' "$1"
-    for _what in "socket netlink" "socket unix" "write /dev/null" "read a file" "signal itself" "a thread"; do
-        check "a worker may: $_what" outcome "$_what" "done" "$1"
+    for _what in parents-memory parents-environment; do
+        check "in a worker, landlock refuses: $_what" outcome "$_what" '\(EACCES\|ENOENT\)' "$1"
     done
+    check "a worker may start a thread" outcome thread "done" "$1"
     check "a worker can't gain privileges" has "^NoNewPrivs:[^0-9]*1" "/proc/$2/status"
     check "a worker has a filter" has "^Seccomp:[^0-9]*2" "/proc/$2/status"
 }

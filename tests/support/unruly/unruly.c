@@ -2,90 +2,199 @@
  * device's library can do, without a device. The word UNRULY says what to do, a number behind it at which inference, from 1
  * (one of them happens before a worker is ready). Built and loaded by tests/support/unruly.rs, never shipped. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
-#include <spawn.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <linux/kd.h>
 #include <linux/sockios.h>
 #include <linux/vt.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/msg.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
-static void tell(const char *what, int outcome) {
-  fprintf(stderr, "tried %s: %s\n", what, outcome < 0 ? strerrorname_np(errno) : "done");
-}
+static int outcome_of(int result) { return result < 0 ? -1 : 0; }
 
-static void *on_a_thread(void *unused) {
-  (void)unused;
-  tell("a socket on a thread", socket(AF_INET, SOCK_DGRAM, 0));
+static void *a_socket(void *result) {
+  *(int *)result = socket(AF_INET, SOCK_DGRAM, 0);
   return NULL;
 }
 
-/* Everything that a worker may not do, and some of what it may. */
-static void try_everything(void) {
-  char *none[] = {NULL};
-  tell("execve", execve("/bin/true", none, none));
-  tell("fork", fork());
-  errno = posix_spawn(NULL, "/bin/true", NULL, NULL, none, none);
-  tell("posix_spawn", errno != 0 ? -1 : 0);
-  tell("socket inet", socket(AF_INET, SOCK_STREAM, 0));
-  tell("socket inet6", socket(AF_INET6, SOCK_DGRAM, 0));
-  tell("socket packet", socket(AF_PACKET, SOCK_RAW, 0));
-  tell("socket netlink", socket(AF_NETLINK, SOCK_RAW, 0));
-  tell("socket unix", socket(AF_UNIX, SOCK_STREAM, 0));
-  tell("write a file", open("/tmp/pspnetd-unruly", O_WRONLY | O_CREAT, 0600));
-  tell("write /proc", open("/proc/self/oom_score_adj", O_WRONLY));
-  tell("write /dev/null", open("/dev/null", O_RDWR));
-  tell("fopen /dev/null", fopen("/dev/null", "w") ? 0 : -1);
-  tell("read a file", open("/proc/cpuinfo", O_RDONLY));
-  tell("signal the parent", kill(getppid(), 0));
-  tell("signal its group", kill(0, 0));
-  tell("signal itself", kill(getpid(), 0));
-  tell("ptrace", (int)ptrace(PTRACE_ATTACH, getppid(), NULL, NULL));
-  tell("leave the group", setsid());
-  char memory[64];
-  snprintf(memory, sizeof memory, "/proc/%d/mem", getppid());
-  tell("read the parent's memory", open(memory, O_RDONLY));
-  // No terminal is needed to see who refuses: the kernel itself answers ENOTTY.
-  char letter = '#', paste = 3;
-  int discipline = 0;
-  tell("type (TIOCSTI)", ioctl(0, TIOCSTI, &letter));
-  tell("type by a longer number", (int)syscall(SYS_ioctl, 0, 0x100000000UL | TIOCSTI, &letter));
-  tell("paste (TIOCLINUX)", ioctl(0, TIOCLINUX, &paste));
-  tell("take a terminal (TIOCSCTTY)", ioctl(0, TIOCSCTTY, 1));
-  tell("take the console (TIOCCONS)", ioctl(0, TIOCCONS));
-  tell("load a line discipline (TIOCSETD)", ioctl(0, TIOCSETD, &discipline));
-  tell("write to a terminal", open("/dev/ptmx", O_RDWR | O_NOCTTY));
-  tell("read a terminal", open("/dev/tty", O_RDONLY));
-  tell("set a key (KDSKBENT)", ioctl(0, KDSKBENT, NULL));
-  tell("switch the console (VT_ACTIVATE)", ioctl(0, VT_ACTIVATE, 1));
-  tell("have another process signalled (F_SETOWN)", fcntl(0, F_SETOWN, getppid()));
-  tell("have it killed (F_SETSIG)", fcntl(0, F_SETSIG, SIGKILL));
-  struct f_owner_ex owner = {F_OWNER_PID, getppid()};
-  tell("have another process signalled (F_SETOWN_EX)", fcntl(0, F_SETOWN_EX, &owner));
-  int parent = getppid();
-  tell("have another process signalled (FIOSETOWN)", ioctl(0, FIOSETOWN, &parent));
-  tell("have another process signalled (SIOCSPGRP)", ioctl(0, SIOCSPGRP, &parent));
-  tell("outlive the parent", prctl(PR_SET_PDEATHSIG, 0));
-#ifdef __x86_64__
-  tell("a call by its x32 number", (int)syscall(0x40000000 | SYS_getpid));
-#else
-  errno = EPERM;
-  tell("a call by its x32 number", -1);
-#endif
+static int on_a_thread(void *(*work)(void *)) {
   pthread_t thread;
-  if (pthread_create(&thread, NULL, on_a_thread, NULL) == 0) pthread_join(thread, NULL);
-  tell("a thread", 0);
+  int result = 0;
+  errno = pthread_create(&thread, NULL, work, &result);
+  if (errno != 0) return -1;
+  pthread_join(thread, NULL);
+  return result;
+}
+
+static void *nothing(void *result) { return result; }
+
+static int of_parent(const char *format, int flags) {
+  char path[64];
+  snprintf(path, sizeof path, format, getppid());
+  return open(path, flags);
+}
+
+static int list(const char *path) {
+  DIR *folder = opendir(path);
+  return folder != NULL && readdir(folder) != NULL ? 0 : -1;
+}
+
+static int map(int protection) {
+  return mmap(NULL, 4096, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? -1 : 0;
+}
+
+static int make_executable(void) {
+  void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return mprotect(page, 4096, PROT_READ | PROT_EXEC);
+}
+
+static int connect_to(const char *path) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  strncpy(address.sun_path, path, sizeof address.sun_path - 1);
+  int end = socket(AF_UNIX, SOCK_STREAM, 0);
+  return end < 0 ? -1 : connect(end, (struct sockaddr *)&address, sizeof address);
+}
+
+static int own_signal(int number) {
+  struct sigaction action = {.sa_handler = SIG_IGN};
+  return sigaction(number, &action, NULL);
+}
+
+/* Does what `name` says; -1 and errno where that was refused. No terminal is needed to see who refuses a request to one: the
+ * kernel itself answers ENOTTY. */
+static int attempt(const char *name) {
+#define TRY(word, result) if (strcmp(name, word) == 0) return outcome_of((int)(result))
+  char *none[] = {NULL};
+  char letter = '#', paste = 3;
+  int discipline = 0, parent = getppid();
+  cpu_set_t processors;
+  CPU_ZERO(&processors);
+  CPU_SET(0, &processors);
+  struct f_owner_ex owner = {F_OWNER_PID, parent};
+  struct sched_param calm = {0};
+  TRY("read-processor", open("/proc/cpuinfo", O_RDONLY));
+  TRY("use-null", open("/dev/null", O_RDWR));
+  TRY("signal-itself", kill(getpid(), 0));
+  TRY("thread", on_a_thread(nothing));
+  TRY("map", map(PROT_READ | PROT_WRITE));
+  TRY("own-processors", sched_setaffinity(0, sizeof processors, &processors));
+
+  TRY("execve", execve("/bin/true", none, none));
+  TRY("execveat", syscall(SYS_execveat, AT_FDCWD, "/bin/true", none, none, 0));
+  TRY("fork", syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
+  TRY("ptrace", ptrace(PTRACE_ATTACH, parent, NULL, NULL));
+  TRY("read-memory", syscall(SYS_process_vm_readv, parent, NULL, 0, NULL, 0, 0));
+  TRY("pidfd", syscall(SYS_pidfd_open, parent, 0));
+  TRY("reap-memory", syscall(SYS_process_mrelease, -1, 0));
+  TRY("setsid", setsid());
+  TRY("unshare", unshare(CLONE_NEWUSER));
+  TRY("mount", mount("none", "/mnt", "tmpfs", 0, NULL));
+  TRY("chroot", chroot("/"));
+  TRY("setuid", setuid(0));
+  TRY("unlink", unlink("/tmp/pspnetd-unruly"));
+  TRY("mkdir", mkdir("/tmp/pspnetd-unruly", 0700));
+  TRY("rename", rename("/tmp/pspnetd-unruly", "/tmp/pspnetd-other"));
+  TRY("chmod", chmod("/tmp", 0777));
+  TRY("shmget", shmget(0x1234, 4096, IPC_CREAT | 0600));
+  TRY("msgget", msgget(0x1234, IPC_CREAT | 0600));
+  TRY("mq_open", syscall(SYS_mq_open, "pspnetd", O_RDWR, 0600, NULL));
+  TRY("io_uring", syscall(SYS_io_uring_setup, 1, NULL));
+  TRY("bpf", syscall(SYS_bpf, 0, NULL, 0));
+  TRY("keyctl", syscall(SYS_keyctl, 0, 0, 0, 0, 0));
+  TRY("syslog", syscall(SYS_syslog, 3, NULL, 0));
+  TRY("clock", syscall(SYS_clock_settime, 0, NULL));
+  TRY("perf", syscall(SYS_perf_event_open, NULL, 0, -1, -1, 0));
+  TRY("userfaultfd", syscall(SYS_userfaultfd, 0));
+  TRY("personality", syscall(SYS_personality, 0xffffffffUL));
+  TRY("seccomp", syscall(SYS_seccomp, 0, 0, NULL));
+#ifdef __x86_64__
+  TRY("x32", syscall(0x40000000 | SYS_getpid));
+#endif
+
+  TRY("socket-inet", socket(AF_INET, SOCK_STREAM, 0));
+  TRY("socket-inet6", socket(AF_INET6, SOCK_DGRAM, 0));
+  TRY("socket-packet", socket(AF_PACKET, SOCK_RAW, 0));
+  TRY("socket-vsock", socket(AF_VSOCK, SOCK_STREAM, 0));
+  TRY("socket-unix", connect_to("/run/pspnetd/http.sock"));
+  TRY("socket-thread", on_a_thread(a_socket));
+  TRY("signal-parent", kill(parent, 0));
+  TRY("signal-group", kill(0, 0));
+  TRY("parents-processors", sched_setaffinity(parent, sizeof processors, &processors));
+  TRY("parents-policy", sched_setscheduler(parent, SCHED_BATCH, &calm));
+  TRY("parents-priority", setpriority(PRIO_PROCESS, parent, 5));
+  TRY("users-priority", setpriority(PRIO_USER, 0, 5));
+  TRY("parents-limits", syscall(SYS_prlimit64, parent, 7, NULL, NULL));
+  TRY("map-executable", map(PROT_READ | PROT_WRITE | PROT_EXEC));
+  TRY("map-code", map(PROT_READ | PROT_EXEC));
+  TRY("make-executable", make_executable());
+  TRY("make-a-file", open("/tmp/pspnetd-unruly", O_WRONLY | O_CREAT, 0600));
+  TRY("type", ioctl(0, TIOCSTI, &letter));
+  TRY("type-long", syscall(SYS_ioctl, 0, 0x100000000UL | TIOCSTI, &letter));
+  TRY("paste", ioctl(0, TIOCLINUX, &paste));
+  TRY("take-terminal", ioctl(0, TIOCSCTTY, 1));
+  TRY("take-console", ioctl(0, TIOCCONS));
+  TRY("discipline", ioctl(0, TIOCSETD, &discipline));
+  TRY("set-key", ioctl(0, KDSKBENT, NULL));
+  TRY("switch-console", ioctl(0, VT_ACTIVATE, 1));
+  TRY("owner", fcntl(0, F_SETOWN, parent));
+  TRY("owners-signal", fcntl(0, F_SETSIG, SIGKILL));
+  TRY("owner-ex", fcntl(0, F_SETOWN_EX, &owner));
+  TRY("owner-ioctl", ioctl(0, FIOSETOWN, &parent));
+  TRY("group-ioctl", ioctl(0, SIOCSPGRP, &parent));
+  TRY("outlive", prctl(PR_SET_PDEATHSIG, 0));
+  TRY("own-refusals", own_signal(SIGSYS));
+
+  TRY("write-proc", open("/proc/self/oom_score_adj", O_WRONLY));
+  TRY("parents-memory", of_parent("/proc/%d/mem", O_RDONLY));
+  TRY("parents-environment", of_parent("/proc/%d/environ", O_RDONLY));
+  TRY("list-processes", list("/proc"));
+  TRY("list-root", list("/"));
+  TRY("read-passwords", open("/etc/passwd", O_RDONLY));
+  TRY("read-shadow", open("/etc/shadow", O_RDONLY));
+  TRY("read-configuration", open("/etc/hostname", O_RDONLY));
+  TRY("read-a-program", open("/bin/sh", O_RDONLY));
+  TRY("kernel-log", open("/dev/kmsg", O_WRONLY));
+  TRY("pseudo-terminal", open("/dev/ptmx", O_RDWR | O_NOCTTY));
+  TRY("terminal", open("/dev/tty", O_RDONLY));
+  TRY("shared-memory", list("/dev/shm"));
+#undef TRY
+  errno = EINVAL;
+  return -1;
+}
+
+/* What is refused by an error in every worker: all of it can be tried in one. */
+static const char *const refused[] = {
+    "fork", "socket-inet", "socket-inet6", "socket-packet", "socket-vsock", "socket-unix", "socket-thread",
+    "signal-parent", "signal-group", "parents-processors", "parents-policy", "parents-priority", "users-priority",
+    "parents-limits", "map-executable", "make-a-file", "type", "type-long", "paste", "take-terminal", "take-console",
+    "discipline", "set-key", "switch-console", "owner", "owners-signal", "owner-ex", "owner-ioctl", "group-ioctl",
+    "outlive", "own-refusals", "write-proc", "parents-memory", "parents-environment", "list-processes", "list-root",
+    "read-passwords", "read-shadow", "read-configuration", "read-a-program", "kernel-log", "pseudo-terminal", "terminal",
+    "shared-memory",
+};
+
+static void tell(const char *name) {
+  int outcome = attempt(name);
+  fprintf(stderr, "tried %s: %s\n", name, outcome < 0 ? strerrorname_np(errno) : "done");
 }
 
 static void misbehave(const char *what) {
@@ -103,7 +212,12 @@ static void misbehave(const char *what) {
   if (strcmp(what, "flood") == 0) for (int line = 0; line < 100000; line++) fprintf(stderr, "line %d\n", line);
   if (strcmp(what, "levels") == 0) fprintf(stderr, "INFO: i\nWARNING: w\nE0101 a.cc:1] e\nplain \033[31m\n");
   if (strcmp(what, "print") == 0) { printf("on standard output\n"); fflush(stdout); }
-  if (strcmp(what, "everything") == 0) try_everything();
+  if (strcmp(what, "try-refused") == 0) {
+    for (size_t each = 0; each < sizeof refused / sizeof *refused; each++) tell(refused[each]);
+    tell("thread");
+  } else if (strncmp(what, "try-", 4) == 0) {
+    tell(what + 4);
+  }
 }
 
 int TfLiteInterpreterInvoke(void *interpreter) {

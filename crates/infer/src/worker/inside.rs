@@ -14,7 +14,8 @@ use rustix::net::{recv, recvmsg, send, RecvAncillaryBuffer, RecvAncillaryMessage
 use rustix::process::{set_dumpable_behavior, setrlimit, DumpableBehavior, Pid, Resource, Rlimit};
 
 use super::super::buffer::{InputView, OutputView};
-use super::super::{list, Delegate, Engine, Fault, TfliteEngine};
+use super::super::{list, Delegate, DelegateKind, Engine, Fault, TfliteEngine};
+use super::sandbox::Role;
 use super::wire::{Answer, Order, Reply, Request, Run, Task, LONGEST};
 use super::{sandbox, test_picture, Ready};
 
@@ -33,8 +34,8 @@ pub fn run() -> io::Result<()> {
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     let (order, files) = receive_order(&socket)?;
     confine(&order)?;
-    for missing in sandbox::enter() {
-        say(&format!("INFO: sandbox: {missing}"));
+    for missing in sandbox::enter(role(&order.task)) {
+        say(&format!("WARNING: sandbox: {missing}"));
     }
     match order.task {
         Task::List { library } => send_answer(&socket, &list(&library).map_or_else(Answer::Failed, Answer::Listed)),
@@ -46,6 +47,18 @@ pub fn run() -> io::Result<()> {
             Err(fault) => send_answer(&socket, &Answer::Failed(fault)),
         },
     }
+}
+
+/// What will run here.
+fn role(task: &Task) -> Role<'_> {
+    let delegate = match task {
+        Task::List { library } => return Role::EdgeTpu(library),
+        Task::Run(run) => run.delegate.as_ref(),
+    };
+    delegate.map_or(Role::Cpu, |delegate| match delegate.kind {
+        DelegateKind::EdgeTpu(_) => Role::EdgeTpu(&delegate.library),
+        DelegateKind::Plugin => Role::Plugin(&delegate.library),
+    })
 }
 
 fn receive_order(socket: &OwnedFd) -> io::Result<(Order, Vec<OwnedFd>)> {
@@ -78,7 +91,7 @@ fn confine(order: &Order) -> io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     // A service manager's filter may refuse this one; the line above does most of it.
     if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
-        say(&format!("INFO: sandbox: core files: {error}"));
+        say(&format!("WARNING: sandbox: core files: {error}"));
     }
     if let Task::Run(run) = &order.task {
         if let Some(bytes) = run.memory {
@@ -92,7 +105,7 @@ fn confine(order: &Order) -> io::Result<()> {
 /// reserved, as the C library does for every thread, so its figure would have nothing to do with what a model needs.
 fn limit_memory(bytes: u64) {
     if let Err(error) = setrlimit(Resource::Data, Rlimit { current: Some(bytes), maximum: Some(bytes) }) {
-        say(&format!("INFO: sandbox: memory: {error}"));
+        say(&format!("WARNING: sandbox: memory: {error}"));
     }
 }
 
