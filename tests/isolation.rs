@@ -26,7 +26,13 @@ fn start(settings: &[&str]) -> Running {
 /// Sends `signal` to the process that runs the model, whose id is returned.
 fn strike(running: &Running, signal: Signal) -> u32 {
     let [id] = workers(running, "cpu")[..] else { panic!("{:?}", children(running)) };
-    kill_process(Pid::from_raw(id.try_into().unwrap()).unwrap(), signal).unwrap();
+    let process = Pid::from_raw(id.try_into().unwrap()).unwrap();
+    kill_process(process, signal).unwrap();
+    if signal == Signal::SEGV {
+        // Rust's own handler takes the first one away, since the instruction that faulted does so again.
+        std::thread::sleep(Duration::from_millis(200));
+        kill_process(process, signal).unwrap();
+    }
     id
 }
 

@@ -220,6 +220,10 @@ fn an_inference_that_fails_costs_its_frame_and_the_engine_is_made_anew() {
     run.take(0);
     run.engine.frame();
     run.wait_for("the failure", |run| run.counts().failed == 1);
+    run.wait_for("another engine, after the pause", |run| {
+        run.clock.advance(ms(10));
+        run.made.load(Ordering::SeqCst) == 1
+    });
     run.take(1);
     assert_eq!(run.engine.frame(), 1);
     run.engine.pass();

@@ -55,7 +55,8 @@ impl FakeEdgeTpu {
 
     /// What a process needs to see this double.
     pub fn environment(&self) -> [(&'static str, PathBuf); 2] {
-        [("PSPNETD_ROOT", self.root()), ("FAKE_EDGETPU", self.folder.path().join("orders"))]
+        // Where a worker may read: of all files, its sandbox leaves a device's library these.
+        [("PSPNETD_ROOT", self.root()), ("FAKE_EDGETPU", self.root().join("sys/orders"))]
     }
 
     /// New orders, all at once; the text replaces what was said before.

@@ -31,21 +31,23 @@
 
 static int outcome_of(int result) { return result < 0 ? -1 : 0; }
 
-static void *a_socket(void *result) {
-  *(int *)result = socket(AF_INET, SOCK_DGRAM, 0);
+/* Work of a thread: what becomes of its errno. */
+static void *a_socket(void *error) {
+  if (socket(AF_INET, SOCK_DGRAM, 0) < 0) *(int *)error = errno;
   return NULL;
 }
 
 static int on_a_thread(void *(*work)(void *)) {
   pthread_t thread;
-  int result = 0;
-  errno = pthread_create(&thread, NULL, work, &result);
+  int error = 0;
+  errno = pthread_create(&thread, NULL, work, &error);
   if (errno != 0) return -1;
   pthread_join(thread, NULL);
-  return result;
+  errno = error;
+  return error == 0 ? 0 : -1;
 }
 
-static void *nothing(void *result) { return result; }
+static void *nothing(void *error) { return error; }
 
 static int of_parent(const char *format, int flags) {
   char path[64];

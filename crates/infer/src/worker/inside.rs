@@ -57,7 +57,7 @@ fn role(task: &Task) -> Role<'_> {
     };
     delegate.map_or(Role::Cpu, |delegate| match delegate.kind {
         DelegateKind::EdgeTpu(_) => Role::EdgeTpu(&delegate.library),
-        DelegateKind::Plugin => Role::Plugin(&delegate.library),
+        DelegateKind::Plugin => Role::Plugin(&delegate.library, &delegate.options),
     })
 }
 

@@ -79,8 +79,9 @@ fn readable(role: Role<'_>) -> Vec<PathBuf> {
             found.push(edgetpu::root().join("sys"));
             library
         }
-        Role::Plugin(library) => {
+        Role::Plugin(library, options) => {
             found.push("/sys".into());
+            found.extend(named(options));
             library
         }
     };
@@ -103,6 +104,11 @@ fn beside(library: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// The files and folders that options name; no devices.
+fn named(options: &[(String, String)]) -> impl Iterator<Item = PathBuf> + '_ {
+    options.iter().map(|(_, value)| PathBuf::from(value)).filter(|path| path.is_file() || path.is_dir())
+}
+
 /// The nodes of /dev that may be opened, with all below them.
 fn devices(role: Role<'_>) -> Vec<PathBuf> {
     let dev = Path::new("/dev");
@@ -120,7 +126,7 @@ fn devices(role: Role<'_>) -> Vec<PathBuf> {
                     .map(|entry| entry.path()),
             );
         }
-        Role::Plugin(_) => {
+        Role::Plugin(..) => {
             found.extend(DEVICE_FOLDERS.map(|name| dev.join(name)));
             let is_device = |entry: &DirEntry| {
                 !is_private(&entry.file_name())
@@ -240,6 +246,17 @@ mod tests {
         let names: Vec<_> = found.iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
         assert_eq!(names, ["libdev.so.1", "libmore.so"]);
         assert!(beside(Path::new("libedgetpu.so.1")).is_empty());
+    }
+
+    #[test]
+    fn what_the_options_of_a_plug_in_name_can_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(path("weights"), "").unwrap();
+        let pair = |value: String| ("key".to_owned(), value);
+        let others = ["CpuAcc", "", "/dev/null"].map(|value| pair(value.to_owned()));
+        let options = [vec![pair(path("weights")), pair(path("missing"))], others.into()].concat();
+        assert_eq!(named(&options).collect::<Vec<_>>(), [folder.path().join("weights")]);
     }
 
     #[test]

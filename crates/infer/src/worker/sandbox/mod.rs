@@ -16,8 +16,8 @@ pub(super) enum Role<'a> {
     Cpu,
     /// The library of an Edge TPU, at this path or found by its name.
     EdgeTpu(&'a Path),
-    /// Some other delegate, whose devices nobody knows.
-    Plugin(&'a Path),
+    /// Some other delegate, whose devices nobody knows: its library and its options, which may name files.
+    Plugin(&'a Path, &'a [(String, String)]),
 }
 
 impl Role<'_> {
