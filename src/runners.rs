@@ -204,6 +204,11 @@ const fn limit(configured: Duration) -> Duration {
     configured
 }
 
+/// How a process called `name` runs models on the CPU.
+pub(crate) fn cpu_process(config: &config::Engine, name: &'static str, threads: usize) -> CpuProcess {
+    CpuProcess { name, threads, slots: 1, start_limit: limit(config.start_limit.0) }
+}
+
 /// Loads models on the CPU, in this process or in one of their own.
 #[derive(Clone)]
 pub(crate) struct CpuLoader {
@@ -214,8 +219,7 @@ pub(crate) struct CpuLoader {
 impl CpuLoader {
     /// Its processes are called `name` and have `slots` input tensors.
     pub(crate) fn new(config: &config::Engine, name: &'static str, threads: usize, slots: usize) -> Self {
-        let start_limit = limit(config.start_limit.0);
-        Self { process: CpuProcess { name, threads, slots, start_limit }, isolation: config.isolation }
+        Self { process: CpuProcess { slots, ..cpu_process(config, name, threads) }, isolation: config.isolation }
     }
 
     /// An engine for `file`, with the input tensors that its process sees, where it has one: `inputs` if they fit.

@@ -138,7 +138,7 @@ fn stages(config: &Config, time: Duration) -> Result<Vec<(&'static str, Times)>,
         let mut outcome = Ok(());
         let polled = camera.poll(Duration::from_secs(1), &mut |frame| {
             let source = asked.elapsed();
-            outcome = runner.run(&frame.picture).map(|times| {
+            outcome = runner.steps().run(&frame.picture).map(|times| {
                 if round >= WARM_UP {
                     for (row, time) in rows.iter_mut().zip([source, times.convert, times.infer, times.decode]) {
                         row.push(time);

@@ -84,7 +84,7 @@ fn judge(args: &Args, runner: &mut PictureRunner, pairs: &[(PathBuf, PathBuf)]) 
             let reason = format!("labels of {} for a picture of {} ({})", truth.size, picture.size, image.display());
             return Err(named(labels, reason));
         }
-        let times = runner.run_rgb(&picture)?;
+        let times = runner.steps().run_rgb(&picture)?;
         judgement.time += times.convert + times.infer + times.decode;
         judgement.confusion.add(&truth.ids, runner.mask()).map_err(|error| named(labels, error.to_string()))?;
         judgement.pictures += 1;

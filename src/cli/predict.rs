@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 
 fn one(args: &Args, runner: &mut PictureRunner, path: &Path) -> Result<(), Failure> {
     let mut picture = picture::load(path).map_err(|error| unreadable(path, &error))?;
-    let times = runner.run_rgb(&picture)?;
+    let times = runner.steps().run_rgb(&picture)?;
     if let Some(folder) = &args.output {
         let labels = &runner.edition().labels;
         let [mask_path, overlay_path] = outputs(folder, path);

@@ -5,6 +5,8 @@ use base::failure::{Failure, Kind};
 use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use infer::worker;
 
+use crate::http::picture_service;
+
 /// The subcommand's name.
 pub(super) const NAME: &str = "worker";
 
@@ -21,7 +23,7 @@ pub(super) fn command() -> Command {
 
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     Args::from_arg_matches(matches).map_err(|error| Failure::new(Kind::Software, error.to_string()))?;
-    worker::run_inside().map_err(|error| {
+    worker::run_inside(picture_service).map_err(|error| {
         let reason = "this is a part of pspnetd that it starts itself, with a socket as standard input";
         Failure::new(Kind::Software, format!("worker: {error} ({reason})"))
     })

@@ -8,6 +8,9 @@ use base::text_value;
 use base::values::{Auto, Bytes};
 use serde::{Deserialize, Serialize};
 
+/// The most pixels that any picture is decoded to.
+const MOST_PIXELS: u32 = 64 << 20;
+
 /// `[http]`
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -32,6 +35,9 @@ pub struct Http {
     pub predict: bool,
     /// Largest picture that `predict` takes.
     pub max_body: Bytes,
+    /// Most pixels of a picture that `predict` takes, 1 to 67108864. A picture takes up to 11 bytes of memory for each while it
+    /// is run.
+    pub max_pixels: u32,
     /// Connections at the same time.
     pub max_connections: u16,
 }
@@ -47,7 +53,8 @@ impl Default for Http {
             pictures: true,
             stream_fps: StreamRate(10.0),
             predict: true,
-            max_body: Bytes(16 << 20),
+            max_body: Bytes(4 << 20),
+            max_pixels: 1920 * 1080,
             max_connections: 64,
         }
     }
@@ -156,6 +163,10 @@ impl Http {
             _ => None,
         }
         .or_else(|| (self.max_connections == 0).then(|| ("http.max_connections", "expected 1 or more".to_owned())))
+        .or_else(|| {
+            let is_possible = (1..=MOST_PIXELS).contains(&self.max_pixels);
+            (!is_possible).then(|| ("http.max_pixels", format!("expected 1 to {MOST_PIXELS}")))
+        })
     }
 }
 
@@ -227,6 +238,15 @@ mod tests {
         for (connections, expected) in [(0, Some("http.max_connections")), (1, None), (64, None)] {
             let http = Http { max_connections: connections, ..at("off") };
             assert_eq!(http.contradiction().map(|(key, _)| key), expected, "{connections}");
+        }
+    }
+
+    #[test]
+    fn a_picture_has_a_pixel_and_no_more_than_are_decoded() {
+        let wrong = Some("http.max_pixels");
+        for (pixels, expected) in [(0, wrong), (1, None), (MOST_PIXELS, None), (MOST_PIXELS + 1, wrong)] {
+            let http = Http { max_pixels: pixels, ..at("off") };
+            assert_eq!(http.contradiction().map(|(key, _)| key), expected, "{pixels}");
         }
     }
 }

@@ -14,7 +14,12 @@ pub(crate) type Body = BoxBody<Bytes, io::Error>;
 
 /// A whole body with its type.
 pub(crate) fn whole(content_type: &'static str, bytes: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(Full::new(bytes.into()).map_err(|never| match never {}).boxed());
+    typed(content_type, Full::new(bytes.into()).map_err(|never| match never {}).boxed())
+}
+
+/// A body with its type.
+pub(crate) fn typed(content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }

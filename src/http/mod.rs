@@ -28,5 +28,6 @@ mod watched;
 
 pub(crate) use body::{whole, Body, Problem};
 pub(crate) use plug::HttpPlug;
+pub(crate) use predictor::picture_service;
 use predictor::Predictor;
 use server::{Server, Services};

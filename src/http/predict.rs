@@ -11,8 +11,8 @@ use hyper::header::{
 use hyper::{Request, Response, StatusCode};
 use tokio::time::{timeout_at, Instant};
 
-use super::body::{whole, Body, Problem};
-use super::predictor::{busy, Predictor, Wanted};
+use super::body::{Body, Problem};
+use super::predictor::{busy, Predictor, Received, Wanted};
 
 /// What pictures are taken.
 const TAKEN: &str = "send a JPEG or PNG as the request's body (curl --data-binary @FILE)";
@@ -52,12 +52,7 @@ where
         return Err(busy());
     }
     let picture = receive(predictor, request.into_body(), announced).await?;
-    let made = predictor.run(picture, wanted).await?;
-    let content_type = match wanted {
-        Wanted::Figures => "application/json",
-        Wanted::Mask => "image/png",
-    };
-    let mut response = whole(content_type, made);
+    let mut response = predictor.run(picture, wanted).await?;
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
@@ -68,7 +63,7 @@ fn too_large(predictor: &Predictor) -> Problem {
 }
 
 /// Reads the body, as far as it can be a picture.
-async fn receive<B>(predictor: &Predictor, body: B, announced: Announced) -> Result<Vec<u8>, Problem>
+async fn receive<B>(predictor: &Predictor, body: B, announced: Announced) -> Result<Received, Problem>
 where
     B: hyper::body::Body<Data = Bytes>,
     B::Error: fmt::Display,
@@ -77,7 +72,9 @@ where
     let deadline = Instant::now() + patience;
     let mut body = pin!(body);
     let mut held = predictor.hold();
-    let mut picture: Vec<u8> = Vec::new();
+    let no_memory = |error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("no memory for a picture: {error}"));
+    let mut picture = Received::new().map_err(no_memory)?;
+    let mut beginning = Vec::with_capacity(PNG.len());
     let mut is_known = false;
     loop {
         let frame = timeout_at(deadline, body.frame()).await.map_err(|_| {
@@ -96,13 +93,15 @@ where
         if !held.grow(data.remaining()) {
             return Err(busy());
         }
-        picture.extend_from_slice(&data);
-        if !is_known && picture.len() >= PNG.len() {
-            announced.check(&picture)?;
+        picture.push(&data).map_err(no_memory)?;
+        let missing = PNG.len() - beginning.len();
+        beginning.extend_from_slice(&data[..missing.min(data.len())]);
+        if !is_known && beginning.len() == PNG.len() {
+            announced.check(&beginning)?;
             is_known = true;
         }
     }
-    announced.check(&picture)?;
+    announced.check(&beginning)?;
     Ok(picture)
 }
 

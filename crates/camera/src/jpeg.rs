@@ -31,7 +31,10 @@ pub enum JpegError {
     /// A JPEG of a kind that isn't read.
     #[error("{0} JPEG is not supported")]
     Unsupported(&'static str),
-    /// The decoder itself failed, for want of memory for example.
+    /// There is no memory for its pixels.
+    #[error("there is no memory for {0} pixels")]
+    NoMemory(Size),
+    /// The decoder itself failed.
     #[error("the JPEG decoder failed: {0}")]
     Library(String),
 }
@@ -186,6 +189,7 @@ fn decode_still(turbo: &mut Decompressor, jpeg: &[u8]) -> Result<(Size, Vec<u8>)
     turbo.set_scaling_factor(ScalingFactor::ONE)?;
     let size = Size::new(header.width, header.height);
     let mut pixels = Vec::new();
+    pixels.try_reserve_exact(size.pixels() * 3).map_err(|_| JpegError::NoMemory(size))?;
     decode_packed(turbo, jpeg, &header, size, &mut pixels)?;
     pixels.truncate(size.pixels() * 3);
     Ok((size, pixels))

@@ -59,6 +59,9 @@ pub enum PictureError {
     /// More pixels than can be worth it.
     #[error("{0} pixels, more than {MAX_SIDE}x{MAX_SIDE} or 64 megapixels")]
     TooLarge(Size),
+    /// There is no memory for its pixels.
+    #[error("there is no memory for {0} pixels")]
+    NoMemory(Size),
     /// More pixels than the caller takes.
     #[error("{size} pixels, or more than 4 bytes for each; at most {most} pixels are taken")]
     TooManyPixels {
@@ -101,8 +104,7 @@ fn read(decoder: &mut JpegDecoder, file: File) -> Result<RgbPicture, PictureErro
     if size.pixels() > MAX_PIXELS {
         return Err(PictureError::TooLarge(size));
     }
-    let pixels = image::DynamicImage::from_decoder(decoder)?.into_rgb8().into_raw();
-    Ok(RgbPicture { size, pixels })
+    Ok(RgbPicture { size, pixels: rgb(decoder)? })
 }
 
 /// Reads the picture that `bytes` are, as [`load`] does, unless its header announces more than `most` pixels, or pixels that
@@ -129,8 +131,17 @@ pub fn decode(bytes: &[u8], most: usize) -> Result<RgbPicture, PictureError> {
     if size.pixels() > most || decoder.total_bytes() > memory {
         return Err(PictureError::TooManyPixels { size, most });
     }
-    let pixels = image::DynamicImage::from_decoder(decoder)?.into_rgb8().into_raw();
-    Ok(RgbPicture { size, pixels })
+    Ok(RgbPicture { size, pixels: rgb(decoder)? })
+}
+
+/// The pixels of a picture whose header was read.
+fn rgb(decoder: impl ImageDecoder) -> Result<Vec<u8>, PictureError> {
+    let size = size_of(&decoder);
+    // As they are stored, and as RGB, at the same time.
+    let stored = usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX);
+    let both = stored.saturating_add(size.pixels().saturating_mul(3));
+    Vec::<u8>::new().try_reserve_exact(both).map_err(|_| PictureError::NoMemory(size))?;
+    Ok(image::DynamicImage::from_decoder(decoder)?.into_rgb8().into_raw())
 }
 
 /// The header of a picture that is no JPEG.

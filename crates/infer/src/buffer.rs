@@ -16,7 +16,7 @@ use std::{fmt, io};
 
 use base::sync::lock;
 use model::InputSpec;
-use rustix::fs::{fallocate, fcntl_add_seals, memfd_create, FallocateFlags, MemfdFlags, SealFlags};
+use rustix::fs::{fallocate, fcntl_add_seals, fcntl_get_seals, memfd_create, FallocateFlags, MemfdFlags, SealFlags};
 use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
 
 /// Places start at multiples of this: no cache line belongs to two of them.
@@ -268,6 +268,36 @@ impl OutputView {
     }
 }
 
+/// The bytes of a file in memory that nobody can change any more, read where they lie.
+pub struct SealedBytes {
+    mapping: Mapping,
+    length: usize,
+}
+
+impl SealedBytes {
+    /// Maps `file`, which must be sealed against writing and shrinking.
+    ///
+    /// # Errors
+    /// When it isn't, or can't be mapped.
+    pub fn new(file: impl AsFd) -> io::Result<Self> {
+        let needed = SealFlags::WRITE | SealFlags::SHRINK;
+        if !fcntl_get_seals(&file)?.contains(needed) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the file is not sealed"));
+        }
+        let length = usize::try_from(rustix::fs::fstat(&file)?.st_size).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        Ok(Self { mapping: Mapping::new(file, length, false)?, length })
+    }
+}
+
+impl Deref for SealedBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: within the mapping; the seals keep everybody from writing there and from cutting the file.
+        unsafe { self.mapping.slice(0, self.length) }
+    }
+}
+
 /// Memory without a name in the file system whose size nobody can change, with all its pages there: reading and writing it
 /// can't fail later.
 pub(super) fn sealed_file(name: &str, length: usize) -> io::Result<OwnedFd> {
@@ -402,6 +432,16 @@ mod tests {
         for length in [47, 49] {
             assert!(output.copy_to(&mut vec![0; length]).is_err(), "{length} bytes of 48");
         }
+    }
+
+    #[test]
+    fn only_a_file_that_nobody_can_change_is_read_where_it_lies() {
+        let file = sealed_file("test", 3).unwrap();
+        rustix::io::pwrite(&file, b"abc", 0).unwrap();
+        assert!(SealedBytes::new(&file).is_err(), "it can still be written");
+        fcntl_add_seals(&file, SealFlags::WRITE).unwrap();
+        assert_eq!(&*SealedBytes::new(&file).unwrap(), b"abc");
+        assert!(SealedBytes::new(std::fs::File::open("/dev/null").unwrap()).is_err());
     }
 
     #[test]

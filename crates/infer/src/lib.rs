@@ -18,7 +18,7 @@ use std::time::Duration;
 use model::{Edition, ModelError, ModelIo};
 
 pub use accelerator::{is_same_device, DelegateKind, DelegateSpec, DeviceChoice, Fault, Phase};
-pub use buffer::{InputTensor, InputTensors};
+pub use buffer::{InputTensor, InputTensors, SealedBytes};
 pub use choice::{DelegateOptions, Devices, EngineKind, Isolation, Threads, TpuDevice};
 pub use crew::{Cpu, Crew};
 pub use delegate::{list, Bus, Delegate, Listed, Listing};

@@ -44,6 +44,11 @@ impl Edition {
         Ok(Self { name: file.name(), file, runtime, io, labels, pixel_map })
     }
 
+    /// What its model was trained on, where the manifest says so.
+    pub fn normalisation(&self) -> Option<Normalisation> {
+        normalisation(&self.file)
+    }
+
     /// An edition without a file, for tests.
     #[cfg(any(test, feature = "testing"))]
     pub fn of(name: &str, io: ModelIo, labels: LabelMap) -> Self {
@@ -82,7 +87,10 @@ impl CurrentEdition {
 }
 
 fn pixel_map(input: &InputSpec, file: &ModelFile) -> PixelMap {
-    let entry = file.manifest.as_ref().map(|manifest| manifest.input).unwrap_or_default();
-    let normalisation = entry.mean.zip(entry.std).map(|(mean, std)| Normalisation { mean, std });
-    PixelMap::new(input.signed, input.scale, input.zero_point, normalisation.as_ref())
+    PixelMap::new(input.signed, input.scale, input.zero_point, normalisation(file).as_ref())
+}
+
+fn normalisation(file: &ModelFile) -> Option<Normalisation> {
+    let entry = file.manifest.as_ref()?.input;
+    entry.mean.zip(entry.std).map(|(mean, std)| Normalisation { mean, std })
 }

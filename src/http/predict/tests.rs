@@ -34,10 +34,10 @@ fn alone() -> Config {
     config
 }
 
-/// A predictor for the model of `config`.
+/// A predictor for the model of `config`, that runs pictures in this process.
 fn with(config: &Config) -> Predictor {
     let editions = CurrentEdition::new(Runners::load(config).unwrap().edition);
-    Predictor::new(config, editions)
+    Predictor::without_process(config, editions)
 }
 
 fn colours() -> Predictor {
@@ -176,20 +176,20 @@ async fn broken_pictures_and_bombs_are_refused_and_the_next_one_is_run() {
     use png::{BitDepth::Eight, BitDepth::Sixteen, ColorType::Grayscale, ColorType::Rgb, ColorType::Rgba};
     for bomb in [
         png_header(50_000, 50_000, Rgb, Eight),
-        png_header(4097, 4096, Grayscale, Eight),
+        png_header(1921, 1080, Grayscale, Eight),
         png_header(16_000, 16_000, Grayscale, Eight),
-        // Few enough pixels, but they would take 128 MiB.
-        png_header(4096, 4096, Rgba, Sixteen),
+        // Few enough pixels, but each would take eight bytes.
+        png_header(1920, 1080, Rgba, Sixteen),
         announced(50_000, 50_000),
         announced(16_000, 16_000),
-        announced(4097, 4096),
+        announced(1921, 1080),
     ] {
         let (status, problem) = post(&predictor, bomb, &[]).await;
         assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{problem}");
-        assert!(problem["detail"].as_str().unwrap().contains("at most 16777216 pixels"), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("http.max_pixels allows 2073600 pixels"), "{problem}");
     }
     for broken in
-        [announced(4000, 4000), whole[..whole.len() / 2].to_vec(), png_header(10, 10, Rgb, Eight), PNG.to_vec()]
+        [announced(1920, 1080), whole[..whole.len() / 2].to_vec(), png_header(10, 10, Rgb, Eight), PNG.to_vec()]
     {
         let (status, problem) = post(&predictor, broken, &[]).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");

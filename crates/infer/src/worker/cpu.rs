@@ -8,7 +8,7 @@ use model::{check, ModelError, ModelFile, ModelIo};
 use pixels::frame::Size;
 use pixels::segment::{LabelType, OutputKind, OutputSpec};
 
-use super::{Job, WorkerEngine};
+use super::{Job, Ready, ServiceWorker, WorkerEngine};
 use crate::tflite::{with_words, WHOLE_FILE};
 use crate::{Fault, GoOn, InputTensors, Phase};
 
@@ -62,6 +62,24 @@ impl CpuProcess {
         }
         let io = check(&found, &outputs).map_err(|(found, expected)| ModelError::unfit(&file.path, found, expected))?;
         self.start(file, memory, io, inputs, go_on).map_err(refused)
+    }
+
+    /// Starts a process that serves the program with `file`, whose ends are `io`: it makes the service of `settings`, which needs
+    /// `room` bytes beside the model. The system kills the process when the calling thread ends.
+    ///
+    /// # Errors
+    /// As [`CpuProcess::load`].
+    pub fn serve(
+        &self,
+        file: &ModelFile,
+        needs: Needs,
+        io: ModelIo,
+        (settings, room): (String, u64),
+        go_on: GoOn<'_>,
+    ) -> Result<(ServiceWorker, Ready), ModelError> {
+        let memory = self.memory(file, needs).saturating_add(room);
+        let job = Job { memory: Some(memory), ..Job::new(self.name, file, io, self.threads) };
+        ServiceWorker::start(&job, settings, self.start_limit, go_on).map_err(|fault| refusal(file, fault, memory))
     }
 
     /// Bytes of data that the process may have: a multiple of what the model needs by its own account. XNNPACK keeps weights a

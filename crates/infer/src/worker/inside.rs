@@ -16,66 +16,72 @@ use rustix::process::{set_dumpable_behavior, setrlimit, DumpableBehavior, Pid, R
 use super::super::buffer::{InputView, OutputView};
 use super::super::{list, Delegate, DelegateKind, Engine, Fault, TfliteEngine};
 use super::sandbox::Role;
-use super::wire::{Answer, Order, Reply, Request, Run, Task, LONGEST};
-use super::{sandbox, test_picture, Ready};
+use super::wire::{Answer, Load, Order, Reply, Request, Run, Serve, Task, LONGEST, MOST_FILES};
+use super::{sandbox, test_picture, MakeService, Ready, Service};
 
-/// Descriptors that come with an order, at most.
-const MOST_FILES: usize = 3;
 /// How long it looks out for the next request before it sleeps.
 const LOOK_OUT: Duration = Duration::from_micros(50);
 
-/// Serves the program that started this process, until that is gone.
+/// Serves the program that started this process, until that is gone. `make` is asked for what the program does here itself.
 ///
 /// # Errors
 /// When standard input is not that program's socket, or the system refuses what every process may have.
-pub fn run() -> io::Result<()> {
+pub fn run(make: MakeService) -> io::Result<()> {
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     // Nothing that a library reads from its standard input may take a request away.
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
-    let (order, files) = receive_order(&socket)?;
+    let mut message = vec![0; LONGEST];
+    // No limit: without an order there is nothing to do, and the system kills this process with the one that gives it.
+    let (length, files) = receive_with_files(&socket, &mut message)?;
+    let order: Order = serde_json::from_slice(&message[..length])
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     confine(&order)?;
-    for missing in sandbox::enter(role(&order.task)) {
+    for missing in sandbox::enter(role(&order)) {
         say(&format!("WARNING: sandbox: {missing}"));
     }
+    let failed = |fault| send_answer(&socket, &Answer::Failed(fault));
     match order.task {
         Task::List { library } => send_answer(&socket, &list(&library).map_or_else(Answer::Failed, Answer::Listed)),
         Task::Run(run) => match prepare(&run, files) {
-            Ok((mut served, answer)) => {
-                send_answer(&socket, &answer)?;
+            Ok((mut served, ready)) => {
+                send_answer(&socket, &Answer::Ready(ready))?;
                 served.serve(&socket)
             }
-            Err(fault) => send_answer(&socket, &Answer::Failed(fault)),
+            Err(fault) => failed(fault),
+        },
+        Task::Serve(serve) => match prepare_service(&serve, files, make) {
+            Ok((mut service, ready)) => {
+                send_answer(&socket, &Answer::Ready(ready))?;
+                answer_requests(service.as_mut(), &socket, &mut message)
+            }
+            Err(fault) => failed(fault),
         },
     }
 }
 
 /// What will run here.
-fn role(task: &Task) -> Role<'_> {
-    let delegate = match task {
-        Task::List { library } => return Role::EdgeTpu(library),
-        Task::Run(run) => run.delegate.as_ref(),
-    };
-    delegate.map_or(Role::Cpu, |delegate| match delegate.kind {
+fn role(order: &Order) -> Role<'_> {
+    if let Task::List { library } = &order.task {
+        return Role::EdgeTpu(library);
+    }
+    order.load().and_then(|load| load.delegate.as_ref()).map_or(Role::Cpu, |delegate| match delegate.kind {
         DelegateKind::EdgeTpu(_) => Role::EdgeTpu(&delegate.library),
         DelegateKind::Plugin => Role::Plugin(&delegate.library, &delegate.options),
     })
 }
 
-fn receive_order(socket: &OwnedFd) -> io::Result<(Order, Vec<OwnedFd>)> {
-    let mut message = vec![0; LONGEST];
+/// The next message, with its descriptors. No bytes where the program is gone.
+fn receive_with_files(socket: &OwnedFd, message: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    // No limit: without an order there is nothing to do, and the system kills this process with the one that gives it.
-    let received = recvmsg(socket, &mut [IoSliceMut::new(&mut message)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let received = recvmsg(socket, &mut [IoSliceMut::new(message)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
     let mut files = Vec::with_capacity(MOST_FILES);
     for part in control.drain() {
         if let RecvAncillaryMessage::ScmRights(received) = part {
             files.extend(received);
         }
     }
-    let order = serde_json::from_slice(&message[..received.bytes])
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    Ok((order, files))
+    Ok((received.bytes, files))
 }
 
 /// Ends with its parent, leaves no core file behind, gains no rights.
@@ -93,10 +99,8 @@ fn confine(order: &Order) -> io::Result<()> {
     if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
         say(&format!("WARNING: sandbox: core files: {error}"));
     }
-    if let Task::Run(run) = &order.task {
-        if let Some(bytes) = run.memory {
-            limit_memory(bytes);
-        }
+    if let Some(bytes) = order.load().and_then(|load| load.memory) {
+        limit_memory(bytes);
     }
     Ok(())
 }
@@ -116,34 +120,90 @@ struct Served {
     output: OutputView,
 }
 
-fn prepare(run: &Run, files: Vec<OwnedFd>) -> Result<(Served, Answer), Fault> {
-    let system = |what: &'static str| move |error: io::Error| Fault::System { text: format!("{what}: {error}") };
-    let all: Result<[OwnedFd; MOST_FILES], _> = files.try_into();
-    let [inputs, output, model] = all.map_err(|files: Vec<_>| Fault::System {
-        text: format!("{} of {MOST_FILES} descriptors came (too many open files?)", files.len()),
-    })?;
-    let mut bytes = Vec::new();
-    File::from(model).read_to_end(&mut bytes).map_err(system("the model"))?;
-    let delegate = run.delegate.as_ref().map(Delegate::open).transpose()?;
-    let version = delegate.as_ref().and_then(Delegate::version).map(str::to_owned);
-    let device = delegate.as_ref().and_then(Delegate::device).map(str::to_owned);
-    let mut engine = TfliteEngine::with_delegate(&bytes.into(), &run.model_name, run.threads, delegate)?;
-    let found = format!("{:?}", engine.io());
-    if found != run.io && run.delegate.is_none() {
-        let (inputs, outputs) = engine.ends();
-        return Err(Fault::Ends { inputs, outputs });
-    }
-    if found != run.io {
-        return Err(Fault::Model { text: format!("its ends are {found}, expected {}", run.io), words: Vec::new() });
-    }
+fn prepare(run: &Run, files: Vec<OwnedFd>) -> Result<(Served, Ready), Fault> {
+    let [model, inputs, output] = all(files)?;
+    let loaded = Loaded::new(&run.load, model)?;
     let inputs = InputView::new(inputs, run.inputs).map_err(system("shared memory"))?;
-    let mut output = OutputView::new(output, engine.io().output.bytes()).map_err(system("shared memory"))?;
-    let picture = test_picture(&engine.io().input);
-    let start = SystemClock.now();
-    engine.infer(&picture, output.bytes_mut()).map_err(|error| Fault::Inference { words: vec![error.0] })?;
-    let try_out = SystemClock.now().since(start);
-    let ready = Ready { version, device, describe: engine.describe(), try_out, answer: Vec::new() };
-    Ok((Served { engine, inputs, output }, Answer::Ready(ready)))
+    let mut output = OutputView::new(output, loaded.engine.io().output.bytes()).map_err(system("shared memory"))?;
+    let (engine, ready) = loaded.try_out(output.bytes_mut())?;
+    Ok((Served { engine, inputs, output }, ready))
+}
+
+fn prepare_service(
+    serve: &Serve,
+    files: Vec<OwnedFd>,
+    make: MakeService,
+) -> Result<(Box<dyn Service>, Ready), Fault> {
+    let [model] = all(files)?;
+    let loaded = Loaded::new(&serve.load, model)?;
+    let mut output = vec![0; loaded.engine.io().output.bytes()];
+    let (engine, ready) = loaded.try_out(&mut output)?;
+    let service = make(&serve.settings, Box::new(engine)).map_err(|text| Fault::System { text })?;
+    Ok((service, ready))
+}
+
+/// Exactly so many descriptors.
+fn all<const COUNT: usize>(files: Vec<OwnedFd>) -> Result<[OwnedFd; COUNT], Fault> {
+    files.try_into().map_err(|files: Vec<_>| Fault::System {
+        text: format!("{} of {COUNT} descriptors came (too many open files?)", files.len()),
+    })
+}
+
+fn system(what: &'static str) -> impl Fn(io::Error) -> Fault {
+    move |error| Fault::System { text: format!("{what}: {error}") }
+}
+
+/// An engine that has not run yet.
+struct Loaded {
+    engine: TfliteEngine,
+    version: Option<String>,
+    device: Option<String>,
+}
+
+impl Loaded {
+    /// Loads the model that `file` holds. Its ends must be what `load` says.
+    fn new(load: &Load, file: OwnedFd) -> Result<Self, Fault> {
+        let mut bytes = Vec::new();
+        File::from(file).read_to_end(&mut bytes).map_err(system("the model"))?;
+        let delegate = load.delegate.as_ref().map(Delegate::open).transpose()?;
+        let version = delegate.as_ref().and_then(Delegate::version).map(str::to_owned);
+        let device = delegate.as_ref().and_then(Delegate::device).map(str::to_owned);
+        let engine = TfliteEngine::with_delegate(&bytes.into(), &load.model_name, load.threads, delegate)?;
+        let found = format!("{:?}", engine.io());
+        if found != load.io && load.delegate.is_none() {
+            let (inputs, outputs) = engine.ends();
+            return Err(Fault::Ends { inputs, outputs });
+        }
+        if found != load.io {
+            return Err(Fault::Model { text: format!("its ends are {found}, expected {}", load.io), words: Vec::new() });
+        }
+        Ok(Self { engine, version, device })
+    }
+
+    /// Runs the test picture.
+    fn try_out(self, output: &mut [u8]) -> Result<(TfliteEngine, Ready), Fault> {
+        let Self { mut engine, version, device } = self;
+        let picture = test_picture(&engine.io().input);
+        let start = SystemClock.now();
+        engine.infer(&picture, output).map_err(|error| Fault::Inference { words: vec![error.0] })?;
+        let try_out = SystemClock.now().since(start);
+        let describe = engine.describe();
+        Ok((engine, Ready { version, device, describe, try_out, answer: Vec::new() }))
+    }
+}
+
+/// Has `service` answer one request after the other.
+fn answer_requests(service: &mut dyn Service, socket: &OwnedFd, message: &mut [u8]) -> io::Result<()> {
+    loop {
+        match receive_with_files(socket, message) {
+            Ok((0, _)) => return Ok(()),
+            Ok((length, files)) => {
+                send(socket, &service.answer(&message[..length], files), SendFlags::NOSIGNAL)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 impl Served {

@@ -22,15 +22,13 @@ use rustix::net::{
 use rustix::process::{pidfd_open, PidfdFlags};
 use rustix::time::Timespec;
 
-use super::wire::{Order, LONGEST};
+use super::wire::{Order, LONGEST, MOST_FILES};
 use super::{spoken, system, Fault, LogLimit, Phase, Told};
 
 /// How long a process that closed its socket may take to end: its exit status tells more than the kill would.
 const LAST_MOMENTS: Duration = Duration::from_millis(500);
 /// What a look of one tick counts for, at most.
 const LONGEST_LOOK: Duration = Duration::from_millis(2 * TICK.as_millis() as u64);
-/// Descriptors that can go with an order.
-const MOST_FILES: usize = 3;
 
 /// A worker's process. Dropping it kills and reaps it.
 pub(super) struct Link {
@@ -88,20 +86,25 @@ impl Link {
     /// Sends the first message.
     pub(super) fn send_order(&mut self, order: &Order, files: &[BorrowedFd<'_>]) -> Result<(), Fault> {
         let message = serde_json::to_vec(order).map_err(|error| system("the order", error))?;
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(files)) {
-            return Err(system("the order", "too many descriptors"));
-        }
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let sent = sendmsg(&self.socket, &[IoSlice::new(&message)], &mut control, flags).map(|_| ());
-        self.check_sent(sent, Phase::Starting)
+        self.send_with(&message, files, Phase::Starting)
     }
 
     /// Sends a message. A worker that doesn't take it is not waited for.
     pub(super) fn send(&mut self, message: &[u8]) -> Result<(), Fault> {
         let sent = send(&self.socket, message, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).map(|_| ());
         self.check_sent(sent, Phase::Idle)
+    }
+
+    /// The same with descriptors.
+    pub(super) fn send_with(&mut self, message: &[u8], files: &[BorrowedFd<'_>], when: Phase) -> Result<(), Fault> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(files)) {
+            return Err(system("a message to it", "too many descriptors"));
+        }
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let sent = sendmsg(&self.socket, &[IoSlice::new(message)], &mut control, flags).map(|_| ());
+        self.check_sent(sent, when)
     }
 
     fn check_sent(&mut self, sent: rustix::io::Result<()>, when: Phase) -> Result<(), Fault> {

@@ -2,7 +2,7 @@
 //!
 //! This side starts the process, hands it frames through shared memory, copies its answers out of there once, waits with a limit, and kills and reaps it when
 //! something is wrong. `inside` is the other side, `wire` what they say to each other, `sandbox` what the process may not do,
-//! `spoken` what its words mean. When to start it again is left to the pipeline.
+//! `spoken` what its words mean, `service` what a worker does that is the program's own work. When to start it again is left to the pipeline.
 
 mod cpu;
 mod engine;
@@ -10,12 +10,13 @@ mod inside;
 mod link;
 mod picture;
 mod sandbox;
+mod service;
 mod spoken;
 mod wire;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -26,14 +27,15 @@ use rustix::fs::{fcntl_add_seals, SealFlags};
 use serde::{Deserialize, Serialize};
 
 use self::link::Link;
-use self::wire::{Answer, Order, Reply, Request, Run, Task};
+use self::wire::{Answer, Load, Order, Reply, Request, Run, Task};
 use super::buffer::{sealed_file, Arena, SharedOutput};
-use super::{DelegateSpec, Fault, InputTensor, InputTensors, Listing, Phase};
+use super::{DelegateSpec, Fault, GoOn, InputTensor, InputTensors, Listing, Phase};
 
 pub use self::cpu::CpuProcess;
 pub use self::engine::WorkerEngine;
 pub use self::inside::run as run_inside;
 pub use self::picture::{check_answer, test_picture};
+pub use self::service::{MakeService, Service, ServiceWorker};
 pub(crate) use self::spoken::level;
 pub use self::spoken::Told;
 pub use base::child::LogLimit;
@@ -96,6 +98,37 @@ impl Job {
             told: Told::default(),
         }
     }
+
+    /// What a worker is told of the model.
+    fn load(&self) -> Load {
+        Load {
+            model_name: self.model_name.clone(),
+            path: self.path.clone(),
+            threads: self.threads,
+            delegate: self.delegate.clone(),
+            io: format!("{:?}", self.io),
+            memory: self.memory,
+        }
+    }
+
+    /// Starts the process, sends it `task` with the model and `files`, and waits until it is ready.
+    fn start(
+        &self,
+        task: Task,
+        files: &[BorrowedFd<'_>],
+        limit: Duration,
+        go_on: GoOn<'_>,
+    ) -> Result<(Link, Ready), Fault> {
+        let model = model_file(&self.model).map_err(|error| system("memory for the model", error))?;
+        let mut link = Link::open(&self.name, &self.program, &self.log_limit, &self.told)?;
+        link.send_order(&Order::new(task), &[&[model.as_fd()], files].concat())?;
+        drop(model);
+        match Answer::parse(link.wait(Phase::Starting, limit, go_on)?) {
+            Some(Answer::Ready(ready)) => Ok((link, ready)),
+            Some(Answer::Failed(fault)) => Err(link.end_with(fault)),
+            Some(Answer::Listed(_)) | None => Err(link.end_for_nonsense(Phase::Starting)),
+        }
+    }
 }
 
 /// What a worker tells of itself when it is ready.
@@ -141,28 +174,10 @@ impl Worker {
     ) -> Result<(Self, Ready), Fault> {
         let arena = inputs.arena();
         let inputs = arena.ok_or_else(|| system("tensors", "they lie on the heap, where no process sees them"))?;
-        let model = model_file(&job.model).map_err(|error| system("memory for the model", error))?;
         let length = job.io.output.bytes();
         let output = SharedOutput::new(length).map_err(|error| system("memory for the output", error))?;
-        let run = Run {
-            model_name: job.model_name.clone(),
-            path: job.path.clone(),
-            threads: job.threads,
-            delegate: job.delegate.clone(),
-            io: format!("{:?}", job.io),
-            inputs: inputs.layout(),
-            memory: job.memory,
-        };
-        let order = Order::new(Task::Run(Box::new(run)));
-        let mut link = Link::open(&job.name, &job.program, &job.log_limit, &job.told)?;
-        link.send_order(&order, &[inputs.file(), output.file(), model.as_fd()])?;
-        drop(model);
-        let said = Answer::parse(link.wait(Phase::Starting, limit, go_on)?);
-        let ready = match said {
-            Some(Answer::Ready(ready)) => ready,
-            Some(Answer::Failed(fault)) => return Err(link.end_with(fault)),
-            Some(Answer::Listed(_)) | None => return Err(link.end_for_nonsense(Phase::Starting)),
-        };
+        let task = Task::Run(Box::new(Run { load: job.load(), inputs: inputs.layout() }));
+        let (link, ready) = job.start(task, &[inputs.file(), output.file()], limit, go_on)?;
         let mut answer = vec![0; length];
         output.copy_to(&mut answer).map_err(|error| system("its answer", error))?;
         let worker = Self { link, inputs: inputs.clone(), output, number: 0 };

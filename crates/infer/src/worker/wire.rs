@@ -2,7 +2,7 @@
 //! they lie in shared memory.
 //!
 //! First an [`Order`] with descriptors, answered by an [`Answer`]; then [`Request`] after [`Request`], each answered by a
-//! [`Reply`]. A message is copied whole when it is received, so what was checked can't change any more, and each side's end
+//! [`Reply`]. What a service is asked and answers is the program's own. A message is copied whole when it is received, so what was checked can't change any more, and each side's end
 //! has its own flags: nothing that a worker does can make this program wait without limit.
 
 use std::path::PathBuf;
@@ -17,6 +17,8 @@ use super::Ready;
 
 /// The longest message.
 pub(super) const LONGEST: usize = 64 << 10;
+/// Descriptors that go with a message, at most.
+pub(super) const MOST_FILES: usize = 3;
 /// Bytes of a text that come through.
 const LONGEST_TEXT: usize = 1000;
 
@@ -33,26 +35,51 @@ impl Order {
     pub(super) fn new(task: Task) -> Self {
         Self { parent: std::process::id().cast_signed(), task }
     }
+
+    /// The model that is to be loaded, if any.
+    pub(super) fn load(&self) -> Option<&Load> {
+        match &self.task {
+            Task::Run(run) => Some(&run.load),
+            Task::Serve(serve) => Some(&serve.load),
+            Task::List { .. } => None,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) enum Task {
-    /// Comes with three descriptors: the inputs, the output, the model.
+    /// Comes with three descriptors: the model, the inputs, the output.
     Run(Box<Run>),
+    /// Comes with one descriptor: the model.
+    Serve(Box<Serve>),
     /// The devices that a library sees.
     List { library: PathBuf },
 }
 
-/// A model to run.
+/// A model to run on tensors.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Run {
+    pub(super) load: Load,
+    pub(super) inputs: Layout,
+}
+
+/// A model to run in a service of the program's own.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Serve {
+    pub(super) load: Load,
+    /// What the service is to know.
+    pub(super) settings: String,
+}
+
+/// A model to load.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Load {
     pub(super) model_name: String,
     pub(super) path: PathBuf,
     pub(super) threads: usize,
     pub(super) delegate: Option<DelegateSpec>,
     /// What the model's ends must be, as Debug prints them.
     pub(super) io: String,
-    pub(super) inputs: Layout,
     /// Bytes of data that the process may have; None sets no limit.
     pub(super) memory: Option<u64>,
 }

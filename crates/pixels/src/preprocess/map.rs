@@ -3,7 +3,7 @@
 //! Most models need a plain byte operation; only those trained on normalised pixels need a table.
 
 /// What the model was trained on: `real = (pixel - mean) / std` per channel, pixels 0..=255, in the order R, G, B.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Normalisation {
     /// Subtracted from the pixel.
     pub mean: [f32; 3],
