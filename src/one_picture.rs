@@ -80,7 +80,8 @@ impl PictureSteps {
         let size = picture.full_size();
         let more = size.pixels().saturating_sub(self.mask.len());
         let reserved = self.mask.try_reserve_exact(more);
-        reserved.map_err(|_| Failure::new(Kind::Data, format!("there is no memory for a class map of {size} pixels")))?;
+        reserved
+            .map_err(|_| Failure::new(Kind::Data, format!("there is no memory for a class map of {size} pixels")))?;
         let start = Instant::now();
         let region = self.converter.convert(picture, &mut self.tensor).map_err(|error| bad(&error))?;
         let converted = Instant::now();

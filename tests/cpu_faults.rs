@@ -137,7 +137,7 @@ fn run_cell(fault: Fault, moment: Moment) -> Option<Duration> {
     running.stdout.wait_for_count(number + 20);
     seen.extend(workers(&running, "cpu"));
     assert_eq!(children(&running).len(), 1, "none waits to be reaped");
-    assert_eq!(held(&running).descriptors, descriptors);
+    assert!(held(&running).descriptors <= descriptors, "a descriptor is left");
     let finished = running.stop_in_time(Signal::TERM).expect(0);
     for id in seen {
         assert!(!std::path::Path::new(&format!("/proc/{id}")).exists(), "process {id} is left");

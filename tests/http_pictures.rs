@@ -14,6 +14,7 @@ use pixels::frame::Size;
 use serde_json::Value;
 
 use support::clips::{files, ppm, read_png, COLOURS};
+use support::held::{children, workers};
 use support::http::{Reply, Web};
 use support::{
     colours, colours_with, finish, grouped_colours, media, model, pspnetd, run, with, Running, Signal, LIMIT,
@@ -382,12 +383,13 @@ fn bombs_and_what_is_no_picture_are_refused_in_little_memory() {
     let web = serve(&colours(), "pattern:320x240", &["camera.rate=20"]);
     let whole = std::fs::read(media("colours/5_double.jpg")).unwrap();
     assert_eq!(post(&web, &whole, &[]).status, 200);
-    let before = peak(&web);
+    let [process] = workers(&web.running, "predict")[..] else { panic!("{:?}", children(&web.running)) };
+    let (before, runner) = (peak(web.running.id()), peak(process));
     let mut announced = whole.clone();
     let sof = announced.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
     announced[sof + 5..sof + 9].copy_from_slice(&[0xC3, 0x50, 0xC3, 0x50]);
-    for bomb in [png_of(50_000, 50_000), png_of(16_384, 16_384), png_of(4097, 4096), announced] {
-        post(&web, &bomb, &[]).is_problem(413, ["at most 16777216 pixels"]);
+    for bomb in [png_of(50_000, 50_000), png_of(16_384, 16_384), png_of(1921, 1080), announced] {
+        post(&web, &bomb, &[]).is_problem(413, ["http.max_pixels allows 2073600 pixels"]);
     }
     post(&web, &whole[..whole.len() / 2], &[]).is_problem(422, ["the picture can't be decoded"]);
     post(&web, b"GIF89a of some kind", &[]).is_problem(415, ["neither as a JPEG nor as a PNG"]);
@@ -398,26 +400,28 @@ fn bombs_and_what_is_no_picture_are_refused_in_little_memory() {
     web.get("/api/v1/predict").is_problem(405, ["POST"]);
     // Announced too long, too long without being announced, and one that fits in but for a byte.
     let ask = |lines: &str| format!("POST /api/v1/predict HTTP/1.1\r\nHost: {}\r\n{lines}\r\n", web.address);
-    web.send(ask("Content-Length: 100000000\r\n")).is_problem(413, ["16777216 bytes", "http.max_body"]);
+    web.send(ask("Content-Length: 100000000\r\n")).is_problem(413, ["4194304 bytes", "http.max_body"]);
     let chunk = [&b"10000\r\n\xFF\xD8\xFF"[..], &[0; 0x10000 - 3], b"\r\n"].concat();
     let endless = [ask("Transfer-Encoding: chunked\r\n").into_bytes(), chunk.repeat(300)].concat();
     web.send(endless).is_problem(413, ["http.max_body"]);
-    assert!(peak(&web) < before + 64 * 1024, "{} KiB, before {before}", peak(&web));
     // The largest that is taken.
     let folder = tempfile::tempdir().unwrap();
     let large = folder.path().join("large.png");
-    let mut encoder = png::Encoder::new(std::fs::File::create(&large).unwrap(), 4096, 4096);
-    encoder.set_color(png::ColorType::Rgb);
-    encoder.write_header().unwrap().write_image_data(&vec![0; 4096 * 4096 * 3]).unwrap();
+    let mut encoder = png::Encoder::new(std::fs::File::create(&large).unwrap(), 1920, 1080);
+    encoder.set_color(png::ColorType::Rgba);
+    encoder.write_header().unwrap().write_image_data(&vec![0; 1920 * 1080 * 4]).unwrap();
     let reply = post(&web, &std::fs::read(&large).unwrap(), &[]);
     assert_eq!((reply.status, &reply.json()["classes"]["black"]), (200, &1.0.into()), "{}", reply.text());
-    assert!(peak(&web) < before + 300 * 1024, "{} KiB, before {before}", peak(&web));
+    // 11 bytes for each pixel in the process that runs pictures, and nothing in the program.
+    let [process] = workers(&web.running, "predict")[..] else { panic!("{:?}", children(&web.running)) };
+    assert!(peak(process) < runner + 11 * 1920 * 1080 / 1024, "{} KiB, before {runner}", peak(process));
+    assert!(peak(web.running.id()) < before + 4 * 1024, "{} KiB, before {before}", peak(web.running.id()));
     web.ends_well();
 }
 
-/// The most memory that was resident, KiB.
-fn peak(web: &Web) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", web.running.id())).unwrap();
+/// The most memory of a process that was resident, KiB.
+fn peak(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

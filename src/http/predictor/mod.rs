@@ -32,8 +32,8 @@ use tokio::sync::oneshot;
 
 pub(super) use self::memory::Received;
 use self::memory::{Picture, Room};
-use self::message::{Figures, Made, Reply, Settings};
 pub(super) use self::message::Wanted;
+use self::message::{Figures, Made, Reply, Settings};
 pub(crate) use self::service::picture_service;
 use super::body::{typed, whole, Body, Problem};
 use crate::config::Config;
@@ -72,6 +72,8 @@ struct Job {
 trait Runner: Send {
     /// What it answers to a request that goes with `files`, within `limit`.
     fn ask(&mut self, request: &[u8], files: &[BorrowedFd<'_>], limit: Duration) -> Result<Vec<u8>, Fault>;
+    /// Whether it is still there. It may have been killed between two pictures.
+    fn is_alive(&mut self) -> bool;
     /// Ends it, since its answer makes no sense.
     fn end_for_nonsense(&mut self) -> Fault;
     /// What `fault` means.
@@ -81,6 +83,11 @@ trait Runner: Send {
 impl Runner for ServiceWorker {
     fn ask(&mut self, request: &[u8], files: &[BorrowedFd<'_>], limit: Duration) -> Result<Vec<u8>, Fault> {
         self.ask(request, files, limit, &mut || true).map(<[u8]>::to_vec)
+    }
+
+    fn is_alive(&mut self) -> bool {
+        let alive = self.is_alive();
+        alive.inspect_err(|fault| log::warn!("predict: {fault}; another one is started")).is_ok()
     }
 
     fn end_for_nonsense(&mut self) -> Fault {
@@ -316,8 +323,11 @@ impl Worker {
     /// What runs the current edition on the CPU: the last picture's process, unless another edition runs by now.
     fn take_runner(&mut self) -> Result<(Arc<Edition>, Box<dyn Runner>), Problem> {
         let edition = self.editions.now();
-        if let Some(running) = self.running.take().filter(|(running, _)| Arc::ptr_eq(running, &edition)) {
-            return Ok(running);
+        let running = self.running.take().filter(|(running, _)| Arc::ptr_eq(running, &edition));
+        if let Some((edition, mut runner)) = running {
+            if runner.is_alive() {
+                return Ok((edition, runner));
+            }
         }
         let settings = Settings {
             fit: self.fit,
@@ -372,7 +382,7 @@ const fn max_mask(max_pixels: usize) -> usize {
 /// A reply that can be true.
 enum Checked {
     /// The figures, and how long the mask is.
-    Made(Figures, usize),
+    Made(Box<Figures>, usize),
     Refused(StatusCode, String),
     Failed(String),
 }
@@ -381,7 +391,7 @@ fn parse(bytes: &[u8], max_pixels: usize, max_mask: usize) -> Option<Checked> {
     Some(match serde_json::from_slice(bytes).ok()? {
         Reply::Made(made) => {
             let Made { mask_bytes, .. } = made;
-            Checked::Made(made.checked(max_pixels, max_mask)?, mask_bytes)
+            Checked::Made(Box::new(made.checked(max_pixels, max_mask)?), mask_bytes)
         }
         Reply::TooLarge(found) => {
             let most = format!("http.max_pixels allows {max_pixels} pixels of at most 4 bytes");
@@ -426,6 +436,10 @@ mod testing {
         fn ask(&mut self, request: &[u8], files: &[BorrowedFd<'_>], _: Duration) -> Result<Vec<u8>, Fault> {
             let files = files.iter().map(|file| file.try_clone_to_owned().unwrap()).collect();
             Ok(self.0.answer(request, files))
+        }
+
+        fn is_alive(&mut self) -> bool {
+            true
         }
 
         fn end_for_nonsense(&mut self) -> Fault {

@@ -129,11 +129,7 @@ fn prepare(run: &Run, files: Vec<OwnedFd>) -> Result<(Served, Ready), Fault> {
     Ok((Served { engine, inputs, output }, ready))
 }
 
-fn prepare_service(
-    serve: &Serve,
-    files: Vec<OwnedFd>,
-    make: MakeService,
-) -> Result<(Box<dyn Service>, Ready), Fault> {
+fn prepare_service(serve: &Serve, files: Vec<OwnedFd>, make: MakeService) -> Result<(Box<dyn Service>, Ready), Fault> {
     let [model] = all(files)?;
     let loaded = Loaded::new(&serve.load, model)?;
     let mut output = vec![0; loaded.engine.io().output.bytes()];
@@ -175,7 +171,10 @@ impl Loaded {
             return Err(Fault::Ends { inputs, outputs });
         }
         if found != load.io {
-            return Err(Fault::Model { text: format!("its ends are {found}, expected {}", load.io), words: Vec::new() });
+            return Err(Fault::Model {
+                text: format!("its ends are {found}, expected {}", load.io),
+                words: Vec::new(),
+            });
         }
         Ok(Self { engine, version, device })
     }

@@ -46,10 +46,17 @@ impl ServiceWorker {
         limit: Duration,
         go_on: GoOn<'_>,
     ) -> Result<&[u8], Fault> {
-        // What died since the last request did so by itself, and is told as that.
-        self.link.expect_silence()?;
+        self.link.expect_open()?;
         self.link.send_with(request, files, Phase::Idle)?;
         self.link.wait(Phase::Inferring, limit, go_on)
+    }
+
+    /// Whether the process still lives: to be asked before a request.
+    ///
+    /// # Errors
+    /// How it ended. The process is gone then, and further calls give the same error.
+    pub fn is_alive(&mut self) -> Result<(), Fault> {
+        self.link.expect_silence()
     }
 
     /// Ends the process, whose answer makes no sense.
