@@ -3,11 +3,13 @@
 # Sourced after `set -euo pipefail`, never run by itself.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# UNREACHABLE is the exit status of scripts/audit where a database of vulnerabilities can't be reached.
 # shellcheck disable=SC2034  # read by the scripts that source this file
 readonly ROOT \
     AARCH64=aarch64-unknown-linux-gnu \
     CROSS_DIR=$ROOT/.cross \
-    MIN_RUST=1.92
+    MIN_RUST=1.92 \
+    UNREACHABLE=77
 
 # What a build needs. libclang-dev brings bindgen's libclang with its own headers (no clang program is needed);
 # libssl-dev and pkg-config are for the downloader inside tflitec's build script; cmake and nasm build libjpeg-turbo
@@ -72,4 +74,17 @@ apt_install() {
     as_root apt-get update -qq
     as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# Prints a Python that has pip. A python3 of the user's own comes first, then Debian's, installed if need be.
+python_with_pip() {
+    local python
+    for python in python3 /usr/bin/python3; do
+        if "$python" -m pip --version >/dev/null 2>&1; then
+            echo "$python"
+            return
+        fi
+    done
+    apt_install python3-pip >&2
+    echo /usr/bin/python3
 }

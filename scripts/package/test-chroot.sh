@@ -68,7 +68,7 @@ files_are_in_their_places() {
         644:/usr/share/bash-completion/completions/pspnetd 644:/usr/share/zsh/vendor-completions/_pspnetd \
         644:/usr/share/fish/vendor_completions.d/pspnetd.fish 644:/usr/share/doc/pspnetd/copyright \
         644:/usr/share/doc/pspnetd/changelog.gz 644:/usr/share/doc/pspnetd/changelog.Debian.gz \
-        644:/usr/share/doc/pspnetd/README.md 644:/usr/share/doc/pspnetd/docs/configuration.md \
+        644:/usr/share/doc/pspnetd/{README,SECURITY,docs/configuration}.md \
         644:/usr/share/pspnetd/models/scene-fast/{model.tflite,manifest.toml,README.md}; do
         equal "${file#*:}" "$(inside stat -c '%U:%G %a' "${file#*:}")" "root:root ${file%%:*}"
     done
