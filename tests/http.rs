@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use base64::prelude::{Engine as _, BASE64_STANDARD};
 
-use support::http::{exchange, serve, token_file, Reply};
+use support::http::{exchange, serve, token_file, Reply, Web};
 use support::{colours, file, finish, pspnetd, run, with, Running, Signal, LIMIT};
 
 const TOKEN: &str = "correct-horse-battery-staple";
@@ -43,10 +43,7 @@ fn health_state_and_history_are_told() {
 fn a_daemon_without_results_is_alive_and_not_ready() {
     let mut command = run(&colours(), "v4l2:/dev/video-that-is-not-there");
     command.args(["--set", "http.listen=127.0.0.1:0", "--set", "http.socket=off"]);
-    let running = Running::start(command);
-    let line = running.stderr.wait_for("http: listening on http://");
-    let address = line.split("//").nth(1).unwrap().trim().trim_end_matches('/').parse().unwrap();
-    let web = support::http::Web { running, address };
+    let web = Web::start(command);
     assert_eq!(web.get("/livez").status, 200);
     let ready = web.get("/readyz");
     assert_eq!((ready.status, ready.field("content-type")), (503, Some("text/plain; charset=utf-8")));
@@ -171,6 +168,25 @@ fn with_a_token_everything_but_liveness_needs_it() {
     assert!(said.contains("127.0.0.1:") && !said.contains(TOKEN), "{said}");
     assert!(!said.contains("everybody on this machine can read it"), "{said}");
     web.ends_well();
+}
+
+#[test]
+fn a_token_and_a_key_come_as_credentials_of_systemd() {
+    let folder = tempfile::tempdir().unwrap();
+    let handed = folder.path().join("pspnetd_token");
+    std::fs::write(&handed, TOKEN).unwrap();
+    std::fs::set_permissions(&handed, std::fs::Permissions::from_mode(0o400)).unwrap();
+    let settings = ["http.listen=127.0.0.1:0", "http.socket=off", "http.token_file=credential:token"];
+    let mut command = with(run(&colours(), "pattern:96x64"), settings);
+    command.env("CREDENTIALS_DIRECTORY", folder.path());
+    let web = Web::start(command).ready_with(TOKEN);
+    web.get("/api/v1/state").is_problem(401, []);
+    web.ends_well();
+    let mut command = with(run(&colours(), "pattern:96x64"), settings);
+    command.args(["--set", "http.token_file=credential:other"]).env("CREDENTIALS_DIRECTORY", folder.path());
+    finish(command)
+        .expect(78)
+        .says(["http.token_file: systemd handed over no credential \"other\"", "LoadCredential="]);
 }
 
 #[test]

@@ -28,10 +28,7 @@ fn serve(model: &Path, camera: &str, settings: &[&str]) -> Web {
     for setting in ["http.listen=127.0.0.1:0", "http.socket=off", "log.level=debug"].iter().chain(settings) {
         command.args(["--set", setting]);
     }
-    let running = Running::start(command);
-    let line = running.stderr.wait_for("http: listening on http://");
-    let address = line.split("//").nth(1).unwrap().trim().trim_end_matches('/').parse().unwrap();
-    Web { running, address }
+    Web::start(command)
 }
 
 /// The same on one picture, again and again.

@@ -12,16 +12,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use support::http::Web;
 use support::{colours, needs, run, with, Running, LIMIT};
 
 /// A running daemon and its address.
 fn daemon() -> (Running, String) {
     let settings = ["camera.rate=20", "telemetry.interval=1", "http.listen=127.0.0.1:0", "http.socket=off"];
-    let running = Running::start(with(run(&colours(), "pattern:96x64"), settings));
-    let line = running.stderr.wait_for("http: listening on http://");
-    let address = line.split("http://").nth(1).unwrap().trim().trim_end_matches('/').to_owned();
+    let Web { running, address } = Web::start(with(run(&colours(), "pattern:96x64"), settings));
     running.stdout.wait_for_count(3);
-    (running, address)
+    (running, address.to_string())
 }
 
 /// Head and body of the answer to a GET. HTTP/1.0, so that the body comes as it is, to the end of the connection.

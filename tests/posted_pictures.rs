@@ -13,17 +13,14 @@ use rustix::process::{kill_process, Pid};
 
 use support::held::{children, held, workers};
 use support::http::{Reply, Web};
-use support::{colours, media, model, run, Running, Signal, LIMIT};
+use support::{colours, media, model, run, Signal, LIMIT};
 
 /// `command` with a server, once that listens.
 fn serve(mut command: Command, settings: &[&str]) -> Web {
     for setting in ["http.listen=127.0.0.1:0", "http.socket=off", "log.level=debug"].iter().chain(settings) {
         command.args(["--set", setting]);
     }
-    let running = Running::start(command);
-    let line = running.stderr.wait_for("http: listening on http://");
-    let address = line.split("//").nth(1).unwrap().trim().trim_end_matches('/').parse().unwrap();
-    let web = Web { running, address };
+    let web = Web::start(command);
     web.running.stdout.wait_for_count(1);
     web
 }

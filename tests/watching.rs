@@ -87,10 +87,7 @@ fn the_history_has_a_value_of_each_class_at_each_time() {
 #[test]
 fn without_a_camera_it_lives_and_says_why_it_is_not_ready() {
     let settings = ["http.listen=127.0.0.1:0", "http.socket=off"];
-    let running = Running::start(with(run(&colours(), "v4l2:/dev/no-such-camera"), settings));
-    let line = running.stderr.wait_for("http: listening on http");
-    let address = line.split("://").nth(1).unwrap().trim_end().trim_end_matches('/').parse().unwrap();
-    let web = Web { running, address };
+    let web = Web::start(with(run(&colours(), "v4l2:/dev/no-such-camera"), settings));
     let state = wait_for_state(&web, "a camera that is waited for", |state| state["camera"]["state"] == "waiting");
     assert_eq!(
         (&state["ready"], &state["result"], &state["fps"].as_f64().unwrap_or(0.0)),
@@ -208,10 +205,7 @@ fn what_a_board_no_longer_tells_is_unknown_and_neither_0_nor_old() {
     ];
     let mut command = with(run(&colours(), &replay("colours.mjpeg")), settings);
     command.env("PSPNETD_ROOT", root.path());
-    let running = Running::start(command);
-    let line = running.stderr.wait_for("http: listening on http");
-    let address = line.split("://").nth(1).unwrap().trim_end().trim_end_matches('/').parse().unwrap();
-    let web = Web { running, address };
+    let web = Web::start(command);
     wait_for_state(&web, "joules", |state| state["joules_per_frame"].as_f64().is_some_and(|joules| joules > 0.0));
     // The rail's chip goes: frames without known joules have none.
     std::fs::remove_dir_all(root.path().join("sys/class/hwmon")).unwrap();

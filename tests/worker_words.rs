@@ -186,6 +186,12 @@ fn what_reaches_beyond_the_process_is_refused() {
         "parents-priority",
         "users-priority",
         "parents-limits",
+        "write-null",
+        "write-and-read-null",
+        "parents-memory-to-write",
+        "write-proc",
+        "kernel-log",
+        "pseudo-terminal",
         "map-executable",
         "map-code",
         "make-executable",
@@ -216,7 +222,6 @@ fn no_file_can_be_opened_that_no_engine_needs() {
     if needs::needs(has_landlock, "this kernel has no Landlock (CONFIG_SECURITY_LANDLOCK, and lsm=landlock,… at boot)")
     {
         for what in [
-            "write-proc",
             "parents-memory",
             "parents-environment",
             "list-processes",
@@ -225,8 +230,6 @@ fn no_file_can_be_opened_that_no_engine_needs() {
             "read-shadow",
             "read-configuration",
             "read-a-program",
-            "kernel-log",
-            "pseudo-terminal",
             "terminal",
             "shared-memory",
         ] {

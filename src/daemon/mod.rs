@@ -4,6 +4,7 @@
 
 mod assemble;
 mod live;
+mod memory;
 mod monitor;
 mod systemd;
 
@@ -49,6 +50,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let started = Arc::new(AtomicBool::new(false));
     watch_signals(&shutdown, Arc::clone(&started))?;
     let Assembly { pipeline: parts, journals, starts, live } = assemble(config, PLUGS, &shutdown)?;
+    memory::warn_of_a_tight_limit(config, &root());
     let clock = Arc::clone(&parts.clock);
     // Before the first thread of the pipeline, which may have results before the next line.
     started.store(true, Ordering::SeqCst);

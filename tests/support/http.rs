@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -25,13 +26,19 @@ pub fn serve<S: AsRef<str>>(settings: impl IntoIterator<Item = S>) -> Web {
     for setting in settings {
         command.args(["--set", setting.as_ref()]);
     }
-    let running = Running::start(command);
-    let line = running.stderr.wait_for("http: listening on http");
-    let address = line.split("://").nth(1).unwrap().trim_end().trim_end_matches('/').parse().unwrap();
-    Web { running, address }
+    Web::start(command)
 }
 
 impl Web {
+    /// Starts `command`, and waits until it listens.
+    #[track_caller]
+    pub fn start(command: Command) -> Self {
+        let running = Running::start(command);
+        let line = running.stderr.wait_for("http: listening on http");
+        let address = line.split("://").nth(1).unwrap().trim_end().trim_end_matches('/').parse().unwrap();
+        Self { running, address }
+    }
+
     /// A connection whose reads and writes have a limit.
     #[track_caller]
     pub fn connect(&self) -> TcpStream {

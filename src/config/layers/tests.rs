@@ -215,6 +215,15 @@ fn paths_of_other_layers_stay_as_they_are() {
 }
 
 #[test]
+fn a_credential_is_no_relative_path() {
+    let file = file("[http]\ntoken_file = 'credential:token'\n");
+    let config = load(Some(file.path()), env(&[]), &[]).unwrap().config;
+    assert_eq!(config.http.token_file, "/etc/pspnetd/credentials/token");
+    let error = load(Some(file.path()), env(&[]), &[set("http.token_file", "credential:../x")]).unwrap_err();
+    assert!(error.to_string().contains("http.token_file: credential \"../x\": expected"), "{error}");
+}
+
+#[test]
 fn the_effective_configuration_reads_back_as_itself() {
     let text = toml::to_string(&Config::default()).unwrap();
     assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());

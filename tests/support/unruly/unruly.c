@@ -94,7 +94,7 @@ static int attempt(const char *name) {
   struct f_owner_ex owner = {F_OWNER_PID, parent};
   struct sched_param calm = {0};
   TRY("read-processor", open("/proc/cpuinfo", O_RDONLY));
-  TRY("use-null", open("/dev/null", O_RDWR));
+  TRY("use-null", open("/dev/null", O_RDONLY));
   TRY("signal-itself", kill(getpid(), 0));
   TRY("thread", on_a_thread(nothing));
   TRY("map", map(PROT_READ | PROT_WRITE));
@@ -165,6 +165,10 @@ static int attempt(const char *name) {
   TRY("outlive", prctl(PR_SET_PDEATHSIG, 0));
   TRY("own-refusals", own_signal(SIGSYS));
 
+  TRY("write-null", open("/dev/null", O_WRONLY));
+  TRY("write-and-read-null", open("/dev/null", O_RDWR));
+  TRY("parents-memory-to-write", of_parent("/proc/%d/mem", O_RDWR));
+
   TRY("write-proc", open("/proc/self/oom_score_adj", O_WRONLY));
   TRY("parents-memory", of_parent("/proc/%d/mem", O_RDONLY));
   TRY("parents-environment", of_parent("/proc/%d/environ", O_RDONLY));
@@ -187,7 +191,7 @@ static int attempt(const char *name) {
 static const char *const refused[] = {
     "fork", "socket-inet", "socket-inet6", "socket-packet", "socket-vsock", "socket-unix", "socket-thread",
     "signal-parent", "signal-group", "parents-processors", "parents-policy", "parents-priority", "users-priority",
-    "parents-limits", "map-executable", "make-a-file", "type", "type-long", "paste", "take-terminal", "take-console",
+    "parents-limits", "parents-memory-to-write", "map-executable", "make-a-file", "type", "type-long", "paste", "take-terminal", "take-console",
     "discipline", "set-key", "switch-console", "owner", "owners-signal", "owner-ex", "owner-ioctl", "group-ioctl",
     "outlive", "own-refusals", "write-proc", "parents-memory", "parents-environment", "list-processes", "list-root",
     "read-passwords", "read-shadow", "read-configuration", "read-a-program", "kernel-log", "pseudo-terminal", "terminal",

@@ -149,10 +149,26 @@ fn beyond(role: Role<'_>) -> Result<Rules, String> {
         let made = rule(&[(2, MaskedEq(execute), execute), (3, MaskedEq(anonymous), anonymous)])?;
         rules.entry(libc::SYS_mmap).or_default().push(made);
     }
-    let creates = |argument| rule(&[(argument, MaskedEq(word(libc::O_CREAT)), word(libc::O_CREAT))]);
-    rules.insert(libc::SYS_openat, vec![creates(2)?]);
+    rules.insert(libc::SYS_openat, opening(role, 2)?);
     #[cfg(target_arch = "x86_64")]
-    rules.insert(libc::SYS_open, vec![creates(1)?]);
+    rules.insert(libc::SYS_open, opening(role, 1)?);
+    Ok(rules)
+}
+
+/// What may not be opened, by the flags in this argument: no file is made. On the CPU nothing is written either, so that the
+/// memory of the program that started this one can't be, through /proc, where the kernel has no Landlock.
+fn opening(role: Role<'_>, flags: u8) -> Result<Vec<SeccompRule>, String> {
+    use SeccompCmpOp::MaskedEq;
+    let with = |mask: c_int, value: c_int| {
+        let word = |value: c_int| u64::from(value.cast_unsigned());
+        rule(&[(flags, MaskedEq(word(mask)), word(value))])
+    };
+    let mut rules = vec![with(libc::O_CREAT, libc::O_CREAT)?];
+    if role.is_cpu() {
+        for mode in [libc::O_WRONLY, libc::O_RDWR, libc::O_ACCMODE] {
+            rules.push(with(libc::O_ACCMODE, mode)?);
+        }
+    }
     Ok(rules)
 }
 
