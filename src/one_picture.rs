@@ -57,6 +57,11 @@ impl PictureSteps {
         &self.mask
     }
 
+    /// Gives the memory of the last picture's class map back.
+    pub(crate) fn forget_mask(&mut self) {
+        self.mask = Vec::new();
+    }
+
     /// Figures of the last picture.
     pub(crate) const fn summary(&self) -> &Summary {
         &self.summary

@@ -97,6 +97,41 @@ the_sandbox_is_on() {
     done
 }
 
+# The status of the state's answer, to who brings this token or none.
+state_status() {
+    local header=
+    [ -z "${1-}" ] || header="Authorization: Bearer $1"$'\r\n'
+    # shellcheck disable=SC2016  # for the other bash
+    booted bash -c 'exec 3<>/dev/tcp/127.0.0.1/8088
+        printf "GET /api/v1/state HTTP/1.0\r\nHost: localhost\r\n%s\r\n" "$0" >&3; cat <&3' "$header" >"$WORK/state"
+    head -n 1 "$WORK/state" | cut -d ' ' -f 2
+}
+
+a_token_is_handed_over() {
+    local token=0123456789abcdef0123
+    equal "the folder" "$(booted stat -c '%U:%G %a' /etc/pspnetd/credentials)" "root:root 700"
+    cp "$CONFIGURATION" "$WORK/configuration"
+    booted sh -c "umask 077 && echo $token >/etc/pspnetd/credentials/token"
+    sed -i '/^\[http\]/a token_file = "credential:token"' "$CONFIGURATION"
+    not booted runuser -u pspnetd -- cat /etc/pspnetd/credentials/token
+    booted systemctl restart pspnetd
+    service_is active
+    equal "without the token" "$(state_status)" 401
+    equal "with it" "$(state_status $token)" 200
+    booted pspnetd check >/dev/null
+    # Named and not there: an error that says so, once.
+    booted rm /etc/pspnetd/credentials/token
+    booted systemctl restart pspnetd || true
+    within 10 service_is failed
+    equal "exit status" "$(property ExecMainStatus)" 78
+    # By hand, without the folder.
+    cp "$WORK/configuration" "$CONFIGURATION"
+    booted rmdir /etc/pspnetd/credentials
+    booted systemctl restart pspnetd
+    service_is active
+    booted install -d -m 700 /etc/pspnetd/credentials
+}
+
 upgrade_restarts() {
     local before
     before=$(property MainPID)
@@ -214,6 +249,7 @@ else
         check "with a source of frames it is active and writes" use_the_test_picture
         check "page, metrics, top and latency log are there" the_page_is_there
         check "the sandbox is on and the groups are there" the_sandbox_is_on
+        check "a token comes as a credential, which root alone reads" a_token_is_handed_over
         check "an upgrade starts the new program" upgrade_restarts
         check "a crash is followed by a restart" a_crash_is_restarted
         check "a wrong configuration is not restarted, and an upgrade gets past it" wrong_configuration_is_not_restarted

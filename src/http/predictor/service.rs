@@ -64,6 +64,8 @@ impl PictureService {
             Wanted::Figures => 0,
             Wanted::Mask => self.write_mask(size, files.next().ok_or_else(missing)?).map_err(failed)?,
         };
+        // The next picture's pixels may need it.
+        self.steps.forget_mask();
         Ok(Reply::Made(Made::new(size, self.steps.summary(), times, mask_bytes)))
     }
 

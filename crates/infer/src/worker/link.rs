@@ -44,8 +44,14 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Starts `program` as a worker called `name`.
-    pub(super) fn open(name: &str, program: &Path, limit: &LogLimit, told: &Told) -> Result<Self, Fault> {
+    /// Starts `program` as a worker called `name`, with `environment` beside this program's own.
+    pub(super) fn open(
+        name: &str,
+        program: &Path,
+        environment: &[(&str, &str)],
+        limit: &LogLimit,
+        told: &Told,
+    ) -> Result<Self, Fault> {
         let no_socket = |error: Errno| system("a socket", error);
         let (socket, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(no_socket)?;
@@ -56,6 +62,7 @@ impl Link {
         if std::env::var_os("LIBUSB_DEBUG").is_none() {
             command.env("LIBUSB_DEBUG", "1");
         }
+        command.envs(environment.iter().copied());
         // Libraries that write to the standard output are heard as well.
         command.arg0("pspnetd").args(["worker", name]).stdin(Stdio::from(theirs));
         command.stdout(Stdio::from(their_output)).stderr(Stdio::from(their_words));

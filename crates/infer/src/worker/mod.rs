@@ -120,7 +120,8 @@ impl Job {
         go_on: GoOn<'_>,
     ) -> Result<(Link, Ready), Fault> {
         let model = model_file(&self.model).map_err(|error| system("memory for the model", error))?;
-        let mut link = Link::open(&self.name, &self.program, &self.log_limit, &self.told)?;
+        let environment: &[_] = if matches!(task, Task::Serve(_)) { &service::ENVIRONMENT } else { &[] };
+        let mut link = Link::open(&self.name, &self.program, environment, &self.log_limit, &self.told)?;
         link.send_order(&Order::new(task), &[&[model.as_fd()], files].concat())?;
         drop(model);
         match Answer::parse(link.wait(Phase::Starting, limit, go_on)?) {
@@ -249,7 +250,7 @@ pub fn probe(library: &Path, limit: Duration) -> Result<Listing, Fault> {
 /// # Errors
 /// As for [`probe`].
 pub fn probe_with(program: &Path, library: &Path, limit: Duration) -> Result<Listing, Fault> {
-    let mut link = Link::open("edgetpu probe", program, &LogLimit::default(), &Told::default())?;
+    let mut link = Link::open("edgetpu probe", program, &[], &LogLimit::default(), &Told::default())?;
     link.send_order(&Order::new(Task::List { library: library.to_owned() }), &[])?;
     match Answer::parse(link.wait(Phase::Starting, limit, &mut || true)?) {
         Some(Answer::Listed(listing)) => Ok(listing),

@@ -8,6 +8,10 @@ use super::wire::{Serve, Task};
 use super::{cpu, Job, Link, Ready};
 use crate::{Engine, Fault, GoOn, Phase};
 
+/// The GNU C library gives blocks of a mebibyte or more back to the system as soon as they are freed. By itself it begins to keep
+/// such blocks once one was freed, so that a large request would go on costing memory.
+pub(super) const ENVIRONMENT: [(&str, &str); 1] = [("MALLOC_MMAP_THRESHOLD_", "1048576")];
+
 /// The worker's half: answers requests, one after the other.
 pub trait Service: Send {
     /// The answer to a request, which came with these descriptors. At most 64 KiB.
