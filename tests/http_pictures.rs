@@ -17,7 +17,7 @@ use support::clips::{files, ppm, read_png, COLOURS};
 use support::held::{children, workers};
 use support::http::{Reply, Web};
 use support::{
-    colours, colours_with, finish, grouped_colours, media, model, pspnetd, run, with, Running, Signal, LIMIT,
+    colours, colours_with, finish, grouped_colours, media, model, pspnetd, run, with, Signal, LIMIT,
 };
 
 const TICK: Duration = Duration::from_millis(20);

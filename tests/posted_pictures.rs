@@ -142,7 +142,7 @@ fn where_there_is_no_memory_for_a_picture_the_request_is_told_and_the_camera_goe
     for _ in 0..3 {
         assert_eq!(post(&web, &picture()).status, 200);
         let reply = post(&web, &bytes);
-        reply.is_problem(413, ["there is no memory for 8192x8192 pixels"]);
+        reply.is_problem(503, ["there is no memory for 8192x8192 pixels"]);
     }
     let from = web.running.stdout.count();
     web.running.stdout.wait_for_count(from + 5);

@@ -181,7 +181,7 @@ upgrade_keeps_an_edit() {
     cp "$(repack "$VERSION+test1")" "$GUEST/root/next.deb"
     apt_inside install /root/next.deb
     grep -q 'by hand' "$GUEST/etc/pspnetd/pspnetd.toml"
-    equal "files in /etc/pspnetd" "$(ls "$GUEST/etc/pspnetd")" pspnetd.toml
+    equal "files in /etc/pspnetd" "$(ls "$GUEST/etc/pspnetd")" "$(printf 'credentials\npspnetd.toml')"
     is_enabled
 }
 
@@ -201,7 +201,7 @@ upgrade_takes_a_new_default_where_nobody_edited() {
     apt_inside install /root/pspnetd.deb
     apt_inside install /root/next.deb
     grep -q 'a new line of the package' "$GUEST/etc/pspnetd/pspnetd.toml"
-    equal "files in /etc/pspnetd" "$(ls "$GUEST/etc/pspnetd")" pspnetd.toml
+    equal "files in /etc/pspnetd" "$(ls "$GUEST/etc/pspnetd")" "$(printf 'credentials\npspnetd.toml')"
 }
 
 remove_leaves_configuration_and_results() {

@@ -11,27 +11,50 @@ const INSTALLED: &str = "/etc/pspnetd/credentials";
 /// What systemd puts before the name of a file there: the unit's name for the folder.
 const ID: &str = "pspnetd_";
 
-/// Makes paths of the credentials that `http` names. `folder` is where systemd put them, if it did.
-///
-/// # Errors
-/// The first key whose credential can't be meant, and why.
-pub(super) fn resolve(http: &mut Http, folder: Option<&Path>) -> Result<(), (&'static str, String)> {
-    for (key, value) in [
-        ("http.token_file", &mut http.token_file),
-        ("http.tls_certificate", &mut http.tls_certificate),
-        ("http.tls_key", &mut http.tls_key),
-    ] {
-        if let Some(name) = value.strip_prefix(PREFIX) {
-            *value = path(name, folder).map_err(|reason| (key, reason))?.to_string_lossy().into_owned();
+impl Http {
+    /// With paths in the place of credentials.
+    ///
+    /// # Errors
+    /// The first key whose credential systemd did not hand over, and what to do.
+    pub(crate) fn with_credentials(&self) -> Result<Self, (&'static str, String)> {
+        let folder = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let mut resolved = self.clone();
+        for (key, value) in resolved.secrets() {
+            if let Some(name) = value.strip_prefix(PREFIX) {
+                let path = path(name, folder.as_deref()).map_err(|reason| (key, reason))?;
+                *value = path.to_string_lossy().into_owned();
+            }
         }
+        Ok(resolved)
     }
-    Ok(())
+
+    /// The first key with something that is no credential's name, and why.
+    pub(super) fn wrong_credential(&self) -> Option<(&'static str, String)> {
+        self.clone().secrets().into_iter().find_map(|(key, value)| {
+            if let Some(name) = value.strip_prefix("credentials:") {
+                return Some((key, format!("did you mean {PREFIX}{name}?")));
+            }
+            let name = value.strip_prefix(PREFIX)?;
+            let is_good = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0']);
+            (!is_good).then(|| (key, format!("credential {name:?}: expected the name of a file in {INSTALLED}")))
+        })
+    }
+
+    fn secrets(&mut self) -> [(&'static str, &mut String); 3] {
+        [
+            ("http.token_file", &mut self.token_file),
+            ("http.tls_certificate", &mut self.tls_certificate),
+            ("http.tls_key", &mut self.tls_key),
+        ]
+    }
+}
+
+/// Whether `path` is where only root reads.
+pub(crate) fn is_roots(path: &str) -> bool {
+    Path::new(path).starts_with(INSTALLED)
 }
 
 fn path(name: &str, folder: Option<&Path>) -> Result<PathBuf, String> {
-    if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
-        return Err(format!("credential {name:?}: expected the name of a file in {INSTALLED}"));
-    }
     // By hand, as in `sudo pspnetd check`, there is no such folder.
     let Some(folder) = folder else { return Ok(Path::new(INSTALLED).join(name)) };
     let found = [folder.join(format!("{ID}{name}")), folder.join(name)].into_iter().find(|path| path.exists());
@@ -47,31 +70,30 @@ fn path(name: &str, folder: Option<&Path>) -> Result<PathBuf, String> {
 mod tests {
     use super::*;
 
-    fn resolved(value: &str, folder: Option<&Path>) -> Result<String, String> {
-        let mut http = Http { tls_key: value.to_owned(), ..Http::default() };
-        resolve(&mut http, folder).map_err(|(key, reason)| format!("{key}: {reason}"))?;
-        Ok(http.tls_key)
-    }
-
     #[test]
     fn a_credential_is_a_file_that_systemd_handed_over() {
         let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name).display().to_string();
-        std::fs::write(path("pspnetd_key.pem"), "").unwrap();
-        std::fs::write(path("own"), "").unwrap();
-        let of = |value| resolved(value, Some(folder.path()));
-        assert_eq!(of("credential:key.pem"), Ok(path("pspnetd_key.pem")));
-        assert_eq!(of("credential:own"), Ok(path("own")), "one that a drop-in names");
-        assert_eq!(of("/etc/key.pem"), Ok("/etc/key.pem".to_owned()));
-        let missing = of("credential:other").unwrap_err();
-        assert!(missing.starts_with("http.tls_key: ") && missing.contains("/etc/pspnetd/credentials"), "{missing}");
-        for bad in ["credential:", "credential:../x", "credential:a/b", "credential:.x"] {
-            assert!(of(bad).unwrap_err().contains("expected the name of a file"), "{bad}");
-        }
+        let inside = |name: &str| folder.path().join(name);
+        std::fs::write(inside("pspnetd_key.pem"), "").unwrap();
+        std::fs::write(inside("own"), "").unwrap();
+        let of = |name| path(name, Some(folder.path()));
+        assert_eq!(of("key.pem"), Ok(inside("pspnetd_key.pem")));
+        assert_eq!(of("own"), Ok(inside("own")), "one that a drop-in names");
+        let missing = of("other").unwrap_err();
+        assert!(missing.contains("no credential \"other\"") && missing.contains(INSTALLED), "{missing}");
+        assert_eq!(path("token", None), Ok(Path::new(INSTALLED).join("token")));
     }
 
     #[test]
-    fn without_systemd_it_is_where_the_unit_takes_it_from() {
-        assert_eq!(resolved("credential:token", None), Ok("/etc/pspnetd/credentials/token".to_owned()));
+    fn what_is_no_name_is_told_with_its_key() {
+        let wrong = |value: &str| Http { tls_key: value.to_owned(), ..Http::default() }.wrong_credential();
+        for fine in ["", "key.pem", "/etc/key.pem", "credential:key.pem"] {
+            assert_eq!(wrong(fine), None, "{fine}");
+        }
+        for bad in ["credential:", "credential:../x", "credential:a/b", "credential:.x"] {
+            let (key, reason) = wrong(bad).unwrap();
+            assert!(key == "http.tls_key" && reason.contains("expected the name of a file"), "{bad}: {reason}");
+        }
+        assert_eq!(wrong("credentials:x").unwrap().1, "did you mean credential:x?");
     }
 }

@@ -162,6 +162,8 @@ impl Http {
             (false, true) => Some(("http.tls_certificate", "a certificate needs its key: http.tls_key".to_owned())),
             _ => None,
         }
+        .or_else(|| self.wrong_credential())
+        .or_else(|| (self.max_body.0 == 0).then(|| ("http.max_body", "expected more than 0".to_owned())))
         .or_else(|| (self.max_connections == 0).then(|| ("http.max_connections", "expected 1 or more".to_owned())))
         .or_else(|| {
             let is_possible = (1..=MOST_PIXELS).contains(&self.max_pixels);

@@ -7,7 +7,7 @@ use base::names::nearest;
 use serde::Deserialize;
 use toml::de::DeTable;
 
-use super::credentials;
+use super::credentials::PREFIX as PREFIX_OF_CREDENTIALS;
 use super::error::ConfigError;
 use super::named::{is_key, wrong_values, NAMED, NAME_EXPECTED};
 use super::origins::{variable_name, Origins, Override, PREFIX};
@@ -103,10 +103,9 @@ pub fn load(
         }
         config = apply(&mut table, setting)?;
     }
-    let handed = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    let contradiction = credentials::resolve(&mut config.http, handed.as_deref())
-        .err()
-        .or_else(|| config.gpio.contradiction(&config.publish))
+    let contradiction = config
+        .gpio
+        .contradiction(&config.publish)
         .or_else(|| config.engine.contradiction())
         .or_else(|| config.telemetry.contradiction(&config.publish))
         .or_else(|| config.http.contradiction())
@@ -201,7 +200,7 @@ fn anchor_paths(table: &mut toml::Table, folder: &Path) {
     let anchored = |text: &str| folder.join(text).to_string_lossy().into_owned();
     for key in PATH_KEYS {
         if let Some(toml::Value::String(text)) = lookup(table, key) {
-            if !["", "-", "auto", "off"].contains(&text.as_str()) && !text.starts_with(credentials::PREFIX) {
+            if !["", "-", "auto", "off"].contains(&text.as_str()) && !text.starts_with(PREFIX_OF_CREDENTIALS) {
                 *text = anchored(text);
             }
         }

@@ -3,7 +3,7 @@
 //! [`load`] merges the layers (command line over environment over file over default) and reports what is wrong with
 //! file, line and key. What a key means at run time is left to the module that uses it.
 
-mod credentials;
+pub(crate) mod credentials;
 mod engine;
 mod error;
 mod gpio;

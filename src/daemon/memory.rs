@@ -19,8 +19,8 @@ pub(super) fn warn_of_a_tight_limit(config: &Config, root: &Path) {
 fn too_tight(source: &Source, limit: Option<u64>) -> Option<String> {
     let limit = limit.filter(|limit| matches!(source, Source::Command(_)) && *limit < WITH_A_CAMERA_PROGRAM)?;
     Some(format!(
-        "camera: its program counts to the service's memory, which is limited to {} MiB: where frames come late or the program \
-         is killed, raise MemoryHigh= and MemoryMax= by `systemctl edit pspnetd`",
+        "camera: its program counts towards the service's memory limit of {} MiB: where frames come late or the program is killed, \
+         raise MemoryHigh= and MemoryMax= by `systemctl edit pspnetd`",
         limit >> 20
     ))
 }

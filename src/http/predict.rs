@@ -72,8 +72,7 @@ where
     let deadline = Instant::now() + patience;
     let mut body = pin!(body);
     let mut held = predictor.hold();
-    let no_memory =
-        |error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("no memory for a picture: {error}"));
+    let no_memory = |error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("no memory for a picture: {error}"));
     let mut picture = Received::new().map_err(no_memory)?;
     let mut beginning = Vec::with_capacity(PNG.len());
     let mut is_known = false;

@@ -71,6 +71,12 @@ impl Server {
         if listen.is_none() && socket.is_none() {
             return Ok(None);
         }
+        let named = |key: &'static str| match key {
+            "http.token_file" => &config.token_file,
+            "http.tls_key" => &config.tls_key,
+            _ => &config.tls_certificate,
+        };
+        let config = &config.with_credentials().map_err(|(key, reason)| SettingError::new(key, named(key), reason))?;
         let token = Token::read(&config.token_file)?;
         let tls = Tls::read(&config.tls_certificate, &config.tls_key)?;
         let max_connections = usize::from(config.max_connections);

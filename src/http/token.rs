@@ -12,6 +12,8 @@ use hyper::header::{HeaderMap, AUTHORIZATION};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use crate::config::credentials::is_roots;
+
 /// Less can be guessed.
 const SHORTEST: usize = 16;
 
@@ -102,7 +104,13 @@ fn digest(bytes: &[u8]) -> Digest {
 /// A file's first `limit` bytes.
 pub(super) fn read_file(limit: u64, path: &str) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    files::open(Path::new(path))?.take(limit).read_to_end(&mut bytes)?;
+    let file = files::open(Path::new(path)).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied if is_roots(path) => {
+            io::Error::new(error.kind(), format!("{error}: root alone reads that folder (sudo pspnetd check)"))
+        }
+        _ => error,
+    })?;
+    file.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

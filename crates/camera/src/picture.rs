@@ -63,12 +63,15 @@ pub enum PictureError {
     #[error("there is no memory for {0} pixels")]
     NoMemory(Size),
     /// More pixels than the caller takes.
-    #[error("{size} pixels, or more than 4 bytes for each; at most {most} pixels are taken")]
-    TooManyPixels {
+    #[error("{0} = {count} pixels", count = .0.pixels())]
+    TooManyPixels(Size),
+    /// Few enough pixels, but they take more than four bytes for each that the caller takes.
+    #[error("{size} pixels of 16 bits for each colour, which are {bytes} bytes")]
+    TooDeep {
         /// What the header announces.
         size: Size,
-        /// What is taken.
-        most: usize,
+        /// What they take.
+        bytes: u64,
     },
 }
 
@@ -117,7 +120,7 @@ pub fn decode(bytes: &[u8], most: usize) -> Result<RgbPicture, PictureError> {
         let mut decoder = JpegDecoder::new()?;
         let size = decoder.size(bytes)?;
         if size.pixels() > most {
-            return Err(PictureError::TooManyPixels { size, most });
+            return Err(PictureError::TooManyPixels(size));
         }
         let (size, pixels) = decoder.decode_rgb(bytes)?;
         return Ok(RgbPicture { size, pixels });
@@ -127,9 +130,11 @@ pub fn decode(bytes: &[u8], most: usize) -> Result<RgbPicture, PictureError> {
     limits.max_alloc = Some(memory);
     let decoder = open(bytes, limits)?;
     let size = size_of(&decoder);
-    // Deep pixels take more than four bytes.
-    if size.pixels() > most || decoder.total_bytes() > memory {
-        return Err(PictureError::TooManyPixels { size, most });
+    if size.pixels() > most {
+        return Err(PictureError::TooManyPixels(size));
+    }
+    if decoder.total_bytes() > memory {
+        return Err(PictureError::TooDeep { size, bytes: decoder.total_bytes() });
     }
     Ok(RgbPicture { size, pixels: rgb(decoder)? })
 }

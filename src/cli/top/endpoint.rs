@@ -45,6 +45,9 @@ impl Endpoint {
                     IpAddr::V6(ip) if ip.is_unspecified() => "::1".to_owned(),
                     ip => ip.to_string(),
                 };
+                let with_credentials = config.with_credentials();
+                let config = &with_credentials
+                    .map_err(|(key, reason)| Failure::new(Kind::Config, format!("{key}: {reason}")))?;
                 let configured = || (!config.token_file.is_empty()).then(|| read_token(Path::new(&config.token_file)));
                 let token = token.map_or_else(|| configured().transpose(), |token| Ok(Some(token)))?;
                 Ok(Self { at: At::Tcp(host, address.port()), token })

@@ -218,7 +218,7 @@ fn paths_of_other_layers_stay_as_they_are() {
 fn a_credential_is_no_relative_path() {
     let file = file("[http]\ntoken_file = 'credential:token'\n");
     let config = load(Some(file.path()), env(&[]), &[]).unwrap().config;
-    assert_eq!(config.http.token_file, "/etc/pspnetd/credentials/token");
+    assert_eq!(config.http.token_file, "credential:token");
     let error = load(Some(file.path()), env(&[]), &[set("http.token_file", "credential:../x")]).unwrap_err();
     assert!(error.to_string().contains("http.token_file: credential \"../x\": expected"), "{error}");
 }

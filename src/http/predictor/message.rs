@@ -39,6 +39,8 @@ pub(super) enum Reply {
     Made(Made),
     /// The picture is larger than is taken: what it has.
     TooLarge(String),
+    /// There is no memory for the picture now.
+    NoMemory(String),
     /// The picture can't be decoded: why.
     Broken(String),
     /// It is not the picture's fault, as far as is known: why.

@@ -291,7 +291,8 @@ impl Worker {
         let (edition, mut runner) = self.take_runner()?;
         let max_mask = max_mask(self.max_pixels);
         let room = (wanted == Wanted::Mask).then(|| Room::new(max_mask)).transpose();
-        let room = room.map_err(|error| fault(format!("there is no memory for the mask: {error}")))?;
+        let no_memory = |error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("no memory for a mask: {error}"));
+        let room = room.map_err(no_memory)?;
         let files: Vec<_> = [Some(picture.as_fd()), room.as_ref().map(AsFd::as_fd)].into_iter().flatten().collect();
         let request = serde_json::to_vec(&wanted).unwrap_or_default();
         let reply = match runner.ask(&request, &files, self.limits.run) {
@@ -394,9 +395,14 @@ fn parse(bytes: &[u8], max_pixels: usize, max_mask: usize) -> Option<Checked> {
             Checked::Made(Box::new(made.checked(max_pixels, max_mask)?), mask_bytes)
         }
         Reply::TooLarge(found) => {
-            let most = format!("http.max_pixels allows {max_pixels} pixels of at most 4 bytes");
-            Checked::Refused(StatusCode::PAYLOAD_TOO_LARGE, format!("a picture that is too large: {found}; {most}"))
+            let bytes = 4 * max_pixels;
+            let detail = format!(
+                "the picture is too large: {found}; http.max_pixels allows {max_pixels} pixels, and {bytes} bytes once they are \
+                 decoded. Scale it down, or raise http.max_pixels (docs/pictures.md)"
+            );
+            Checked::Refused(StatusCode::PAYLOAD_TOO_LARGE, detail)
         }
+        Reply::NoMemory(reason) => Checked::Refused(StatusCode::SERVICE_UNAVAILABLE, reason),
         Reply::Broken(reason) => {
             Checked::Refused(StatusCode::UNPROCESSABLE_ENTITY, format!("the picture can't be decoded: {reason}"))
         }

@@ -78,14 +78,16 @@ impl PictureService {
 }
 
 fn unusable(error: &PictureError) -> Reply {
-    let is_too_large = match error {
-        PictureError::TooLarge(_) | PictureError::TooManyPixels { .. } | PictureError::NoMemory(_) => true,
-        PictureError::Jpeg(error) => matches!(error, JpegError::TooLarge(_) | JpegError::NoMemory(_)),
-        PictureError::Image(error) => matches!(error, image::ImageError::Limits(_)),
-        PictureError::Io(_) | PictureError::Unknown => false,
-    };
-    if is_too_large {
-        return Reply::TooLarge(error.to_string());
+    let text = error.to_string();
+    match error {
+        PictureError::NoMemory(_) | PictureError::Jpeg(JpegError::NoMemory(_)) => Reply::NoMemory(text),
+        PictureError::TooLarge(_)
+        | PictureError::TooManyPixels(_)
+        | PictureError::TooDeep { .. }
+        | PictureError::Jpeg(JpegError::TooLarge(_))
+        | PictureError::Image(image::ImageError::Limits(_)) => Reply::TooLarge(text),
+        PictureError::Jpeg(_) | PictureError::Image(_) | PictureError::Io(_) | PictureError::Unknown => {
+            Reply::Broken(text)
+        }
     }
-    Reply::Broken(error.to_string())
 }

@@ -1,6 +1,7 @@
 //! A program that runs, as a camera: takes the newest frame, decodes JPEG, and notices when the program ends or falls silent.
 
 use std::io;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ChildStderr, ChildStdout};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -130,6 +131,9 @@ impl CommandCamera {
         };
         let hint = match status {
             Some(status) if status.success() => "a camera program must run until it is ended: rpicam-vid needs -t 0",
+            Some(status) if status.signal() == Some(9) => {
+                "another program killed it, or memory ran out: the service's (MemoryMax=, docs/install.md) or the system's (dmesg)"
+            }
             Some(status) if status.code() == Some(127) => "127 is a shell's word for a program that it did not find",
             _ => "",
         };

@@ -228,7 +228,7 @@ mod tests {
         for (script, words, hint) in [
             ("echo one >&2; echo two >&2; exit 3", "ended with exit status: 3; it last said: two", ""),
             ("exit 0", "ended with exit status: 0", "-t 0"),
-            ("kill -9 $$", "ended with signal: 9 (SIGKILL)", ""),
+            ("kill -9 $$", "ended with signal: 9 (SIGKILL)", "MemoryMax="),
             ("no-such-camera", "ended with exit status: 127; it last said: ", "127"),
             ("exec >&-; exec sleep 60", "closed its standard output", ""),
             ("printf abc; exit 1", "ended with exit status: 1", ""),

@@ -7,8 +7,8 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated,
-    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, ABI,
+    Access, AccessFs, AccessNet, BitFlags, LandlockStatus, PathBeneath, PathFd, RestrictionStatus, Ruleset,
+    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, ABI,
 };
 
 use super::Role;
@@ -43,18 +43,25 @@ const DEVICE_FOLDERS: [&str; 5] = ["accel", "bus", "dma_heap", "dri", "usb"];
 /// # Errors
 /// What is missing of that.
 pub(super) fn restrict(role: Role<'_>) -> Result<(), String> {
-    const WEAKER: &str = "what runs the model could read files and open devices that it needs nothing of";
-    match rules(role) {
-        Ok(RulesetStatus::FullyEnforced) => Ok(()),
-        Ok(RulesetStatus::PartiallyEnforced) => {
-            Err(format!("landlock: this kernel knows a part of the rules: {WEAKER}"))
+    const WEAKER: &str =
+        "what runs the model could read files that it needs nothing of, such as the service's own (SECURITY.md)";
+    let status = rules(role).map_err(|error| format!("landlock: {error}: {WEAKER}"))?;
+    match (status.ruleset, status.landlock) {
+        (RulesetStatus::FullyEnforced, _) => Ok(()),
+        // What newer kernels add, seccomp refuses.
+        (RulesetStatus::PartiallyEnforced, LandlockStatus::Available { effective_abi, .. }) if effective_abi >= ABI::V5 => {
+            Ok(())
         }
-        Ok(RulesetStatus::NotEnforced) => Err(format!("landlock: this kernel has none: {WEAKER}")),
-        Err(error) => Err(format!("landlock: {error}: {WEAKER}")),
+        (RulesetStatus::PartiallyEnforced, _) => Err(
+            "landlock: this kernel (before Linux 6.10) knows no rules for ioctl: what runs the model could send requests to \
+             the devices that it may open"
+                .to_owned(),
+        ),
+        (RulesetStatus::NotEnforced, _) => Err(format!("landlock: this kernel has none: {WEAKER}")),
     }
 }
 
-fn rules(role: Role<'_>) -> Result<RulesetStatus, RulesetError> {
+fn rules(role: Role<'_>) -> Result<RestrictionStatus, RulesetError> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let rules = Ruleset::default()
         .handle_access(AccessFs::from_all(LANDLOCK))?
@@ -64,7 +71,7 @@ fn rules(role: Role<'_>) -> Result<RulesetStatus, RulesetError> {
     let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev;
     let rules = readable(role).iter().try_fold(rules, |rules, path| allow(rules, path, read))?;
     let rules = devices(role).iter().try_fold(rules, |rules, path| allow(rules, path, device | AccessFs::ReadDir))?;
-    Ok(rules.restrict_self()?.ruleset)
+    rules.restrict_self()
 }
 
 /// What may be read, with all below it.
