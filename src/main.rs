@@ -1,11 +1,13 @@
-//! Parses the command line, runs the command, maps errors to exit codes; nothing else.
+//! Lets signals through, parses the command line, runs the command, maps errors to exit codes; nothing else.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use base::signals;
 use base::text::shown;
 
 fn main() -> ExitCode {
+    signals::unblock();
     match pspnetd::cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

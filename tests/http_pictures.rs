@@ -16,9 +16,7 @@ use serde_json::Value;
 use support::clips::{files, ppm, read_png, COLOURS};
 use support::held::{children, workers};
 use support::http::{Reply, Web};
-use support::{
-    colours, colours_with, finish, grouped_colours, media, model, pspnetd, run, with, Signal, LIMIT,
-};
+use support::{colours, colours_with, finish, grouped_colours, media, model, pspnetd, run, with, Signal, LIMIT};
 
 const TICK: Duration = Duration::from_millis(20);
 
@@ -375,6 +373,21 @@ fn png_of(width: u32, height: u32) -> Vec<u8> {
     bytes
 }
 
+/// A small PNG with 250,000 texts of one letter: almost 4 MiB.
+fn full_of_texts() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, 64, 64);
+    encoder.set_color(png::ColorType::Grayscale);
+    let mut writer = encoder.write_header().unwrap();
+    for _ in 0..250_000 {
+        writer.write_chunk(png::chunk::tEXt, b"k\0x").unwrap();
+    }
+    writer.write_image_data(&[0; 64 * 64]).unwrap();
+    drop(writer);
+    assert!((3 << 20..4 << 20).contains(&bytes.len()), "{}", bytes.len());
+    bytes
+}
+
 #[test]
 fn bombs_and_what_is_no_picture_are_refused_in_little_memory() {
     let web = serve(&colours(), "pattern:320x240", &["camera.rate=20"]);
@@ -409,6 +422,8 @@ fn bombs_and_what_is_no_picture_are_refused_in_little_memory() {
     encoder.write_header().unwrap().write_image_data(&vec![0; 1920 * 1080 * 4]).unwrap();
     let reply = post(&web, &std::fs::read(&large).unwrap(), &[]);
     assert_eq!((reply.status, &reply.json()["classes"]["black"]), (200, &1.0.into()), "{}", reply.text());
+    // What stands beside the pixels takes nothing.
+    assert_eq!(post(&web, &full_of_texts(), &[]).status, 200);
     // 11 bytes for each pixel in the process that runs pictures, and nothing in the program.
     let [process] = workers(&web.running, "predict")[..] else { panic!("{:?}", children(&web.running)) };
     assert!(peak(process) < runner + 11 * 1920 * 1080 / 1024, "{} KiB, before {runner}", peak(process));

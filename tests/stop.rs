@@ -1,10 +1,11 @@
 //! SIGTERM, SIGINT and SIGHUP end the program within 1 s from any state, with exit code 0 and nothing lost that was written.
 //! A stage that panics ends it in the same order, with an exit code of its own.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unsafe_code)]
 
 mod support;
 
 use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -37,6 +38,25 @@ fn through(command: &mut Command, inner: &Command) -> Command {
         };
     }
     whole
+}
+
+#[test]
+fn signals_that_were_blocked_by_who_started_it_are_taken() {
+    let mut command = run(&colours(), "pattern:96x64");
+    // SAFETY: system calls alone between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            let mut all: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&raw mut all);
+            match libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut()) {
+                0 => Ok(()),
+                error => Err(std::io::Error::from_raw_os_error(error)),
+            }
+        });
+    }
+    let running = Running::start(command);
+    running.stdout.wait_for_count(1);
+    running.stop_in_time(Signal::TERM).expect(0);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use hyper::{Request, Response, StatusCode};
 use tokio::time::{timeout_at, Instant};
 
 use super::body::{Body, Problem};
-use super::predictor::{busy, Predictor, Received, Wanted};
+use super::predictor::{busy, no_memory, Predictor, Received, Wanted};
 
 /// What pictures are taken.
 const TAKEN: &str = "send a JPEG or PNG as the request's body (curl --data-binary @FILE)";
@@ -72,7 +72,7 @@ where
     let deadline = Instant::now() + patience;
     let mut body = pin!(body);
     let mut held = predictor.hold();
-    let no_memory = |error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("no memory for a picture: {error}"));
+    let no_memory = |error| no_memory("a picture", &error);
     let mut picture = Received::new().map_err(no_memory)?;
     let mut beginning = Vec::with_capacity(PNG.len());
     let mut is_known = false;

@@ -117,7 +117,11 @@ pub(super) fn read_file(limit: u64, path: &str) -> io::Result<Vec<u8>> {
 /// The same for a secret. Says so where everybody on this machine can read it.
 pub(super) fn read_secret(key: &str, limit: u64, path: &str) -> io::Result<Vec<u8>> {
     let bytes = read_file(limit, path)?;
-    if std::fs::metadata(path)?.permissions().mode() & 0o004 != 0 {
+    let mode = std::fs::metadata(path)?.permissions().mode();
+    if mode & 0o022 != 0 {
+        log::warn!("{key} {path}: others than its owner can change it; chmod go-w {path}");
+    }
+    if mode & 0o004 != 0 {
         log::warn!("{key} {path}: everybody on this machine can read it; chmod o= {path}");
     }
     Ok(bytes)

@@ -22,7 +22,7 @@ use rustix::process::{
 use crate::sync::lock;
 
 pub use self::listener::LogLimit;
-pub use self::listener::{is_readable, Listener};
+pub use self::listener::{is_readable, never_wait, Listener};
 
 /// Time for SIGKILL to work. Only a process that hangs in the kernel takes longer.
 const LIMIT: Duration = Duration::from_millis(200);

@@ -17,6 +17,7 @@ pub mod pause;
 pub mod priority;
 pub mod rounding;
 pub mod shutdown;
+pub mod signals;
 pub mod sync;
 pub mod text;
 pub mod values;

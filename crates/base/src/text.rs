@@ -11,7 +11,7 @@ use std::fmt::{self, Write as _};
 
 mod secrets;
 
-pub use secrets::{masked, masked_cut};
+pub use secrets::{is_secret, masked, masked_cut};
 
 /// Control characters (C0, DEL, C1), line and paragraph separators, and characters that turn (bidi) or hide the text around
 /// them, or have no width.

@@ -18,6 +18,9 @@ pub const EXTENSIONS: [&str; 9] = ["bmp", "jpeg", "jpg", "pbm", "pgm", "png", "p
 /// How every JPEG begins.
 pub(crate) const JPEG: [u8; 2] = [0xFF, 0xD8];
 
+/// How every PNG begins.
+const PNG: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
+
 /// Largest file that is read.
 const MAX_FILE: u64 = 256 << 20;
 
@@ -50,6 +53,9 @@ pub enum PictureError {
     /// A JPEG that can't be decoded.
     #[error("JPEG: {0}")]
     Jpeg(#[from] JpegError),
+    /// A PNG that can't be decoded.
+    #[error("{0}")]
+    Png(#[from] png::DecodingError),
     /// A picture of another kind that can't be decoded.
     #[error("{0}")]
     Image(#[from] image::ImageError),
@@ -102,6 +108,9 @@ fn read(decoder: &mut JpegDecoder, file: File) -> Result<RgbPicture, PictureErro
         let (size, pixels) = decoder.decode_rgb(&bytes)?;
         return Ok(RgbPicture { size, pixels });
     }
+    if bytes.starts_with(&PNG) {
+        return decode_png(&bytes, MAX_PIXELS);
+    }
     let decoder = open(&bytes, Limits::default())?;
     let size = size_of(&decoder);
     if size.pixels() > MAX_PIXELS {
@@ -125,6 +134,9 @@ pub fn decode(bytes: &[u8], most: usize) -> Result<RgbPicture, PictureError> {
         let (size, pixels) = decoder.decode_rgb(bytes)?;
         return Ok(RgbPicture { size, pixels });
     }
+    if bytes.starts_with(&PNG) {
+        return decode_png(bytes, most);
+    }
     let memory = most as u64 * 4;
     let mut limits = Limits::default();
     limits.max_alloc = Some(memory);
@@ -139,13 +151,72 @@ pub fn decode(bytes: &[u8], most: usize) -> Result<RgbPicture, PictureError> {
     Ok(RgbPicture { size, pixels: rgb(decoder)? })
 }
 
+/// A PNG of at most `most` pixels, and of four bytes for each of those as it is stored. Its texts and its colour profile, which may
+/// be larger than its pixels, are passed over.
+fn decode_png(bytes: &[u8], most: usize) -> Result<RgbPicture, PictureError> {
+    let mut options = png::DecodeOptions::default();
+    options.set_ignore_text_chunk(true);
+    options.set_ignore_iccp_chunk(true);
+    let mut decoder = png::Decoder::new_with_options(Cursor::new(bytes), options);
+    decoder.set_transformations(png::Transformations::EXPAND);
+    let mut reader = decoder.read_info()?;
+    let size = Size::new(reader.info().width as usize, reader.info().height as usize);
+    if size.width > MAX_SIDE || size.height > MAX_SIDE || size.pixels() > MAX_PIXELS {
+        return Err(PictureError::TooLarge(size));
+    }
+    if size.pixels() > most {
+        return Err(PictureError::TooManyPixels(size));
+    }
+    let length = reader.output_buffer_size().ok_or(PictureError::TooLarge(size))?;
+    if length > most.saturating_mul(4) {
+        return Err(PictureError::TooDeep { size, bytes: length as u64 });
+    }
+    let mut stored = room(length, size)?;
+    stored.resize(length, 0);
+    reader.next_frame(&mut stored)?;
+    let pixels = match reader.output_color_type() {
+        (png::ColorType::Rgb, png::BitDepth::Eight) => stored,
+        (color, depth) => {
+            let mut pixels = room(size.pixels() * 3, size)?;
+            append_rgb(&stored, color, depth, &mut pixels);
+            pixels
+        }
+    };
+    Ok(RgbPicture { size, pixels })
+}
+
+/// Appends pixels of any kind that PNG has once it is expanded, as RGB of 8 bits. Alpha is dropped.
+fn append_rgb(stored: &[u8], color: png::ColorType, depth: png::BitDepth, pixels: &mut Vec<u8>) {
+    let bytes = if depth == png::BitDepth::Sixteen { 2 } else { 1 };
+    // Of a sample, whose first byte is the upper one.
+    let value = |sample: &[u8]| match *sample {
+        [upper, lower] => ((u32::from(u16::from_be_bytes([upper, lower])) + 128) / 257) as u8,
+        [value] => value,
+        _ => 0,
+    };
+    for pixel in stored.chunks_exact(color.samples() * bytes) {
+        let mut samples = pixel.chunks_exact(bytes).map(value);
+        match color.samples() {
+            1 | 2 => pixels.extend([samples.next().unwrap_or_default(); 3]),
+            _ => pixels.extend(samples.take(3)),
+        }
+    }
+}
+
+/// Room for `bytes` of a picture of `size`.
+fn room(bytes: usize, size: Size) -> Result<Vec<u8>, PictureError> {
+    let mut room = Vec::new();
+    room.try_reserve_exact(bytes).map_err(|_| PictureError::NoMemory(size))?;
+    Ok(room)
+}
+
 /// The pixels of a picture whose header was read.
 fn rgb(decoder: impl ImageDecoder) -> Result<Vec<u8>, PictureError> {
     let size = size_of(&decoder);
     // As they are stored, and as RGB, at the same time.
     let stored = usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX);
     let both = stored.saturating_add(size.pixels().saturating_mul(3));
-    Vec::<u8>::new().try_reserve_exact(both).map_err(|_| PictureError::NoMemory(size))?;
+    drop(room(both, size)?);
     Ok(image::DynamicImage::from_decoder(decoder)?.into_rgb8().into_raw())
 }
 
@@ -224,6 +295,40 @@ mod tests {
         encoder.set_palette(vec![1, 2, 3, 250, 251, 252]);
         encoder.write_header().unwrap().write_image_data(&[1, 0]).unwrap();
         assert_eq!(load(&written(&dir, "p.png", &palette)).unwrap().pixels, [250, 251, 252, 1, 2, 3]);
+    }
+
+    #[test]
+    fn every_kind_of_png_is_what_it_was_by_image() {
+        let dir = tempfile::tempdir().unwrap();
+        let sample = |at: u32| (at * 7919 % 65_536) as u16;
+        let kinds: [DynamicImage; 6] = [
+            DynamicImage::ImageLuma8(image::ImageBuffer::from_fn(5, 3, |x, y| Luma([sample(x + y * 5) as u8]))),
+            DynamicImage::ImageLuma16(image::ImageBuffer::from_fn(5, 3, |x, y| Luma([sample(x + y * 5)]))),
+            DynamicImage::ImageLumaA16(image::ImageBuffer::from_fn(5, 3, |x, y| LumaA([sample(x + y * 5), 9]))),
+            DynamicImage::ImageRgb16(image::ImageBuffer::from_fn(5, 3, |x, y| Rgb([sample(x), sample(y), 65_535]))),
+            DynamicImage::ImageRgba8(image::ImageBuffer::from_fn(5, 3, |x, y| Rgba([x as u8, y as u8, 200, 0]))),
+            DynamicImage::ImageRgba16(image::ImageBuffer::from_fn(5, 3, |x, y| Rgba([sample(x), 1, sample(y), 2]))),
+        ];
+        for picture in kinds {
+            let found = load(&written(&dir, "p.png", &encoded(&picture, ImageFormat::Png))).unwrap();
+            assert_eq!(found.pixels, picture.to_rgb8().into_raw(), "{:?}", picture.color());
+        }
+    }
+
+    #[test]
+    fn texts_in_a_png_take_no_memory_and_the_deep_and_the_wide_are_refused() {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 2, 1);
+        encoder.set_color(png::ColorType::Rgb);
+        for number in 0..1000 {
+            encoder.add_text_chunk(format!("k{number}"), "x".to_owned()).unwrap();
+        }
+        encoder.write_header().unwrap().write_image_data(&[1, 2, 3, 4, 5, 6]).unwrap();
+        assert_eq!(decode(&bytes, 2).unwrap().pixels, [1, 2, 3, 4, 5, 6]);
+        assert!(matches!(decode(&bytes, 1), Err(PictureError::TooManyPixels(_))));
+        let deep = encoded(&DynamicImage::new_rgba16(4, 4), ImageFormat::Png);
+        assert!(matches!(decode(&deep, 16), Err(PictureError::TooDeep { bytes: 128, .. })));
+        assert!(decode(&deep, 32).is_ok());
     }
 
     #[test]

@@ -6,13 +6,15 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
-use rustix::fs::{fcntl_add_seals, ftruncate, memfd_create, MemfdFlags, SealFlags};
+use rustix::fs::{fallocate, fcntl_add_seals, ftruncate, memfd_create, FallocateFlags, MemfdFlags, SealFlags};
 
-/// Bytes of an answer that are read at a time.
+/// Bytes of an answer that go out at a time.
 const PIECE: usize = 64 << 10;
 
 /// A picture that is being received.
@@ -64,9 +66,10 @@ impl AsFd for Picture {
     }
 }
 
-/// Where a mask is written to: so many bytes at most, of which only those that are written take memory.
+/// Where masks are written to, one after the other: so many bytes at most, of which only those that are written take memory.
 pub(super) struct Room {
     file: File,
+    length: usize,
 }
 
 impl Room {
@@ -78,12 +81,21 @@ impl Room {
         let file = memory("pspnetd-mask")?;
         ftruncate(&file, length as u64)?;
         fcntl_add_seals(&file, SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
-        Ok(Self { file })
+        Ok(Self { file, length })
     }
 
-    /// Its first `length` bytes as the body of an answer.
-    pub(super) fn into_body(self, length: usize) -> MemoryBody {
-        MemoryBody { file: self.file, at: 0, length: length as u64 }
+    /// Its first `length` bytes, copied out of there once. Then it is empty.
+    ///
+    /// # Errors
+    /// When there is no memory for them.
+    pub(super) fn take(&self, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(length)?;
+        bytes.resize(length, 0);
+        self.file.read_exact_at(&mut bytes, 0)?;
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        fallocate(&self.file, hole, 0, self.length as u64)?;
+        Ok(bytes)
     }
 }
 
@@ -93,44 +105,82 @@ impl AsFd for Room {
     }
 }
 
+/// Memory for pictures that are being received and masks that are being sent: so many bytes of each kind for all clients
+/// together, so that many slow ones can't fill it.
+#[derive(Clone)]
+pub(super) struct Budget {
+    held: Arc<AtomicUsize>,
+    most: usize,
+}
+
+impl Budget {
+    /// `most` bytes.
+    pub(super) fn new(most: usize) -> Self {
+        Self { held: Arc::default(), most }
+    }
+
+    /// A part of it that has no bytes yet.
+    pub(super) fn hold(&self) -> Held {
+        Held { budget: self.clone(), bytes: 0 }
+    }
+}
+
+/// A part of a [`Budget`], given back when it is dropped.
+pub(in crate::http) struct Held {
+    budget: Budget,
+    bytes: usize,
+}
+
+impl Held {
+    /// Room for `bytes` more. False where there is none now.
+    pub(in crate::http) fn grow(&mut self, bytes: usize) -> bool {
+        let all = self.budget.held.fetch_add(bytes, Ordering::AcqRel).saturating_add(bytes);
+        self.bytes += bytes;
+        all <= self.budget.most
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.held.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
 fn memory(name: &str) -> io::Result<File> {
     Ok(memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?.into())
 }
 
-/// A body that is read piece by piece from memory. Reading never waits.
-pub(super) struct MemoryBody {
-    file: File,
-    at: u64,
-    length: u64,
+/// A body that goes out in pieces and counts until it has gone, or who asked has.
+pub(super) struct HeldBody {
+    bytes: Bytes,
+    _held: Held,
 }
 
-impl MemoryBody {
-    fn next(&mut self) -> io::Result<Bytes> {
-        let left = usize::try_from(self.length - self.at).unwrap_or(PIECE);
-        let mut piece = vec![0; left.min(PIECE)];
-        self.file.read_exact_at(&mut piece, self.at)?;
-        self.at += piece.len() as u64;
-        Ok(piece.into())
+impl HeldBody {
+    /// `bytes`, which `held` counts.
+    pub(super) fn new(bytes: Vec<u8>, held: Held) -> Self {
+        Self { bytes: bytes.into(), _held: held }
     }
 }
 
-impl hyper::body::Body for MemoryBody {
+impl hyper::body::Body for HeldBody {
     type Data = Bytes;
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if self.is_end_stream() {
+        if self.bytes.is_empty() {
             return Poll::Ready(None);
         }
-        Poll::Ready(Some(self.next().map(Frame::data)))
+        let length = self.bytes.len().min(PIECE);
+        Poll::Ready(Some(Ok(Frame::data(self.bytes.split_to(length)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.at == self.length
+        self.bytes.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.length - self.at)
+        SizeHint::with_exact(self.bytes.len() as u64)
     }
 }
 
@@ -151,15 +201,39 @@ mod tests {
         assert!(rustix::io::pwrite(&picture, b"x", 0).is_err());
     }
 
-    #[tokio::test]
-    async fn a_mask_has_its_room_and_no_more_and_goes_back_in_pieces() {
-        let length = 2 * PIECE + 5;
+    #[test]
+    fn a_mask_has_its_room_and_no_more_and_leaves_it_empty() {
+        let length = 3 * PIECE;
         let room = Room::new(length).unwrap();
         let written: Vec<u8> = (0..length).map(|at| at as u8).collect();
         room.file.write_all_at(&written, 0).unwrap();
         assert!(room.file.write_all_at(b"x", length as u64).is_err());
-        let body = room.into_body(length - 1);
-        assert_eq!(hyper::body::Body::size_hint(&body).exact(), Some(length as u64 - 1));
-        assert_eq!(body.collect().await.unwrap().to_bytes(), written[..length - 1]);
+        assert_eq!(room.take(length - 1).unwrap(), written[..length - 1]);
+        assert_eq!(rustix::fs::fstat(&room).unwrap().st_blocks, 0, "it takes no memory");
+        assert!(room.take(length + 1).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_body_counts_until_it_has_gone() {
+        let budget = Budget::new(PIECE + 5);
+        let mut held = budget.hold();
+        assert!(held.grow(PIECE + 5) && !budget.hold().grow(1));
+        let body = HeldBody::new(vec![7; PIECE + 5], held);
+        assert_eq!(hyper::body::Body::size_hint(&body).exact(), Some(PIECE as u64 + 5));
+        assert_eq!(body.collect().await.unwrap().to_bytes(), vec![7; PIECE + 5]);
+        assert!(budget.hold().grow(PIECE + 5));
+    }
+
+    #[test]
+    fn all_clients_together_hold_so_much() {
+        let budget = Budget::new(200);
+        let (mut one, mut other) = (budget.hold(), budget.hold());
+        assert!(one.grow(60) && one.grow(40) && other.grow(100));
+        assert!(!budget.hold().grow(1));
+        drop(one);
+        assert!(other.grow(100) && !other.grow(1));
+        drop(other);
+        assert!(budget.hold().grow(200));
+        assert_eq!(budget.held.load(Ordering::Relaxed), 0);
     }
 }

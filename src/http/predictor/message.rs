@@ -83,8 +83,9 @@ impl Made {
         }
     }
 
-    /// The figures; None where no picture of at most `max_pixels` can have them, and no mask `max_mask` bytes.
-    pub(super) fn checked(&self, max_pixels: usize, max_mask: usize) -> Option<Figures> {
+    /// The figures; None where no picture of at most `max_pixels` can have them, and no mask `max_mask` bytes. No time is longer
+    /// than `limit`.
+    pub(super) fn checked(&self, max_pixels: usize, max_mask: usize, limit: Duration) -> Option<Figures> {
         let pixels = self.width.checked_mul(self.height).filter(|&pixels| pixels <= max_pixels)?;
         let counts: [u64; 256] = self.counts.as_slice().try_into().ok()?;
         let sum = counts.iter().try_fold(0u64, |sum, &count| sum.checked_add(count));
@@ -92,7 +93,7 @@ impl Made {
         if sum != Some(pixels as u64) || !is_share || self.mask_bytes > max_mask {
             return None;
         }
-        let [convert, infer, decode] = self.nanoseconds.map(Duration::from_nanos);
+        let [convert, infer, decode] = self.nanoseconds.map(|time| Duration::from_nanos(time).min(limit));
         Some(Figures {
             size: Size::new(self.width, self.height),
             summary: Summary { counts, confidence: self.confidence },
@@ -105,6 +106,8 @@ impl Made {
 mod tests {
     use super::*;
 
+    const LIMIT: Duration = Duration::from_secs(1);
+
     fn made() -> Made {
         let mut summary = Summary { confidence: Some(0.5), ..Summary::default() };
         summary.counts[3] = 12;
@@ -116,7 +119,7 @@ mod tests {
         let reply = Reply::Made(made());
         let bytes = serde_json::to_vec(&reply).unwrap();
         assert_eq!(serde_json::from_slice::<Reply>(&bytes).unwrap(), reply);
-        let figures = made().checked(12, 7).unwrap();
+        let figures = made().checked(12, 7, LIMIT).unwrap();
         assert_eq!((figures.size, figures.summary.counts[3]), (Size::new(4, 3), 12));
     }
 
@@ -133,8 +136,8 @@ mod tests {
             (Made { confidence: Some(f32::NAN), ..made() }, "no number"),
             (Made { mask_bytes: 8, ..made() }, "a mask that is too long"),
         ] {
-            assert!(made.checked(100, 7).is_none(), "{what}");
+            assert!(made.checked(100, 7, LIMIT).is_none(), "{what}");
         }
-        assert!(made().checked(11, 7).is_none(), "too many pixels");
+        assert!(made().checked(11, 7, LIMIT).is_none(), "too many pixels");
     }
 }

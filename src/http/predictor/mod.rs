@@ -10,8 +10,9 @@ mod memory;
 mod message;
 mod service;
 
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -31,7 +32,7 @@ use serde_json::{json, Value};
 use tokio::sync::oneshot;
 
 pub(super) use self::memory::Received;
-use self::memory::{Picture, Room};
+use self::memory::{Budget, Held, HeldBody, Picture, Room};
 pub(super) use self::message::Wanted;
 use self::message::{Figures, Made, Reply, Settings};
 pub(crate) use self::service::picture_service;
@@ -42,6 +43,10 @@ use crate::scene::{object, Areas};
 
 /// Threads of the engine. The camera's frames come first.
 const THREADS: usize = 1;
+/// Characters of what the process says of a picture that failed.
+const LONGEST_REASON: usize = 300;
+/// How long the thread has to say what became of a picture, beyond the time for running it.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// How long what may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -112,8 +117,10 @@ pub(super) struct Predictor {
     pub(super) limits: Limits,
     jobs: Mutex<Option<Sender<Job>>>,
     busy: Arc<AtomicBool>,
-    /// Bytes of pictures that are being received.
-    held: AtomicUsize,
+    /// Of pictures that are being received: twice the largest.
+    received: Budget,
+    /// Of masks that are being sent: twice the largest.
+    sent: Budget,
 }
 
 impl Predictor {
@@ -125,16 +132,19 @@ impl Predictor {
     }
 
     fn with(config: &Config, editions: CurrentEdition, start: StartRunner) -> Self {
+        let max_body = usize::try_from(config.http.max_body.0).unwrap_or(usize::MAX);
+        let max_pixels = config.http.max_pixels as usize;
         Self {
-            max_body: usize::try_from(config.http.max_body.0).unwrap_or(usize::MAX),
-            max_pixels: config.http.max_pixels as usize,
+            max_body,
+            max_pixels,
             fit: config.model.fit,
             start,
             editions,
             limits: Limits::default(),
             jobs: Mutex::new(None),
             busy: Arc::new(AtomicBool::new(false)),
-            held: AtomicUsize::new(0),
+            received: Budget::new(max_body.saturating_mul(2)),
+            sent: Budget::new(max_mask(max_pixels).saturating_mul(2)),
         }
     }
 
@@ -144,8 +154,8 @@ impl Predictor {
     }
 
     /// A place for the bytes of a picture that is being received.
-    pub(super) fn hold(&self) -> Held<'_> {
-        Held { predictor: self, bytes: 0 }
+    pub(super) fn hold(&self) -> Held {
+        self.received.hold()
     }
 
     /// Whether a picture is being run.
@@ -162,7 +172,7 @@ impl Predictor {
         let picture = picture.seal().map_err(|error| fault(format!("the picture can't be handed on: {error}")))?;
         let (answer, answered) = oneshot::channel();
         self.send(Job { picture, wanted, answer, _turn: turn })?;
-        match tokio::time::timeout(self.limits.run, answered).await {
+        match tokio::time::timeout(self.limits.run + LAST_WORD, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(fault("the picture could not be run; the program's log has more")),
             Err(_) => {
@@ -189,6 +199,7 @@ impl Predictor {
         let worker = Worker {
             fit: self.fit,
             max_pixels: self.max_pixels,
+            sent: self.sent.clone(),
             start: Arc::clone(&self.start),
             editions: self.editions.clone(),
             limits: self.limits,
@@ -206,6 +217,10 @@ impl Predictor {
 /// The answer while another picture is being run.
 pub(super) fn busy() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "another picture is being run; one at a time is. Try again")
+}
+
+pub(super) fn no_memory(what: &str, error: &io::Error) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("there is no memory for {what}: {error}"))
 }
 
 fn fault(detail: impl Into<String>) -> Problem {
@@ -227,37 +242,22 @@ impl Drop for Turn {
     }
 }
 
-/// Memory for pictures that are being received: twice the largest, for all senders together, so that many slow ones can't
-/// fill it.
-pub(super) struct Held<'a> {
-    predictor: &'a Predictor,
-    bytes: usize,
-}
-
-impl Held<'_> {
-    /// Room for `bytes` more. False where there is none now.
-    pub(super) fn grow(&mut self, bytes: usize) -> bool {
-        let most = self.predictor.max_body().saturating_mul(2);
-        let all = self.predictor.held.fetch_add(bytes, Ordering::AcqRel).saturating_add(bytes);
-        self.bytes += bytes;
-        all <= most
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.predictor.held.fetch_sub(self.bytes, Ordering::AcqRel);
-    }
-}
-
 /// The thread's half. The system ends the process with the thread that started it.
 struct Worker {
     fit: Fit,
     max_pixels: usize,
+    sent: Budget,
     start: StartRunner,
     editions: CurrentEdition,
     limits: Limits,
-    running: Option<(Arc<Edition>, Box<dyn Runner>)>,
+    running: Option<Running>,
+}
+
+/// A process, and what it runs and writes to.
+struct Running {
+    edition: Arc<Edition>,
+    runner: Box<dyn Runner>,
+    room: Room,
 }
 
 impl Worker {
@@ -288,46 +288,57 @@ impl Worker {
     }
 
     fn answer(&mut self, picture: &Picture, wanted: Wanted) -> Result<Response<Body>, Problem> {
-        let (edition, mut runner) = self.take_runner()?;
-        let max_mask = max_mask(self.max_pixels);
-        let room = (wanted == Wanted::Mask).then(|| Room::new(max_mask)).transpose();
-        let no_memory = |error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("no memory for a mask: {error}"));
-        let room = room.map_err(no_memory)?;
-        let files: Vec<_> = [Some(picture.as_fd()), room.as_ref().map(AsFd::as_fd)].into_iter().flatten().collect();
+        let mut running = self.take_running()?;
         let request = serde_json::to_vec(&wanted).unwrap_or_default();
-        let reply = match runner.ask(&request, &files, self.limits.run) {
-            Ok(bytes) => parse(&bytes, self.max_pixels, max_mask).ok_or_else(|| runner.end_for_nonsense()),
+        let files = [picture.as_fd(), running.room.as_fd()];
+        let reply = match running.runner.ask(&request, &files, self.limits.run) {
+            Ok(bytes) => {
+                let checked = parse(&bytes, self.max_pixels, self.limits.run);
+                checked.ok_or_else(|| running.runner.end_for_nonsense())
+            }
             Err(fault) => Err(fault),
         };
         // Of a process that failed, nothing is kept: the next picture gets another.
         let reply = reply.map_err(|found| {
-            let text = format!("{found}. {}", runner.advice(&found));
+            let text = format!("{found}. {}", running.runner.advice(&found));
             log::error!("predict: {text}");
             fault(format!("the process that runs pictures failed on this one: {text}"))
         })?;
-        let figures = match reply {
+        let answer = match reply {
             Checked::Failed(reason) => {
                 log::error!("predict: {reason}");
                 return Err(fault(reason));
             }
             Checked::Refused(status, detail) => Err(Problem::new(status, detail)),
-            Checked::Made(figures, mask_bytes) => Ok((figures, mask_bytes)),
+            Checked::Made(figures, mask_bytes) => match wanted {
+                Wanted::Figures => {
+                    let figures = as_json(&running.edition, &figures).to_string();
+                    Ok(whole("application/json", plain_json(figures).into_bytes()))
+                }
+                Wanted::Mask => self.mask(&running.room, mask_bytes),
+            },
         };
-        self.running = Some((Arc::clone(&edition), runner));
-        let (figures, mask_bytes) = figures?;
-        Ok(match room {
-            Some(room) => typed("image/png", room.into_body(mask_bytes).boxed()),
-            None => whole("application/json", plain_json(as_json(&edition, &figures).to_string()).into_bytes()),
-        })
+        self.running = Some(running);
+        answer
+    }
+
+    /// The first `length` bytes of `room` as an answer.
+    fn mask(&self, room: &Room, length: usize) -> Result<Response<Body>, Problem> {
+        let mut held = self.sent.hold();
+        if !held.grow(length) {
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many masks are being sent. Try again"));
+        }
+        let bytes = room.take(length).map_err(|error| no_memory("a mask", &error))?;
+        Ok(typed("image/png", HeldBody::new(bytes, held).boxed()))
     }
 
     /// What runs the current edition on the CPU: the last picture's process, unless another edition runs by now.
-    fn take_runner(&mut self) -> Result<(Arc<Edition>, Box<dyn Runner>), Problem> {
+    fn take_running(&mut self) -> Result<Running, Problem> {
         let edition = self.editions.now();
-        let running = self.running.take().filter(|(running, _)| Arc::ptr_eq(running, &edition));
-        if let Some((edition, mut runner)) = running {
-            if runner.is_alive() {
-                return Ok((edition, runner));
+        let running = self.running.take().filter(|running| Arc::ptr_eq(&running.edition, &edition));
+        if let Some(mut running) = running {
+            if running.runner.is_alive() {
+                return Ok(running);
             }
         }
         let settings = Settings {
@@ -336,8 +347,9 @@ impl Worker {
             palette: edition.labels.colors().into(),
             max_pixels: self.max_pixels,
         };
+        let room = Room::new(max_mask(self.max_pixels)).map_err(|error| no_memory("masks", &error))?;
         let runner = (self.start)(&edition, &settings)?;
-        Ok((edition, runner))
+        Ok(Running { edition, runner, room })
     }
 }
 
@@ -375,9 +387,9 @@ const fn room(max_pixels: usize) -> u64 {
     (STORED + RGB_MAP_AND_PNG) * max_pixels as u64
 }
 
-/// The most bytes of a mask's PNG: more than all its rows with what PNG writes between them.
+/// The most bytes of a mask's PNG: all its rows with what PNG writes between them. There are 2^14 rows at most.
 const fn max_mask(max_pixels: usize) -> usize {
-    2 * max_pixels + (64 << 10)
+    max_pixels + max_pixels / 16 + (128 << 10)
 }
 
 /// A reply that can be true.
@@ -388,25 +400,27 @@ enum Checked {
     Failed(String),
 }
 
-fn parse(bytes: &[u8], max_pixels: usize, max_mask: usize) -> Option<Checked> {
+/// What the process said, in so many words at most.
+fn parse(bytes: &[u8], max_pixels: usize, limit: Duration) -> Option<Checked> {
+    let cut = |text: String| text.chars().take(LONGEST_REASON).collect::<String>();
     Some(match serde_json::from_slice(bytes).ok()? {
         Reply::Made(made) => {
             let Made { mask_bytes, .. } = made;
-            Checked::Made(Box::new(made.checked(max_pixels, max_mask)?), mask_bytes)
+            Checked::Made(Box::new(made.checked(max_pixels, max_mask(max_pixels), limit)?), mask_bytes)
         }
         Reply::TooLarge(found) => {
-            let bytes = 4 * max_pixels;
+            let (bytes, found) = (4 * max_pixels, cut(found));
             let detail = format!(
                 "the picture is too large: {found}; http.max_pixels allows {max_pixels} pixels, and {bytes} bytes once they are \
                  decoded. Scale it down, or raise http.max_pixels (docs/pictures.md)"
             );
             Checked::Refused(StatusCode::PAYLOAD_TOO_LARGE, detail)
         }
-        Reply::NoMemory(reason) => Checked::Refused(StatusCode::SERVICE_UNAVAILABLE, reason),
+        Reply::NoMemory(reason) => Checked::Refused(StatusCode::SERVICE_UNAVAILABLE, cut(reason)),
         Reply::Broken(reason) => {
-            Checked::Refused(StatusCode::UNPROCESSABLE_ENTITY, format!("the picture can't be decoded: {reason}"))
+            Checked::Refused(StatusCode::UNPROCESSABLE_ENTITY, format!("the picture can't be decoded: {}", cut(reason)))
         }
-        Reply::Failed(reason) => Checked::Failed(reason),
+        Reply::Failed(reason) => Checked::Failed(cut(reason)),
     })
 }
 
@@ -473,22 +487,6 @@ mod testing {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn all_senders_together_hold_twice_the_largest_picture() {
-        let mut config = Config::default();
-        config.http.max_body = base::values::Bytes(100);
-        let editions = CurrentEdition::new(crate::scene::testing::edition(crate::scene::testing::classes(2)));
-        let predictor = Predictor::without_process(&config, editions);
-        let (mut one, mut other) = (predictor.hold(), predictor.hold());
-        assert!(one.grow(60) && one.grow(40) && other.grow(100));
-        assert!(!predictor.hold().grow(1));
-        drop(one);
-        assert!(other.grow(100) && !other.grow(1));
-        drop(other);
-        assert!(predictor.hold().grow(200));
-        assert_eq!(predictor.held.load(Ordering::Relaxed), 0);
-    }
 
     #[test]
     fn who_has_the_turn_has_it_alone() {

@@ -85,9 +85,12 @@ fn unusable(error: &PictureError) -> Reply {
         | PictureError::TooManyPixels(_)
         | PictureError::TooDeep { .. }
         | PictureError::Jpeg(JpegError::TooLarge(_))
+        | PictureError::Png(png::DecodingError::LimitsExceeded)
         | PictureError::Image(image::ImageError::Limits(_)) => Reply::TooLarge(text),
-        PictureError::Jpeg(_) | PictureError::Image(_) | PictureError::Io(_) | PictureError::Unknown => {
-            Reply::Broken(text)
-        }
+        PictureError::Jpeg(_)
+        | PictureError::Png(_)
+        | PictureError::Image(_)
+        | PictureError::Io(_)
+        | PictureError::Unknown => Reply::Broken(text),
     }
 }

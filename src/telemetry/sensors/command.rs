@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use base::back_off::BackOff;
-use base::child::{is_readable, Child};
+use base::child::{is_readable, never_wait, Child};
 use base::clock::{Clock as _, Instant, SystemClock};
 use base::command_line::CommandLine;
 use base::shutdown::Shutdown;
@@ -152,6 +152,7 @@ fn run(line: &CommandLine, shutdown: &Shutdown) -> Result<String, String> {
     let mut child = Child::spawn(&mut command, line.name()).map_err(failed)?;
     // Its own ends of the pipe, so that the last of the child's is the last of all.
     drop(command);
+    never_wait(&output).map_err(failed)?;
     let start = SystemClock.now();
     let mut said = Vec::new();
     let mut piece = [0; 4096];
@@ -172,7 +173,7 @@ fn run(line: &CommandLine, shutdown: &Shutdown) -> Result<String, String> {
         match output.read(&mut piece) {
             Ok(0) => break,
             Ok(count) => said.extend_from_slice(&piece[..count]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
             Err(error) => return Err(format!("{line}: its output can't be read: {error}")),
         }
         if said.len() > LONGEST {

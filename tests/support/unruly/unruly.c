@@ -9,6 +9,7 @@
 #include <linux/kd.h>
 #include <linux/sockios.h>
 #include <linux/vt.h>
+#include <net/if.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -92,7 +93,9 @@ static int attempt(const char *name) {
   CPU_ZERO(&processors);
   CPU_SET(0, &processors);
   struct f_owner_ex owner = {F_OWNER_PID, parent};
-  struct sched_param calm = {0};
+  struct sched_param calm = {0}, urgent = {.sched_priority = 1};
+  struct ifconf interfaces = {0};
+  struct msghdr empty = {0};
   TRY("read-processor", open("/proc/cpuinfo", O_RDONLY));
   TRY("use-null", open("/dev/null", O_RDONLY));
   TRY("signal-itself", kill(getpid(), 0));
@@ -146,6 +149,14 @@ static int attempt(const char *name) {
   TRY("users-priority", setpriority(PRIO_USER, 0, 5));
   TRY("parents-limits", syscall(SYS_prlimit64, parent, 7, NULL, NULL));
   TRY("map-executable", map(PROT_READ | PROT_WRITE | PROT_EXEC));
+  TRY("map-shared", mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? -1 : 0);
+  TRY("map-growing",
+      mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN, -1, 0) == MAP_FAILED ? -1 : 0);
+  TRY("own-policy", sched_setscheduler(0, SCHED_FIFO, &urgent));
+  TRY("own-priority", setpriority(PRIO_PROCESS, 0, -5));
+  TRY("make-a-nameless-file", open("/tmp", O_WRONLY | O_TMPFILE, 0600));
+  TRY("interfaces", ioctl(3, SIOCGIFCONF, &interfaces));
+  TRY("send-a-descriptor", sendmsg(3, &empty, MSG_DONTWAIT));
   TRY("map-code", map(PROT_READ | PROT_EXEC));
   TRY("make-executable", make_executable());
   TRY("make-a-file", open("/tmp/pspnetd-unruly", O_WRONLY | O_CREAT, 0600));

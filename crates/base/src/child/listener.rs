@@ -46,6 +46,7 @@ impl Listener {
         clock: Arc<dyn Clock>,
         log: impl FnMut(&str) + Send + 'static,
     ) -> io::Result<Self> {
+        never_wait(&stream)?;
         let shared = Arc::<Shared>::default();
         let (theirs, words) = (Arc::clone(&shared), Words::new(Arc::clone(&limit.0)));
         let body = move || read(stream, words, clock.as_ref(), &theirs, log);
@@ -92,7 +93,7 @@ fn read(mut stream: impl Read + AsFd, mut words: Words, clock: &dyn Clock, share
         }
         match stream.read(&mut piece) {
             Ok(count) if count > 0 => words.feed(&piece[..count], clock.now(), &mut log),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
             Ok(_) | Err(_) => break,
         }
         keep(&words);
@@ -100,6 +101,15 @@ fn read(mut stream: impl Read + AsFd, mut words: Words, clock: &dyn Clock, share
     }
     words.end(clock.now(), &mut log);
     keep(&words);
+}
+
+/// Makes reads of `stream` end at once where nothing is there. Between a look and the read a child may take back what it wrote:
+/// it can open its end of a pipe for reading.
+///
+/// # Errors
+/// The system's.
+pub fn never_wait(stream: impl AsFd) -> io::Result<()> {
+    Ok(rustix::io::ioctl_fionbio(stream, true)?)
 }
 
 /// Whether there is something to read, or the end, within [`TICK`].
@@ -135,6 +145,20 @@ mod tests {
         listener.stop();
         assert_eq!(*lines.lock().unwrap(), ["one", "two", "thr"]);
         assert_eq!(listener.last_lines(), ["one", "two", "thr"]);
+    }
+
+    #[test]
+    fn a_child_that_reads_its_own_words_holds_nobody() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let mut thief = reader.try_clone().unwrap();
+        let (mut listener, _) = listen(reader);
+        for _ in 0..2000 {
+            writer.write_all(b"x").unwrap();
+            let _ = thief.read(&mut [0]);
+        }
+        let start = Instant::now();
+        listener.stop();
+        assert!(start.elapsed() < Duration::from_secs(30));
     }
 
     #[test]

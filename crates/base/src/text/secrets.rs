@@ -166,7 +166,8 @@ fn in_quotes(text: &str, value: &Range<usize>) -> Range<usize> {
     value.start..end
 }
 
-fn is_secret(name: &str) -> bool {
+/// Whether what is called `name` is a secret.
+pub fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     NAMES.iter().any(|ending| name.ends_with(ending))
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use base::child::is_readable;
+use base::child::{is_readable, never_wait};
 use base::clock::{Clock, Instant};
 use base::sync::lock;
 
@@ -149,10 +149,15 @@ impl<F: Read + AsFd> Read for Pipe<F> {
     /// The order to stop looks like the end.
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while !self.is_stopped() {
-            if is_readable(&self.pipe)? {
-                let count = self.pipe.read(out)?;
-                self.last = self.clock.now();
-                return Ok(count);
+            if !is_readable(&self.pipe)? {
+                continue;
+            }
+            match self.pipe.read(out) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => {
+                    self.last = self.clock.now();
+                    return read;
+                }
             }
         }
         Ok(0)
@@ -166,6 +171,7 @@ pub(super) fn read_frames(
     meeting: &Arc<Meeting>,
     clock: &Arc<dyn Clock>,
 ) -> io::Result<JoinHandle<()>> {
+    never_wait(&stdout)?;
     // Without leave to make it larger it stays as it is, and works as well.
     let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE);
     let length = match expected {

@@ -134,6 +134,10 @@ fn refusal(file: &ModelFile, fault: Fault, memory: u64) -> ModelError {
                 "the process that loads it was killed; by a person, or since the system was out of memory (dmesg)";
             return ModelError::Process { path: file.path.clone(), reason: reason.to_owned() };
         }
+        // Its own word that the system failed it, before it saw the model.
+        Fault::Died { how, words, .. } if how == "exit code 70" => {
+            return ModelError::Process { path: file.path.clone(), reason: words.join("; ") };
+        }
         Fault::Died { how, words, .. } => {
             let found = format!("a model that ends TensorFlow Lite's process while it is loaded: {how}");
             let version = tflitec::tf_lite_version();
@@ -178,7 +182,9 @@ pub(super) fn advice(fault: &Fault, memory: Option<u64>) -> String {
         return format!("The model wants more memory than it may have; expected {}.", limit_words(memory));
     }
     match fault {
-        Fault::Died { how, .. } if how == "SIGKILL" => KILLED,
+        Fault::Died { how, .. } if ["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGXCPU"].contains(&how.as_str()) => {
+            KILLED
+        }
         Fault::Died { when: Phase::Inferring, .. } | Fault::Inference { .. } => {
             "The model, or a fault of TensorFlow Lite with it, did that on this picture; another model may not."
         }

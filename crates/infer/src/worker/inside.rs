@@ -12,6 +12,7 @@ use base::clock::{Clock as _, SystemClock};
 use rustix::io::Errno;
 use rustix::net::{recv, recvmsg, send, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
 use rustix::process::{set_dumpable_behavior, setrlimit, DumpableBehavior, Pid, Resource, Rlimit};
+use rustix::thread::{capabilities, set_capabilities, CapabilitySet, CapabilitySets};
 
 use super::super::buffer::{InputView, OutputView};
 use super::super::{list, Delegate, DelegateKind, Engine, Fault, TfliteEngine};
@@ -19,6 +20,8 @@ use super::sandbox::Role;
 use super::wire::{Answer, Load, Order, Reply, Request, Run, Serve, Task, LONGEST, MOST_FILES};
 use super::{sandbox, test_picture, MakeService, Ready, Service};
 
+/// Descriptors that a worker on the CPU may have.
+const MOST_DESCRIPTORS: u64 = 16;
 /// How long it looks out for the next request before it sleeps.
 const LOOK_OUT: Duration = Duration::from_micros(50);
 
@@ -92,6 +95,16 @@ fn confine(order: &Order) -> io::Result<()> {
     // a SIGHUP when that line goes. A library learns of that by its own reading; the process goes on.
     signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::default())?;
     rustix::thread::set_no_new_privs(true)?;
+    let is_cpu = matches!(role(order), Role::Cpu);
+    drop_capabilities(is_cpu)?;
+    // Where memory runs out, this process goes before the one that starts another.
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "500") {
+        say(&format!("WARNING: sandbox: the order in which processes are killed where memory runs out: {error}"));
+    }
+    if is_cpu {
+        // What it opened by now, and what comes with a request. Each descriptor that it kept would hold memory.
+        setrlimit(Resource::Nofile, Rlimit { current: Some(MOST_DESCRIPTORS), maximum: Some(MOST_DESCRIPTORS) })?;
+    }
     // Not looked into by other processes of the same user, and no core file, which would be as large as the model, for every
     // abort of a device that aborts all day.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
@@ -103,6 +116,14 @@ fn confine(order: &Order) -> io::Result<()> {
         limit_memory(bytes);
     }
     Ok(())
+}
+
+/// Gives up what root may do beyond others, where the program runs as root. A device's library may lie where only its owner reads.
+fn drop_capabilities(is_cpu: bool) -> io::Result<()> {
+    let files = CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
+    let kept = capabilities(None)?.permitted & if is_cpu { CapabilitySet::empty() } else { files };
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    Ok(set_capabilities(None, sets)?)
 }
 
 /// RLIMIT_DATA counts what is private and can be written: the heap, and stacks of threads. RLIMIT_AS would also count what is only

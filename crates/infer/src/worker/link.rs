@@ -1,5 +1,6 @@
 //! The process of a worker, the socket to it and the thread that reads its words; how to wait for it, and how it ends.
 
+use std::ffi::OsStr;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use base::child::{Child, Listener};
 use base::clock::{Clock, SystemClock};
 use base::shutdown::TICK;
+use base::text::is_secret;
 use log::Level;
 use rustix::event::{poll, PollFd, PollFlags};
 use rustix::io::Errno;
@@ -61,6 +63,9 @@ impl Link {
         // Without it libusb says nothing, not even that a device may not be opened.
         if std::env::var_os("LIBUSB_DEBUG").is_none() {
             command.env("LIBUSB_DEBUG", "1");
+        }
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_private(name)) {
+            command.env_remove(name);
         }
         command.envs(environment.iter().copied());
         // Libraries that write to the standard output are heard as well.
@@ -211,11 +216,20 @@ impl Link {
 
     fn end(&mut self, fault: impl FnOnce(Vec<String>) -> Fault) -> Fault {
         self.child.kill();
+        // Descriptors that it sent and nobody received, such as the other end of its words, go with their messages.
+        while recv(&self.socket, &mut *self.message, RecvFlags::DONTWAIT).is_ok_and(|(length, _)| length > 0) {}
         self.listener.stop();
         let fault = fault(spoken::telling(self.listener.last_lines()));
         self.fault = Some(fault.clone());
         fault
     }
+}
+
+/// Whether a variable is none of a worker's business: settings of this program, and what is a secret by its name.
+fn is_private(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    let is_setting = name.starts_with("PSPNETD_") && name != "PSPNETD_ROOT";
+    is_setting || name == "CREDENTIALS_DIRECTORY" || is_secret(&name)
 }
 
 /// `SIGABRT`, `exit code 1`.
@@ -226,5 +240,20 @@ fn describe(status: ExitStatus) -> String {
         }
         (None, Some(code)) => format!("exit code {code}"),
         (None, None) => status.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_has_no_setting_and_no_secret_of_the_program() {
+        for name in ["PSPNETD_HTTP_TOKEN_FILE", "CREDENTIALS_DIRECTORY", "MQTT_PASSWORD", "API_KEY", "db_secret"] {
+            assert!(is_private(OsStr::new(name)), "{name}");
+        }
+        for name in ["PSPNETD_ROOT", "PATH", "LD_LIBRARY_PATH", "LIBUSB_DEBUG", "TZ", "OCL_ICD_VENDORS"] {
+            assert!(!is_private(OsStr::new(name)), "{name}");
+        }
     }
 }

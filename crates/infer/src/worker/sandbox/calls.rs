@@ -77,6 +77,7 @@ const CONSOLE_REQUESTS: [u32; 2] = [0x4B00, 0x5600];
 const SIGNAL_OWNERS: [c_int; 3] = [libc::F_SETOWN, F_SETSIG, F_SETOWN_EX];
 const F_SETSIG: c_int = 10;
 const F_SETOWN_EX: c_int = 15;
+const SCHED_DEADLINE: c_int = 6;
 /// Whose scheduling is asked about, in the first argument; 0 is the thread that asks.
 const SCHEDULING: [c_long; 4] =
     [libc::SYS_sched_setaffinity, libc::SYS_sched_setattr, libc::SYS_sched_setparam, libc::SYS_sched_setscheduler];
@@ -123,6 +124,11 @@ fn beyond(role: Role<'_>) -> Result<Rules, String> {
     for call in SCHEDULING {
         rules.insert(call, vec![rule(&[(0, Ne, 0)])?]);
     }
+    let real_time = [libc::SCHED_FIFO, libc::SCHED_RR, SCHED_DEADLINE].map(|policy| rule(&[(1, Eq, word(policy))]));
+    let others = rules.entry(libc::SYS_sched_setscheduler).or_default();
+    for policy in real_time {
+        others.push(policy?);
+    }
     rules.insert(libc::SYS_setpriority, vec![rule(&[(0, Ne, word(0))])?, rule(&[(1, Ne, 0)])?]);
     let request = |request: &libc::Ioctl| rule(&[(1, Eq, u64::from(*request as u32))]);
     let class = |class: &u32| rule(&[(1, MaskedEq(0xFFFF_FF00), u64::from(*class))]);
@@ -143,11 +149,22 @@ fn beyond(role: Role<'_>) -> Result<Rules, String> {
         rules.insert(call, vec![rule(&[(2, MaskedEq(both), both)])?]);
     }
     if role.is_cpu() {
-        // Everything that it runs is loaded already, and it writes to no file.
-        rules.insert(libc::SYS_mprotect, vec![rule(&[(2, MaskedEq(execute), execute)])?]);
-        let anonymous = word(libc::MAP_ANONYMOUS);
-        let made = rule(&[(2, MaskedEq(execute), execute), (3, MaskedEq(anonymous), anonymous)])?;
-        rules.entry(libc::SYS_mmap).or_default().push(made);
+        // Everything that it runs is loaded already.
+        let code = || rule(&[(2, MaskedEq(execute), execute)]);
+        rules.insert(libc::SYS_mprotect, vec![code()?]);
+        // Its limit of memory counts what is private and doesn't grow by itself.
+        let has = |flags: c_int| rule(&[(3, MaskedEq(word(flags)), word(flags))]);
+        rules.insert(
+            libc::SYS_mmap,
+            vec![code()?, has(libc::MAP_SHARED | libc::MAP_ANONYMOUS)?, has(libc::MAP_GROWSDOWN)?],
+        );
+        // Whether a stream is a terminal, and how much is there to read.
+        let questions = [libc::TCGETS, libc::FIONREAD, libc::FIONBIO, libc::TIOCGWINSZ];
+        let others = questions.map(|request| (1, Ne, u64::from(request as u32)));
+        rules.insert(libc::SYS_ioctl, vec![rule(&others)?]);
+        // Descriptors are for the program to send.
+        rules.insert(libc::SYS_sendmsg, Vec::new());
+        rules.insert(libc::SYS_sched_setattr, Vec::new());
     }
     rules.insert(libc::SYS_openat, opening(role, 2)?);
     #[cfg(target_arch = "x86_64")]
@@ -163,7 +180,7 @@ fn opening(role: Role<'_>, flags: u8) -> Result<Vec<SeccompRule>, String> {
         let word = |value: c_int| u64::from(value.cast_unsigned());
         rule(&[(flags, MaskedEq(word(mask)), word(value))])
     };
-    let mut rules = vec![with(libc::O_CREAT, libc::O_CREAT)?];
+    let mut rules = vec![with(libc::O_CREAT, libc::O_CREAT)?, with(libc::O_TMPFILE, libc::O_TMPFILE)?];
     if role.is_cpu() {
         for mode in [libc::O_WRONLY, libc::O_RDWR, libc::O_ACCMODE] {
             rules.push(with(libc::O_ACCMODE, mode)?);
