@@ -117,6 +117,10 @@ fn it_is_in_the_sandbox_and_sees_neither_camera_nor_network() {
     let status = std::fs::read_to_string(format!("{process}/status")).unwrap();
     assert!(status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"), "{status}");
     let limits = std::fs::read_to_string(format!("{process}/limits")).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert!(files.split_whitespace().any(|word| word == "16"), "{files}");
+    assert!(status.contains("CapEff:\t0000000000000000"), "{status}");
+    assert_eq!(std::fs::read_to_string(format!("{process}/oom_score_adj")).unwrap().trim(), "500");
     let data = limits.lines().find(|line| line.starts_with("Max data size")).unwrap();
     assert!(!data.contains("unlimited"), "{data}");
     // Its own socket, its words, and what is nothing; the picture's memory is given back.

@@ -96,14 +96,19 @@ fn confine(order: &Order) -> io::Result<()> {
     signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::default())?;
     rustix::thread::set_no_new_privs(true)?;
     let is_cpu = matches!(role(order), Role::Cpu);
-    drop_capabilities(is_cpu)?;
+    if let Err(error) = drop_capabilities(is_cpu) {
+        say(&format!("WARNING: sandbox: what runs the model keeps root's rights: {error}"));
+    }
     // Where memory runs out, this process goes before the one that starts another.
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "500") {
         say(&format!("WARNING: sandbox: the order in which processes are killed where memory runs out: {error}"));
     }
     if is_cpu {
         // What it opened by now, and what comes with a request. Each descriptor that it kept would hold memory.
-        setrlimit(Resource::Nofile, Rlimit { current: Some(MOST_DESCRIPTORS), maximum: Some(MOST_DESCRIPTORS) })?;
+        let limit = Rlimit { current: Some(MOST_DESCRIPTORS), maximum: Some(MOST_DESCRIPTORS) };
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            say(&format!("WARNING: sandbox: descriptors: {error}"));
+        }
     }
     // Not looked into by other processes of the same user, and no core file, which would be as large as the model, for every
     // abort of a device that aborts all day.
@@ -121,7 +126,12 @@ fn confine(order: &Order) -> io::Result<()> {
 /// Gives up what root may do beyond others, where the program runs as root. A device's library may lie where only its owner reads.
 fn drop_capabilities(is_cpu: bool) -> io::Result<()> {
     let files = CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
-    let kept = capabilities(None)?.permitted & if is_cpu { CapabilitySet::empty() } else { files };
+    let permitted = capabilities(None)?.permitted;
+    // In the unit there are none, and its filter refuses the call.
+    if permitted.is_empty() {
+        return Ok(());
+    }
+    let kept = permitted & if is_cpu { CapabilitySet::empty() } else { files };
     let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
     Ok(set_capabilities(None, sets)?)
 }
