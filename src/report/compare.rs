@@ -103,8 +103,10 @@ impl Pair {
         figure("fps".to_owned(), "1/s", Good::High, [a.fps, b.fps], true, &|slot| {
             per_second(slot, slot.counts.published)
         });
-        let lost =
-            |counts: &crate::telemetry::Counts| counts.replaced + counts.skipped + counts.corrupt + counts.failed;
+        // A log may hold any counts, and their sums stop at the largest.
+        let lost = |counts: &crate::telemetry::Counts| {
+            [counts.replaced, counts.skipped, counts.corrupt, counts.failed].into_iter().fold(0, u64::saturating_add)
+        };
         let lost_rate = |figures: &super::figures::Figures| {
             (figures.seconds > 0.0).then(|| rounded(lost(&figures.frames) as f64 / figures.seconds, 1e4))
         };

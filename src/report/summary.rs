@@ -283,7 +283,7 @@ impl Summary {
             if let Some(joules) = power.joules {
                 self.joules += joules;
                 self.joule_seconds += seconds;
-                self.joule_frames += counts.inferred;
+                self.joule_frames = self.joule_frames.saturating_add(counts.inferred);
                 slot.joules += joules;
                 slot.joule_seconds += seconds;
             }

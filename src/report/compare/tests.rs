@@ -239,3 +239,11 @@ note: first: board pi, model m, engine unknown, pspnetd 1.2.3; second: board pi,
     let words = "first: board pi, model m, engine unknown, pspnetd 1.2.3; second: unknown";
     assert_eq!(pair(&eight, &unknown).caveats.last().unwrap(), words);
 }
+
+#[test]
+fn counts_that_no_program_reaches_are_added_up_to_the_largest() {
+    let most = u64::MAX;
+    let more = json!({"frames": {"frames_in": most, "skipped": most, "corrupt": most, "replaced": most, "inferred": most,
+        "failed": most, "published": most}});
+    assert_eq!(told(&log(&json!({})), &log(&more)), "fps better, frames lost worse");
+}
