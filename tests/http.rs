@@ -186,7 +186,7 @@ fn a_token_and_a_key_come_as_credentials_of_systemd() {
     command.args(["--set", "http.token_file=credential:other"]).env("CREDENTIALS_DIRECTORY", folder.path());
     finish(command)
         .expect(78)
-        .says(["http.token_file: systemd handed over no credential \"other\"", "LoadCredential="]);
+        .says(["http.token_file credential:other: systemd handed over no credential", "LoadCredential="]);
 }
 
 #[test]
