@@ -83,6 +83,28 @@ fn a_missing_or_unreadable_configuration_is_refused() {
 }
 
 #[test]
+fn a_file_that_the_disk_fails_to_give_is_no_wrong_configuration() {
+    // Its first page isn't mapped, and reading there is an I/O error.
+    let broken = "/proc/self/mem";
+    let error = "Input/output error (os error 5)";
+    let words = run_and_check(&["--config", broken], &[], 74);
+    assert_eq!(words, format!("pspnetd: {broken}: can't read the configuration: {error}"));
+    let words = run_and_check(&["--model", broken], &[], 74);
+    assert_eq!(words, format!("pspnetd: model {broken}: {error}"));
+
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model.tflite");
+    std::fs::copy(colours(), &model).unwrap();
+    std::os::unix::fs::symlink(broken, folder.path().join("manifest.toml")).unwrap();
+    let words = run_and_check(&["--model", model.to_str().unwrap()], &[], 74);
+    assert!(words.starts_with("pspnetd: manifest ") && words.ends_with(error), "{words}");
+
+    let listen = ["--set", "http.listen=127.0.0.1:0", "--set", &format!("http.token_file={broken}")];
+    let words = run_and_check(&[&["--model", colours().to_str().unwrap()], &listen[..]].concat(), &[], 74);
+    assert!(words.contains("http.token_file") && words.contains(error), "{words}");
+}
+
+#[test]
 fn a_wrong_environment_or_argument_is_refused_with_its_origin() {
     let words = run_and_check(&[], &[("PSPNETD_CAMERA_RATE", "quick")], 78);
     assert!(words.contains("environment PSPNETD_CAMERA_RATE: camera.rate: frame rate \"quick\": expected"), "{words}");
@@ -94,6 +116,28 @@ fn a_wrong_environment_or_argument_is_refused_with_its_origin() {
     assert!(words.contains("--camera: camera.source: unknown camera source"), "{words}");
     finish(pspnetd(["run", "--set", "camera.rate"])).expect(2).says(["expected KEY=VALUE"]);
     finish(pspnetd(["run", "--camrea", "auto"])).expect(2).says(["--camera"]);
+}
+
+#[test]
+fn names_that_are_no_text_are_refused_as_such() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let folder = tempfile::tempdir().unwrap();
+    let strange = folder.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+    std::fs::create_dir(&strange).unwrap();
+    let (model, config) = (strange.join("model.tflite"), strange.join("pspnetd.toml"));
+    std::fs::copy(colours(), &model).unwrap();
+    std::fs::write(&config, "[model]\npath = 'model.tflite'\n").unwrap();
+    for subcommand in ["run", "check", "bench"] {
+        let mut command = pspnetd([subcommand, "--model"]);
+        command.arg(&model);
+        let words = finish(command).expect(2).stderr;
+        assert!(words.contains("invalid UTF-8"), "{words}");
+        let mut command = pspnetd([subcommand, "--config"]);
+        command.arg(&config);
+        let words = finish(command).expect(78).stderr;
+        assert!(words.contains("isn't UTF-8"), "{words}");
+    }
 }
 
 #[test]

@@ -19,6 +19,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from memory import family, pss_mib
+
 # Where `pspnetd bench --json` keeps each figure.
 BENCH_FIELDS = {
     "preprocess_ms": ("stages", "preprocess", "median_ms"),
@@ -57,7 +59,7 @@ class Sample:
     infer_cpu_s: float | None
     # All threads, those that have ended as well.
     process_cpu_s: float
-    peak_rss_mb: float
+    pss_mib: float
 
 
 @dataclass
@@ -72,7 +74,8 @@ class Run:
     cpu_ms_per_frame_outside_infer: float | None
     # The whole process from start to exit.
     cpu_ms_per_frame: float
-    peak_rss_mb: float
+    # The highest of all samples.
+    pss_mib: float
     lines: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
     def figures(self) -> dict[str, Any]:
@@ -88,7 +91,7 @@ def cpu_clock(pid: int) -> int:
 
 
 def sample(pid: int, clock: int, frames: int, names: dict[str, str]) -> Sample | None:
-    """CPU time and peak memory; None once the process is gone. `names` remembers the threads' names."""
+    """CPU time and memory; None once the process is gone. `names` remembers the threads' names."""
     infer = None
     try:
         process = time.clock_gettime(clock)
@@ -98,25 +101,9 @@ def sample(pid: int, clock: int, frames: int, names: dict[str, str]) -> Sample |
                 names[task] = Path(f"{base}/comm").read_text().strip()
             if names[task] == INFER_THREAD:
                 infer = (infer or 0.0) + int(Path(f"{base}/schedstat").read_text().split()[0]) / 1e9
-        if peak := peak_rss_mb(pid):
-            return Sample(frames, infer, process, peak)
+        return Sample(frames, infer, process, pss_mib(*family(pid)))
     except (FileNotFoundError, ProcessLookupError):
-        pass
-    return None
-
-
-def peak_rss_mb(pid: int) -> float:
-    """Of the process and of those that it started, such as the one that runs the model; what they share counts for each."""
-    processes = [str(pid)]
-    for task in os.listdir(f"/proc/{pid}/task"):
-        processes += Path(f"/proc/{pid}/task/{task}/children").read_text().split()
-    peak = 0.0
-    for process in processes:
-        for line in Path(f"/proc/{process}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                # Not wait4's maxrss: that can still be this Python's own size from before exec.
-                peak += int(line.split()[1]) / 1024
-    return peak
+        return None
 
 
 def outside_infer_ms(samples: list[Sample]) -> float | None:
@@ -190,7 +177,7 @@ def run(binary: Path, model: Path, camera: str, settings: list[str], seconds: fl
         frames_per_s=(len(times) - 1) / (times[-1] - times[0]),
         cpu_ms_per_frame_outside_infer=outside_infer_ms(samples),
         cpu_ms_per_frame=(usage.ru_utime + usage.ru_stime) / len(times) * 1e3,
-        peak_rss_mb=max(s.peak_rss_mb for s in samples),
+        pss_mib=max(s.pss_mib for s in samples),
         lines=[json.loads(text) for text in texts],
     )
 

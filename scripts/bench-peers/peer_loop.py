@@ -16,6 +16,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from common import CLIP, Bytes, arguments, decoded, jpegs, quantiser, report, summary, versions
+from memory import pss_mib
 
 
 def by_video_capture(clip: Path) -> Iterator[Bytes]:
@@ -30,14 +31,6 @@ def by_video_capture(clip: Path) -> Iterator[Bytes]:
 def by_imdecode(clip: Path) -> Iterator[Bytes]:
     for jpeg in jpegs(clip):
         yield decoded(jpeg)
-
-
-def peak_rss_mb() -> float:
-    """VmHWM, not ru_maxrss: the latter can still show the parent's size from before exec."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    raise SystemExit("no VmHWM in /proc/self/status")
 
 
 def main() -> None:
@@ -78,6 +71,8 @@ def main() -> None:
             frame_ms.append((now - before) * 1e3)
             before = now
         wall, cpu = time.perf_counter() - start, time.process_time() - cpu_start
+        # With the last frame's arrays, before they are let go.
+        memory = pss_mib("self")
     if not frames:
         raise SystemExit(f"{args.clip}: no frames")
     report(
@@ -88,7 +83,7 @@ def main() -> None:
             "frame": summary(frame_ms),
             "cpu_ms_per_frame": round(cpu / frames * 1e3, 4),
             "cpu_ms_per_frame_outside_invoke": round((cpu - invoke_cpu) / frames * 1e3, 4),
-            "peak_rss_mb": round(peak_rss_mb(), 1),
+            "pss_mib": round(memory, 1),
             "versions": versions("opencv-python-headless", "numpy", "ai-edge-litert"),
         },
         args.json,

@@ -1,6 +1,5 @@
 //! `pspnetd bench`
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,7 +29,7 @@ const WARM_UP: usize = 3;
 pub(super) struct Args {
     /// TensorFlow Lite model, int8
     #[arg(long, value_name = "FILE")]
-    model: Option<PathBuf>,
+    model: Option<String>,
 
     /// Where pictures come from: pattern:WxH or replay:PATH
     #[arg(long, value_name = "URI", default_value_t = format!("pattern:{PICTURE}"))]
@@ -79,11 +78,10 @@ impl Times {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let model = args.model.as_ref().map(|path| path.to_string_lossy().into_owned());
     let mut config = args
         .settings
         .load(&[
-            ("--model", "model.path", model),
+            ("--model", "model.path", args.model.clone()),
             ("--camera", "camera.source", Some(args.camera.clone())),
             ("--threads", "model.threads", args.threads.map(|threads| threads.to_string())),
         ])?

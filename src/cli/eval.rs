@@ -20,7 +20,7 @@ use crate::one_picture::PictureRunner;
 pub(super) struct Args {
     /// TensorFlow Lite model, int8
     #[arg(long, value_name = "FILE")]
-    model: Option<PathBuf>,
+    model: Option<String>,
 
     /// Folder of pictures
     #[arg(long, value_name = "DIR")]
@@ -50,7 +50,7 @@ struct Judgement {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let config = args.settings.load_with_model(args.model.as_ref())?;
+    let config = args.settings.load_with_model(args.model.clone())?;
     let pairs = pairs(&args.images, &args.labels)?;
     let mut runner = PictureRunner::load(&config)?;
     let judgement = judge(args, &mut runner, &pairs)?;

@@ -24,7 +24,7 @@ pub(super) struct Args {
 
     /// TensorFlow Lite model, int8
     #[arg(long, value_name = "FILE")]
-    model: Option<PathBuf>,
+    model: Option<String>,
 
     /// Folder for <stem>_mask.png (class ids, palette) and <stem>_overlay.png; it is made where it is missing
     #[arg(short, long, value_name = "DIR")]
@@ -39,7 +39,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let config = args.settings.load_with_model(args.model.as_ref())?;
+    let config = args.settings.load_with_model(args.model.clone())?;
     check_stems(args)?;
     let mut runner = PictureRunner::load(&config)?;
     if let Some(folder) = &args.output {

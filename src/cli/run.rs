@@ -1,7 +1,5 @@
 //! `pspnetd run`
 
-use std::path::PathBuf;
-
 use base::failure::Failure;
 
 use super::settings::Settings;
@@ -12,7 +10,7 @@ use crate::telemetry::log_format::StartLine;
 pub(super) struct Args {
     /// TensorFlow Lite model, int8; a manifest.toml beside it gives names and colours
     #[arg(long, value_name = "FILE")]
-    model: Option<PathBuf>,
+    model: Option<String>,
 
     /// auto, v4l2:/dev/video0 (better a path under /dev/v4l/by-id), command:PROGRAM ARGUMENTS (it writes MJPEG, Y4M or raw
     /// frames to its standard output), replay:PATH (pictures, Y4M or MJPEG), pattern:WxH
@@ -24,8 +22,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
-    let model = args.model.map(|path| path.to_string_lossy().into_owned());
-    let loaded = args.settings.load(&[("--model", "model.path", model), ("--camera", "camera.source", args.camera)])?;
+    let loaded =
+        args.settings.load(&[("--model", "model.path", args.model), ("--camera", "camera.source", args.camera)])?;
     let configuration = loaded.file.as_deref();
     log::info!("{}", StartLine { version: env!("CARGO_PKG_VERSION"), configuration });
     daemon::run(&loaded.config).map_err(|failure| loaded.origins.locate(failure))

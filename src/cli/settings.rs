@@ -50,8 +50,7 @@ impl Settings {
     }
 
     /// Loads the configuration of a command that takes a model by `--model`.
-    pub(super) fn load_with_model(&self, model: Option<&PathBuf>) -> Result<Config, Failure> {
-        let model = model.map(|path| path.to_string_lossy().into_owned());
+    pub(super) fn load_with_model(&self, model: Option<String>) -> Result<Config, Failure> {
         Ok(self.load(&[("--model", "model.path", model)])?.config)
     }
 }

@@ -14,6 +14,8 @@ pub enum ConfigError {
         path: PathBuf,
         /// The system's text.
         reason: String,
+        /// Whether a later try may go well.
+        kind: Kind,
     },
     /// A place in the file is wrong.
     #[error("{}:{line}: {}{reason}", path.display(), Named(key))]
@@ -41,7 +43,11 @@ pub enum ConfigError {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self::new(Kind::Config, error.to_string())
+        let kind = match &error {
+            ConfigError::Read { kind, .. } => *kind,
+            _ => Kind::Config,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use base::failure::Kind;
 use base::names::nearest;
 use serde::Deserialize;
 use toml::de::DeTable;
@@ -149,12 +150,14 @@ fn did_you_mean(key: &str, known: &[String]) -> String {
 
 /// The file's text, and what it says.
 fn read_file(path: &Path, defaults: &toml::Table, known: &[String]) -> Result<(String, toml::Table), ConfigError> {
-    let unreadable = |reason: String| ConfigError::Read { path: path.to_path_buf(), reason };
+    let unreadable = |reason: String, kind: Kind| ConfigError::Read { path: path.to_path_buf(), reason, kind };
+    let failed = |error: std::io::Error| unreadable(error.to_string(), Kind::of_file(&error));
     let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
-    file.take(LARGEST + 1).read_to_string(&mut text).map_err(|error| unreadable(error.to_string()))?;
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(LARGEST + 1).read_to_string(&mut text).map_err(failed)?;
     if text.len() as u64 > LARGEST {
-        return Err(unreadable(format!("it is larger than {LARGEST} bytes, which no configuration is")));
+        let reason = format!("it is larger than {LARGEST} bytes, which no configuration is");
+        return Err(unreadable(reason, Kind::Config));
     }
     let wrong = |at: usize, key: String, reason: String| ConfigError::File {
         path: path.to_path_buf(),
@@ -191,13 +194,17 @@ fn read_file(path: &Path, defaults: &toml::Table, known: &[String]) -> Result<(S
         let key = error.span().and_then(|span| key_at(parsed.get_ref(), span.start)).unwrap_or_default();
         from_toml(&error, key)
     })?;
-    anchor_paths(&mut table, path.parent().unwrap_or(Path::new("")));
+    let folder = path.parent().unwrap_or(Path::new("")).to_str().ok_or_else(|| {
+        unreadable("the name of its folder isn't UTF-8, which every path in it must be".to_owned(), Kind::Config)
+    })?;
+    anchor_paths(&mut table, folder);
     Ok((text, table))
 }
 
 /// Makes the file's relative paths mean what they would mean in the file's own folder.
-fn anchor_paths(table: &mut toml::Table, folder: &Path) {
-    let anchored = |text: &str| folder.join(text).to_string_lossy().into_owned();
+fn anchor_paths(table: &mut toml::Table, folder: &str) {
+    // Both are text, so nothing is lost.
+    let anchored = |text: &str| Path::new(folder).join(text).to_string_lossy().into_owned();
     for key in PATH_KEYS {
         if let Some(toml::Value::String(text)) = lookup(table, key) {
             if !["", "-", "auto", "off"].contains(&text.as_str()) && !text.starts_with(PREFIX_OF_CREDENTIALS) {

@@ -99,7 +99,7 @@ fn stamp(certificate: &str, key: &str) -> Stamp {
 
 fn load(certificate: &str, key: &str) -> Result<Arc<ServerConfig>, SettingError> {
     let bytes = super::token::read_file(LONGEST, certificate).map_err(|error| {
-        SettingError::new(CERTIFICATE, certificate, format!("{error}; expected a certificate chain in PEM"))
+        SettingError::new(CERTIFICATE, certificate, format!("{error}; expected a certificate chain in PEM")).of(&error)
     })?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let chain = chain
@@ -107,8 +107,9 @@ fn load(certificate: &str, key: &str) -> Result<Arc<ServerConfig>, SettingError>
     if chain.is_empty() {
         return Err(SettingError::new(CERTIFICATE, certificate, "no certificate is in it; expected a chain in PEM"));
     }
-    let bytes = super::token::read_secret(KEY, LONGEST, key)
-        .map_err(|error| SettingError::new(KEY, key, format!("{error}; expected the certificate's key in PEM")))?;
+    let bytes = super::token::read_secret(KEY, LONGEST, key).map_err(|error| {
+        SettingError::new(KEY, key, format!("{error}; expected the certificate's key in PEM")).of(&error)
+    })?;
     let secret = PrivateKeyDer::from_pem_slice(&bytes)
         .map_err(|error| SettingError::new(KEY, key, unreadable(&error, "a private key without a password")))?;
     let unusable = |error| SettingError::new(KEY, key, format!("it can't be used with {certificate}: {error}"));

@@ -36,8 +36,8 @@ impl Token {
         }
         let wrong = |reason: String| SettingError::new("http.token_file", path, reason);
         let advice = format!("expected a file whose first line is a token of {SHORTEST} or more characters");
-        let text =
-            read_secret("http.token_file", LONGEST, path).map_err(|error| wrong(format!("{error}; {advice}")))?;
+        let text = read_secret("http.token_file", LONGEST, path)
+            .map_err(|error| wrong(format!("{error}; {advice}")).of(&error))?;
         let text = String::from_utf8(text).map_err(|_| wrong(format!("it is no text; {advice}")))?;
         let token = text.lines().next().unwrap_or_default().trim();
         if token.len() < SHORTEST {

@@ -81,12 +81,12 @@ impl SnapshotSink {
         let folder = PathBuf::from(&config.dir);
         std::fs::create_dir_all(&folder).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => failed("it is there, and is not a directory".to_owned()),
-            _ => failed(error.to_string()),
+            _ => failed(error.to_string()).of(&error),
         })?;
         remove_partial(&folder);
-        takes_files(&folder).map_err(|error| failed(error.to_string()))?;
+        takes_files(&folder).map_err(|error| failed(error.to_string()).of(&error))?;
         let outboxes = Outbox::start(WORDS, &[PICTURES], PictureWriter { keep: config.keep, write })
-            .map_err(|error| failed(format!("no thread can be started: {error}")))?;
+            .map_err(|error| failed(format!("no thread can be started: {error}")).of(&error))?;
         let interval = config.interval.0;
         Ok(outboxes.into_iter().next().map(|outbox| Self { outbox, gate, clock, folder, interval }))
     }
@@ -120,7 +120,8 @@ impl Plug for SnapshotPlug {
     fn check(&self, config: &Config, _edition: Option<&Edition>) -> Result<Option<String>, Failure> {
         let dir = &config.publish.snapshot.dir;
         if !dir.is_empty() {
-            can_be_made(Path::new(dir)).map_err(|error| SettingError::new(KEY, dir.clone(), error.to_string()))?;
+            can_be_made(Path::new(dir))
+                .map_err(|error| SettingError::new(KEY, dir.clone(), error.to_string()).of(&error))?;
         }
         Ok(None)
     }

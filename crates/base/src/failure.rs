@@ -1,6 +1,9 @@
 //! Why a command failed, and the exit code that tells a script (the codes of sysexits.h).
 
 use std::borrow::Cow;
+use std::io;
+
+use rustix::io::Errno;
 
 /// A command's failure.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +30,29 @@ pub enum Kind {
     Io,
     /// 78: the configuration or the model is wrong; starting again won't help.
     Config,
+}
+
+impl Kind {
+    /// The kind of a file's failure that the configuration names: [`Kind::Io`] where a later try may go well, so that the service
+    /// is started again, as after an error of the disk or when the system is short of memory or descriptors.
+    pub fn of_file(error: &io::Error) -> Self {
+        let passing = [
+            Errno::IO,
+            Errno::NOMEM,
+            Errno::AGAIN,
+            Errno::INTR,
+            Errno::NFILE,
+            Errno::MFILE,
+            Errno::BUSY,
+            Errno::TIMEDOUT,
+            Errno::STALE,
+            Errno::NODEV,
+        ];
+        match Errno::from_io_error(error) {
+            Some(errno) if passing.contains(&errno) => Self::Io,
+            _ => Self::Config,
+        }
+    }
 }
 
 impl Failure {
@@ -80,18 +106,26 @@ pub struct SettingError {
     pub value: String,
     /// What is wrong and what to do.
     pub reason: String,
+    /// Whether starting again may help.
+    pub kind: Kind,
 }
 
 impl SettingError {
     /// An error of `key`.
     pub fn new(key: impl Into<Cow<'static, str>>, value: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { key: key.into(), value: value.into(), reason: reason.into() }
+        Self { key: key.into(), value: value.into(), reason: reason.into(), kind: Kind::Config }
+    }
+
+    /// The same, where it comes of `error`.
+    #[must_use]
+    pub fn of(self, error: &io::Error) -> Self {
+        Self { kind: Kind::of_file(error), ..self }
     }
 }
 
 impl From<SettingError> for Failure {
     fn from(error: SettingError) -> Self {
-        Self { setting: Some(error.key.clone()), ..Self::new(Kind::Config, error.to_string()) }
+        Self { setting: Some(error.key.clone()), ..Self::new(error.kind, error.to_string()) }
     }
 }
 

@@ -61,6 +61,8 @@ pub enum ModelError {
         path: PathBuf,
         /// The system's text.
         reason: String,
+        /// Whether a later try may go well.
+        kind: Kind,
     },
     /// The file is no model that can run here.
     #[error("model {}: {found}; expected {expected}", path.display())]
@@ -87,6 +89,8 @@ pub enum ModelError {
         path: PathBuf,
         /// What is wrong, with the line where there is one.
         reason: String,
+        /// Whether a later try may go well.
+        kind: Kind,
     },
 }
 
@@ -115,17 +119,22 @@ impl ModelFile {
 
 /// The bytes of a file, of whatever kind, and their SHA-256 in hex.
 fn read(path: &Path) -> Result<(Vec<u8>, String), ModelError> {
-    let unreadable = |reason: String| ModelError::Read { path: path.to_path_buf(), reason };
-    let meta = std::fs::metadata(path).map_err(|error| unreadable(format!("{error}{}", advice(path, error.kind()))))?;
+    let unreadable = |reason: String, kind: Kind| ModelError::Read { path: path.to_path_buf(), reason, kind };
+    let failed = |error: std::io::Error| unreadable(error.to_string(), Kind::of_file(&error));
+    let unfit = |reason: String| unreadable(reason, Kind::Config);
+    let meta = std::fs::metadata(path).map_err(|error| match advice(path, error.kind()) {
+        "" => failed(error),
+        advice => unfit(format!("{error}{advice}")),
+    })?;
     if !meta.is_file() {
-        return Err(unreadable("not a file; expected a .tflite file".to_owned()));
+        return Err(unfit("not a file; expected a .tflite file".to_owned()));
     }
     if meta.len() > LARGEST {
-        return Err(unreadable(format!("{} bytes; expected at most {LARGEST}", meta.len())));
+        return Err(unfit(format!("{} bytes; expected at most {LARGEST}", meta.len())));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0));
-    let file = files::open(path).map_err(|error| unreadable(error.to_string()))?;
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
+    let file = files::open(path).map_err(failed)?;
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
     let sha256 = hex(&Sha256::digest(&bytes));
     Ok((bytes, sha256))
 }
@@ -212,6 +221,7 @@ impl From<ModelError> for Failure {
     fn from(error: ModelError) -> Self {
         let kind = match &error {
             ModelError::Process { .. } => Kind::Unavailable,
+            ModelError::Read { kind, .. } | ModelError::Manifest { kind, .. } => *kind,
             _ => Kind::Config,
         };
         Self::new(kind, error.to_string())

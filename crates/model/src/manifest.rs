@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use base::failure::Kind;
 use base::files;
 use serde::Deserialize;
 
@@ -147,7 +148,11 @@ impl Manifest {
     }
 
     fn read(path: &Path) -> Result<Self, ModelError> {
-        let text = files::open(path).and_then(io::read_to_string).map_err(|error| wrong(path, error.to_string()))?;
+        let text = files::open(path).and_then(io::read_to_string).map_err(|error| ModelError::Manifest {
+            path: path.to_path_buf(),
+            reason: error.to_string(),
+            kind: Kind::of_file(&error),
+        })?;
         toml::from_str(&text).map_err(|error| {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             wrong(path, format!("line {line}: {}", error.message().trim_end().replace('\n', "; ")))
@@ -208,8 +213,9 @@ impl Manifest {
     }
 }
 
-fn wrong(path: &Path, reason: String) -> ModelError {
-    ModelError::Manifest { path: PathBuf::from(path), reason }
+/// A manifest that says something wrong.
+pub(super) fn wrong(path: &Path, reason: String) -> ModelError {
+    ModelError::Manifest { path: PathBuf::from(path), reason, kind: Kind::Config }
 }
 
 /// The name of a file without its folders.

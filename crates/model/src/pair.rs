@@ -157,7 +157,7 @@ impl ModelFile {
                     "edgetpu: {} is not there; put it beside the model, or take the section out",
                     path.display()
                 );
-                return Err(ModelError::Manifest { path: at.clone(), reason });
+                return Err(manifest::wrong(at, reason));
             }
             _ => {}
         }

@@ -109,7 +109,7 @@ class ARunningProgram(unittest.TestCase):
             program.chmod(0o755)
             run = daemon.run(program, Path("none.tflite"), "pattern:640x480", [], seconds=0.3)
         self.assertIsNone(run.cpu_ms_per_frame_outside_infer)
-        self.assertTrue(run.frames > 1 and run.frames_per_s > 0 and run.peak_rss_mb > 0)
+        self.assertTrue(run.frames > 1 and run.frames_per_s > 0 and run.pss_mib > 0)
         self.assertEqual(daemon.lookup(run.lines[0], ("latency_ms", "end_to_end")), 1.0)
         with self.assertRaisesRegex(Missing, "cpu_ms_per_frame_outside_infer was not measured"):
             daemon.lookup(run.figures(), ("cpu_ms_per_frame_outside_infer",))

@@ -22,7 +22,7 @@ pub fn check(place: &Place) -> Result<(), SettingError> {
         Ok(_) => access(path, Access::WRITE_OK).map_err(io::Error::from),
         Err(_) => takes_files(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))),
     };
-    outcome.map_err(|error| SettingError::new(place.key, place.path.clone(), error.to_string()))
+    outcome.map_err(|error| SettingError::new(place.key, place.path.clone(), error.to_string()).of(&error))
 }
 
 /// Whether files can be made in `folder`.

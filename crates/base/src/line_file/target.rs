@@ -79,11 +79,7 @@ impl Target {
         match append(&path) {
             Ok((open, torn)) => Ok((End::File { path, file: Some(open) }, torn)),
             Err(error) => match remedy(error.kind()) {
-                Some(hint) => Err(SettingError {
-                    key: place.key.into(),
-                    value: place.path.clone(),
-                    reason: format!("{error}{hint}"),
-                }),
+                Some(hint) => Err(SettingError::new(place.key, place.path.clone(), format!("{error}{hint}"))),
                 None => {
                     log::warn!("{name}: {}: {error}; trying again with every line", path.display());
                     Ok((End::File { path, file: None }, false))

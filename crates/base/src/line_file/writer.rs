@@ -30,7 +30,7 @@ impl Writer {
     pub fn start(place: &Place, queues: &[usize]) -> Result<Vec<Inlet>, SettingError> {
         let target = Target::open(place)?;
         let no_thread = |error: io::Error| {
-            SettingError::new(place.key, place.path.clone(), format!("no thread can be started: {error}"))
+            SettingError::new(place.key, place.path.clone(), format!("no thread can be started: {error}")).of(&error)
         };
         let outboxes = Outbox::start(words(place.name), queues, target).map_err(no_thread)?;
         Ok(outboxes.into_iter().map(Inlet).collect())

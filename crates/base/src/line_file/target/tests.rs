@@ -109,8 +109,7 @@ fn a_path_is_refused_where_waiting_mends_nothing_and_tried_again_elsewhere() {
         (folder.path().to_owned(), "Is a directory (os error 21)"),
         (path.join("b"), "Not a directory (os error 20)"),
     ] {
-        let expected =
-            SettingError { key: "test.path".into(), value: path.display().to_string(), reason: reason.to_owned() };
+        let expected = SettingError::new("test.path", path.display().to_string(), reason);
         assert_eq!(Target::open(&place(&path)).err(), Some(expected));
     }
 }
