@@ -3,6 +3,9 @@
 
 use turbojpeg::{Image, PixelFormat, Subsamp};
 
+use super::mjpeg::{Item, Splitter};
+use super::window::Window;
+
 /// A smooth colour picture: red grows to the right, green downwards, blue falls to the right.
 pub fn gradient(width: usize, height: usize) -> Vec<u8> {
     let mut rgb = Vec::with_capacity(width * height * 3);
@@ -31,4 +34,20 @@ pub fn compress(rgb: &[u8], width: usize, height: usize, subsamp: Subsamp) -> Ve
 /// As [`compress`].
 pub fn encode(width: usize, height: usize, subsamp: Subsamp) -> Vec<u8> {
     compress(&gradient(width, height), width, height, subsamp)
+}
+
+/// The frames of `stream`, as replay and camera programs cut them out.
+///
+/// # Panics
+/// Never: bytes in memory can be read.
+pub fn cut_mjpeg(stream: &[u8]) -> Vec<Vec<u8>> {
+    let mut splitter = Splitter::new(Window::new(stream));
+    let (mut frames, mut frame) = (Vec::new(), Vec::new());
+    loop {
+        match splitter.next(&mut frame).unwrap() {
+            Item::Frame { .. } => frames.push(frame.clone()),
+            Item::Broken { .. } => {}
+            Item::End => return frames,
+        }
+    }
 }
