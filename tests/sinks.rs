@@ -35,6 +35,57 @@ fn clip(folder: &Path, frames: usize) -> String {
 }
 
 #[test]
+fn lines_are_written_at_the_interval_and_when_something_changes() {
+    let lines = |settings: &[&str]| {
+        let command = settings.iter().fold(once(), |command, setting| with(command, [setting]));
+        let finished = finish(command).expect(0);
+        assert_eq!(finished.count("published"), 5);
+        records(&finished.stdout)
+    };
+    let sequences = |records: &[serde_json::Value]| -> Vec<u64> {
+        records.iter().map(|record| record["sequence"].as_u64().unwrap()).collect()
+    };
+    let share = |record: &serde_json::Value, class: &str| record["classes"][class].as_f64().unwrap();
+    let all = lines(&["publish.jsonl.interval=0"]);
+    assert_eq!(sequences(&all), [0, 1, 2, 3, 4]);
+    assert_eq!(sequences(&lines(&["publish.jsonl.interval=1h"])), [0]);
+
+    // What a reader of all lines would call a change since the last that was written.
+    let classes: Vec<&String> = all[0]["classes"].as_object().unwrap().keys().collect();
+    let change = |one: usize, other: usize| {
+        let moved = classes.iter().map(|class| (share(&all[one], class) - share(&all[other], class)).abs());
+        moved.fold(0.0, f64::max)
+    };
+    let mut far = vec![0];
+    let least = (1..5).map(|frame| change(frame - 1, frame)).fold(0.0, f64::max);
+    assert!(least > 0.01, "the clip doesn't move: {all:?}");
+    (1..5).filter(|&frame| change(frame - 1, frame) > 0.0).for_each(|frame| {
+        if change(*far.last().unwrap(), frame) >= least - 1e-6 {
+            far.push(frame);
+        }
+    });
+    let settings = ["publish.jsonl.interval=1h", &format!("publish.jsonl.min_change={}", least - 1e-6)];
+    assert_eq!(sequences(&lines(&settings)), far.iter().map(|&frame| frame as u64).collect::<Vec<_>>());
+    assert!(far.len() > 1);
+
+    // A rule halfway between the least and the most that a class covers: it changes at least once.
+    let (least, most, class) = classes
+        .iter()
+        .map(|class| {
+            let shares = || all.iter().map(|record| share(record, class));
+            (shares().fold(1.0, f64::min), shares().fold(0.0, f64::max), class)
+        })
+        .max_by(|one, other| (one.1 - one.0).total_cmp(&(other.1 - other.0)))
+        .unwrap();
+    let above = f64::midpoint(least, most);
+    let on: Vec<bool> = all.iter().map(|record| share(record, class) >= above).collect();
+    let changes: Vec<u64> = (0..5).filter(|&n| n == 0 || on[n] != on[n - 1]).map(|n| n as u64).collect();
+    let settings = [&format!("rules.r.class={class}"), &format!("rules.r.above={above}"), "publish.jsonl.interval=1h"];
+    assert_eq!(sequences(&lines(&settings)), changes);
+    assert!(changes.len() > 1);
+}
+
+#[test]
 fn a_full_disk_costs_lines_but_not_the_run() {
     let finished = finish(to_file(once(), Path::new("/dev/full"))).expect(74).says([
         "jsonl: /dev/full: No space left on device",

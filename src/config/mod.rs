@@ -18,7 +18,7 @@ mod telemetry;
 
 use std::path::PathBuf;
 
-use base::values::{Auto, Bytes, Seconds};
+use base::values::{Auto, Bytes, Fraction, Seconds};
 use camera::{FourCc, Rate, Source};
 
 use crate::scene::rules::Rules;
@@ -161,11 +161,22 @@ pub struct Jsonl {
     pub keep: u32,
     /// Lines that may wait for a slow disk or reader; further ones are dropped and counted.
     pub queue: u16,
+    /// At most one line in this time, beside those that a change brings. 0 writes one for each result.
+    pub interval: Seconds,
+    /// With an interval: a line at once when the share of a class or group has moved by so much since the last. 0 turns it off.
+    pub min_change: Fraction,
 }
 
 impl Default for Jsonl {
     fn default() -> Self {
-        Self { path: "-".to_owned(), max_bytes: Bytes(64 << 20), keep: 4, queue: 1024 }
+        Self {
+            path: "-".to_owned(),
+            max_bytes: Bytes(64 << 20),
+            keep: 4,
+            queue: 1024,
+            interval: Seconds::new(0),
+            min_change: Fraction(0.0),
+        }
     }
 }
 
