@@ -309,6 +309,38 @@ fn a_line_that_was_torn_by_a_power_cut_is_closed() {
 }
 
 #[test]
+fn a_disk_that_cannot_be_written_now_is_waited_for_by_every_output_and_check_says_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("disk");
+    let path = |name: &str| disk.join(name).display().to_string();
+    let settings = [
+        &format!("publish.jsonl.path={}", path("masks.jsonl")),
+        &format!("telemetry.latency_log.path={}", path("latency.jsonl")),
+        &format!("publish.snapshot.dir={}", path("pictures")),
+        "publish.snapshot.interval=50ms",
+        "telemetry.interval=100ms",
+    ];
+    let program = settings.into_iter().fold(endless(), |command, setting| with(command, [setting]));
+    // $1 is the program, $2 its subcommand. Written once the disk can be.
+    let script = "mount -o remount,ro \"$0\"
+        program=$1; shift 2
+        \"$program\" check \"$@\" || exit 98
+        \"$program\" run \"$@\" & id=$!
+        sleep 1
+        mount -o remount,rw \"$0\"
+        for n in $(seq 600); do
+            [ -s \"$0/masks.jsonl\" ] && ls \"$0\"/pictures/*.png && break
+            sleep 0.1
+        done
+        kill $id; wait $id";
+    let Some(finished) = on_small_disk(script, &disk, &program) else { return };
+    let finished = finished.expect(0).says(["jsonl: ", "latency_log: ", "snapshot: ", "Read-only file system"]);
+    assert!(finished.stdout.contains(".png"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("snapshot: ") && finished.stderr.contains("writing again"), "{}", finished.stderr);
+    assert_eq!(finished.stderr.matches("pictures are lost and counted").count(), 1, "{}", finished.stderr);
+}
+
+#[test]
 fn snapshots_are_whole_pictures_and_old_ones_go() {
     let folder = tempfile::tempdir().unwrap();
     let pictures = folder.path().join("a/b");

@@ -100,7 +100,7 @@ fn a_path_is_refused_where_waiting_mends_nothing_and_tried_again_elsewhere() {
         (ErrorKind::StorageFull, None),
         (ErrorKind::ReadOnlyFilesystem, None),
     ] {
-        assert_eq!(remedy(kind), hint, "{kind}");
+        assert_eq!(remedy(&kind.into()), hint, "{kind}");
     }
     let (folder, path) = folder();
     std::fs::write(&path, "").unwrap();
