@@ -1,5 +1,7 @@
 //! The capture thread: camera to tensor, and the camera's coming and going.
 
+mod damage;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use pixels::frame::{Frame, Picture, Size};
 use pixels::preprocess::{Converter, Fit, PixelMap, PreprocessError, Preprocessor, PAD};
 use pixels::segment::MaskSize;
 
+use self::damage::Damage;
 use super::waits::Waits;
 use super::{About, Beats, CameraMaker, Ending, Pool, Stage, TensorSlot};
 use crate::publish::PictureGate;
@@ -55,7 +58,7 @@ pub(super) struct CaptureStage {
     opened_at: Instant,
     /// That it was opened was not said, and is said when it has shown that it is well.
     unsaid: bool,
-    corrupt_said: Option<Instant>,
+    damage: Damage,
     numbers: Numbers,
 }
 
@@ -114,7 +117,7 @@ impl CaptureStage {
             fruitless: String::new(),
             opened_at: Instant::default(),
             unsaid: false,
-            corrupt_said: None,
+            damage: Damage::default(),
             numbers: Numbers::default(),
         }
     }
@@ -193,6 +196,7 @@ impl CaptureStage {
         self.unsaid = !is_news && !camera.proven_after().is_zero();
         self.stage.vitals.set_camera(CameraState::Running, &words);
         self.fruitless = words;
+        self.damage.opened();
         self.numbers.reopened();
         Counters::count(&self.stage.vitals.counters.camera_opens);
     }
@@ -254,6 +258,7 @@ impl CaptureStage {
                 }
                 match outcome {
                     Ok(()) => {
+                        self.whole(camera);
                         slot.about.meta.sequence = self.numbers.number(slot.about.meta.sequence);
                         return Ok(self.send(slot));
                     }
@@ -271,13 +276,31 @@ impl CaptureStage {
         Ok(Step::GoOn)
     }
 
-    /// Says it at most once a second, so that a bad cable doesn't fill the log; the counter has them all.
+    /// Says it at once, then rarer and rarer, so that a bad cable doesn't fill the log; the counter has them all.
     fn corrupt(&mut self, reason: &str) {
         Counters::count(&self.stage.vitals.counters.corrupt);
-        let now = self.stage.now();
-        if self.corrupt_said.is_none_or(|last| now.since(last) >= Duration::from_secs(1)) {
-            self.corrupt_said = Some(now);
+        let news = self.damage.damaged(self.stage.now());
+        if news.is_first {
             log::warn!("{}", CameraLine::FrameSkipped(reason));
+        }
+        if let Some((damaged, frames, time)) = news.counts {
+            let text = format!("{damaged} of {frames} in {:.0} s, the last: {reason}", time.as_secs_f64());
+            log::warn!("{}", CameraLine::FramesDamaged(&text));
+        }
+        if let Some((count, is_new)) = news.state {
+            let text = format!("{count} of {count} frames damaged: {reason}");
+            if is_new {
+                log::warn!("{}", CameraLine::Damaged(&text));
+            }
+            self.stage.vitals.set_camera(CameraState::Damaged, &text);
+        }
+    }
+
+    /// Ends what damaged frames began.
+    fn whole(&mut self, camera: &dyn Camera) {
+        if let Some(count) = self.damage.whole() {
+            log::info!("{}", CameraLine::Whole(&format!("after {count} damaged ones")));
+            self.stage.vitals.set_camera(CameraState::Running, &camera.describe());
         }
     }
 

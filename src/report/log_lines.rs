@@ -128,8 +128,12 @@ impl LogLines {
                 let (state, text) = match CameraLine::read(message) {
                     Some(CameraLine::Waiting(why) | CameraLine::StillWaiting(why)) => ("waiting", why),
                     Some(CameraLine::Paused) => ("paused", ""),
+                    Some(CameraLine::Damaged(why)) => ("damaged", why),
                     Some(CameraLine::Running(text)) => ("running", text),
-                    Some(CameraLine::FrameSkipped(_) | CameraLine::Resumed) => return true,
+                    Some(CameraLine::Whole(_)) => ("running", ""),
+                    Some(CameraLine::FrameSkipped(_) | CameraLine::FramesDamaged(_) | CameraLine::Resumed) => {
+                        return true
+                    }
                     None => return false,
                 };
                 done.push(self.event(now, "camera", state, text));
