@@ -253,15 +253,6 @@ async fn one_picture_at_a_time_also_when_nobody_waits_for_it_any_more() {
 }
 
 #[tokio::test]
-async fn a_picture_that_takes_too_long_is_told_so() {
-    let mut predictor = predictor("colours_320x240_int8_slow.tflite", 1 << 20);
-    predictor.limits.run = Duration::from_millis(30);
-    let (status, problem) = post(&predictor, jpeg(), &[]).await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(problem["detail"].as_str().unwrap().contains("longer than"), "{problem}");
-}
-
-#[tokio::test]
 async fn the_model_is_freed_after_a_while_and_is_the_same_again_whatever_became_of_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.tflite");
