@@ -178,16 +178,12 @@ impl<R: Read> Splitter<R> {
                 }
                 break "the data ends within the frame".to_owned();
             }
-            let rest = &self.window.bytes()[at..];
-            match rest[1] {
-                _ if rest[0] != 0xFF && place.has_scan => place.at += find_ff(rest),
+            match [self.window.bytes()[at], self.window.bytes()[at + 1]] {
                 // Markers may be preceded by any number of 0xFF.
-                0xFF if rest[0] == 0xFF => place.at += 1,
-                // A byte 0xFF of the scan itself.
-                0x00 if place.has_scan => place.at += 2,
-                0x01 | 0xD0..=0xD7 if rest[0] == 0xFF => place.at += 2,
-                0xD9 if rest[0] == 0xFF => return Ok(Ok(at + 2)),
-                0xD8 if rest[0] == 0xFF && self.window.fill(at + MAGIC.len())? && self.is_magic(at) => {
+                [0xFF, 0xFF] => place.at += 1,
+                [0xFF, 0x01 | 0xD0..=0xD7] => place.at += 2,
+                [0xFF, 0xD9] => return Ok(Ok(at + 2)),
+                [0xFF, 0xD8] if self.window.fill(at + MAGIC.len())? && self.is_magic(at) => {
                     if place.has_scan {
                         return Ok(Ok(without_gap(&self.window.bytes()[..at]).len()));
                     }
@@ -201,11 +197,14 @@ impl<R: Read> Splitter<R> {
                     self.window.consume(at);
                     place = Place::START;
                 }
-                _ if place.has_scan => self.pass_trailer(&mut place)?,
-                code if rest[0] == 0xFF && !matches!(code, 0x00 | 0xD8) => match self.pass_segment(&mut place)? {
+                // A byte 0xFF of the scan itself.
+                [0xFF, 0x00] if place.has_scan => place.at += 2,
+                [0xFF, _] if place.has_scan => self.pass_trailer(&mut place)?,
+                [0xFF, code] if code != 0x00 && code != 0xD8 => match self.pass_segment(&mut place)? {
                     None => {}
                     Some(reason) => break reason,
                 },
+                _ if place.has_scan => place.at += find_ff(&self.window.bytes()[at..]),
                 _ => match self.pass_strays(&mut place)? {
                     None => {}
                     Some(reason) => break reason,
@@ -311,8 +310,11 @@ fn without_gap(frame: &[u8]) -> &[u8] {
     let is_text = |byte: &u8| matches!(byte, b' '..=b'~' | b'\r' | b'\n' | b'\t');
     let most = frame.len().saturating_sub(MAX_GAP as usize);
     let begin = frame.iter().rposition(|byte| !is_text(byte)).map_or(0, |last| last + 1).max(most);
-    let is_boundary = |at: &usize| frame[*at..].starts_with(b"--") && (*at == begin || frame[at - 1] == b'\n');
-    let Some(boundary) = (begin..frame.len()).rev().find(is_boundary) else { return frame };
+    let is_boundary = |at: &usize| frame[*at..].starts_with(b"--");
+    let is_line = |at: &usize| is_boundary(at) && *at > begin && frame[at - 1] == b'\n';
+    // The last at the beginning of a line. Where there is none, the scan's last bytes may look like text.
+    let found = (begin..frame.len()).rev().find(is_line).or_else(|| (begin..frame.len()).find(is_boundary));
+    let Some(boundary) = found else { return frame };
     let frame = &frame[..boundary];
     let frame = frame.strip_suffix(b"\n").unwrap_or(frame);
     frame.strip_suffix(b"\r").unwrap_or(frame)

