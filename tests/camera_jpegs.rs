@@ -129,7 +129,7 @@ fn damaged_frames_are_counted_told_by_what_was_found_and_cost_no_other() {
             expect_areas(&record, &stripes(0), EXACT);
         }
         let (_folder, path) = file("broken.jpg", &broken);
-        let mut command = pspnetd(["predict"]);
+        let mut command = pspnetd(["predict", "--json"]);
         command.arg(&path).arg("--model").arg(colours());
         finish(command).expect(65).says([words]);
     }
