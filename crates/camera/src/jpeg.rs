@@ -249,7 +249,7 @@ fn decode_packed(opened: Opened<'_>, divisor: usize, size: Size, pixels: &mut Ve
     let bytes = if is_ink { 4 } else { 3 };
     grow(pixels, size.pixels() * bytes);
     let room = PlaneMut::packed(&mut pixels[..], size.width, size.height, bytes);
-    let findings = whole(opened.packed(divisor as u32, room), full_size)?;
+    let findings = whole(opened.packed(divisor as u32, &room), full_size)?;
     if is_ink {
         // Every program in use writes CMYK JPEGs inverted (Adobe's convention): 255 is no ink.
         for pixel in 0..size.pixels() {

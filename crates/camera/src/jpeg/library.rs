@@ -219,12 +219,12 @@ impl Opened<'_> {
     }
 
     /// Decodes at 1/`divisor` to packed pixels: CMYK where the colour is [`Colour::Ink`], otherwise RGB.
-    pub(super) fn packed(self, divisor: u32, room: PlaneMut<'_>) -> Result<Findings, Failure> {
+    pub(super) fn packed(self, divisor: u32, room: &PlaneMut<'_>) -> Result<Findings, Failure> {
         let mut findings = Findings::default();
-        // SAFETY: as for planes.
+        // SAFETY: as for `planes`.
         let outcome = unsafe {
             let raw = self.library.0.as_ptr();
-            pspnetd_jpeg_packed(raw, divisor, &raw const room, &raw mut findings)
+            pspnetd_jpeg_packed(raw, divisor, room, &raw mut findings)
         };
         self.library.judge(outcome).map(|()| findings)
     }
