@@ -26,7 +26,7 @@ fn decoders() -> Vec<(&'static str, Decode)> {
     let mut planar = turbojpeg::Decompressor::new().unwrap();
     let mut planes = Vec::new();
     vec![
-        ("turbojpeg-yuv", Box::new(move |jpeg| drop(black_box(ours.decode(jpeg).unwrap())))),
+        ("turbojpeg-yuv", Box::new(move |jpeg| _ = black_box(ours.decode(jpeg).unwrap()))),
         (
             "turbojpeg-api-yuv",
             Box::new(move |jpeg| {
@@ -136,7 +136,7 @@ fn main() {
     for (name, wanted) in scales {
         let mut decoder = JpegDecoder::new().unwrap();
         decoder.set_wanted(wanted.map(|(width, height)| Size::new(width, height)));
-        scaled.push((name, Box::new(move |jpeg| drop(black_box(decoder.decode(jpeg).unwrap())))));
+        scaled.push((name, Box::new(move |jpeg| _ = black_box(decoder.decode(jpeg).unwrap()))));
     }
     let hd = hd_frame(&frames[0]);
     let title = format!("turbojpeg-yuv, 1280x720 4:2:2, {} KiB, by DCT scale:", hd.len() / 1024);
