@@ -153,7 +153,7 @@ completions_complete() {
     # shellcheck disable=SC2016  # for the other bash
     inside bash --norc -c 'set -e
         . /usr/share/bash-completion/completions/pspnetd
-        complete -p pspnetd | grep -q _pspnetd
+        complete -p pspnetd | grep _pspnetd >/dev/null
         COMP_WORDS=(pspnetd che) COMP_CWORD=1 COMP_TYPE=9
         _pspnetd pspnetd che pspnetd
         [ "${COMPREPLY[*]}" = check ] || { echo "completed to: ${COMPREPLY[*]}"; exit 1; }'
@@ -169,7 +169,7 @@ copyright_is_machine_readable() {
         sed 's/^ //; s/ or \| and /\n/g' | sort -u)
     [ ${#licences[@]} -gt 5 ]
     for licence in "${licences[@]}"; do
-        grep -A 1 "^License: $licence\$" "$file" | grep -q '^ ' || {
+        grep -A 1 "^License: $licence\$" "$file" | grep '^ ' >/dev/null || {
             echo "no text of the licence $licence"
             return 1
         }

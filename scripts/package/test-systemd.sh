@@ -93,7 +93,7 @@ the_sandbox_is_on() {
     grep -q '^CapBnd:[[:space:]]*0000000000000000' <<<"$status"
     local group
     for group in video gpio plugdev apex; do
-        grep '^Groups:' <<<"$status" | grep -qw "$(booted getent group $group | cut -d: -f3)"
+        grep '^Groups:' <<<"$status" | grep -w "$(booted getent group $group | cut -d: -f3)" >/dev/null
     done
 }
 

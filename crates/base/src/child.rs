@@ -12,6 +12,7 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::{ChildStderr, ChildStdout, Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -24,7 +25,7 @@ use crate::sync::lock;
 pub use self::listener::LogLimit;
 pub use self::listener::{is_readable, never_wait, Listener};
 
-/// Time for SIGKILL to work. Only a process that hangs in the kernel takes longer.
+/// Time for SIGKILL to work. A process takes longer that hangs in the kernel, or has no processor to end on.
 const LIMIT: Duration = Duration::from_millis(200);
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(5);
@@ -32,21 +33,19 @@ const LOOK: Duration = Duration::from_millis(5);
 /// What of a service manager's is meant for this program and not for its children.
 const NOT_INHERITED: [&str; 4] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM"];
 
-/// Groups that run, and leaders that outlived even SIGKILL and are still to be reaped.
-static HELD: Mutex<Held> = Mutex::new(Held { groups: Vec::new(), stuck: Vec::new() });
+/// What the reaper's thread needs.
+const REAPERS_STACK: usize = 64 << 10;
 
-struct Held {
-    groups: Vec<Pid>,
-    stuck: Vec<Pid>,
-}
+/// Groups that run.
+static HELD: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
-fn held() -> MutexGuard<'static, Held> {
+fn held() -> MutexGuard<'static, Vec<Pid>> {
     lock(&HELD)
 }
 
 /// Kills the children that run, at once and without a word: for a program that leaves without its threads.
 pub fn kill_all() {
-    for group in &held().groups {
+    for group in held().iter() {
         let _ = kill_process_group(*group, Signal::KILL);
     }
 }
@@ -68,7 +67,6 @@ impl Child {
     ///
     /// The system kills it when the calling thread ends, so that thread must outlive it.
     pub fn spawn(command: &mut Command, name: &str) -> io::Result<Self> {
-        held().stuck.retain(|leader| matches!(waitpid(Some(*leader), WaitOptions::NOHANG), Ok(None)));
         for name in NOT_INHERITED {
             command.env_remove(name);
         }
@@ -78,7 +76,7 @@ impl Child {
         unsafe { command.pre_exec(move || prepare(parent)) };
         let child = command.spawn()?;
         let group = Pid::from_child(&child);
-        held().groups.push(group);
+        held().push(group);
         Ok(Self { child, group, name: name.to_owned(), has_ended: false, status: None, is_killed: false })
     }
 
@@ -128,7 +126,7 @@ impl Child {
         }
     }
 
-    /// Kills every process of its group and reaps it. Takes less than [`LIMIT`], whatever they do.
+    /// Kills every process of its group and reaps it. Takes little more than [`LIMIT`], whatever they do.
     pub fn kill(&mut self) {
         if std::mem::replace(&mut self.is_killed, true) {
             return;
@@ -136,9 +134,15 @@ impl Child {
         // Also where the process itself is gone: children of it are not ours to wait for.
         let may_not = kill_process_group(self.group, Signal::KILL) == Err(Errno::PERM);
         if !self.wait(LIMIT) {
-            let reason = if may_not { "it runs as another user" } else { "it hangs in the kernel" };
-            log::warn!("{} (process {}) can't be ended: {reason}", self.name, self.child.id());
-            held().stuck.push(self.group);
+            let reason =
+                if may_not { "it runs as another user" } else { "it hangs in the kernel, or the machine is busy" };
+            let seconds = LIMIT.as_secs_f32();
+            log::warn!(
+                "{} (process {}) is killed and has not ended after {seconds} s: {reason}",
+                self.name,
+                self.child.id()
+            );
+            reap_when_it_ends(self.group);
         }
     }
 }
@@ -146,7 +150,16 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         self.kill();
-        held().groups.retain(|group| *group != self.group);
+        held().retain(|group| *group != self.group);
+    }
+}
+
+/// Reaps `leader` as soon as it ends. A thread of its own waits for that, since no other has the time.
+fn reap_when_it_ends(leader: Pid) {
+    let reap = move || while matches!(waitpid(Some(leader), WaitOptions::empty()), Err(Errno::INTR)) {};
+    let thread = Builder::new().name("reaper".to_owned()).stack_size(REAPERS_STACK);
+    if let Err(error) = thread.spawn(reap) {
+        log::warn!("process {leader} is not reaped before this program ends: no thread can be started: {error}");
     }
 }
 
@@ -225,12 +238,27 @@ mod tests {
     }
 
     #[test]
+    fn a_child_that_outlives_its_kill_is_reaped_when_it_ends() {
+        let child = Command::new("sh").args(["-c", "read line"]).stdin(Stdio::piped()).spawn().unwrap();
+        let process = Pid::from_child(&child);
+        reap_when_it_ends(process);
+        assert!(rustix::process::test_kill_process(process).is_ok());
+        // Its standard input ends, and it with that. A process that is not reaped could still be signalled.
+        drop(child);
+        let start = Instant::now();
+        while rustix::process::test_kill_process(process).is_ok() {
+            assert!(start.elapsed() < Duration::from_secs(30), "it is left");
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    #[test]
     fn a_dropped_child_is_held_no_more() {
         let child = spawn("sleep 600");
         let group = child.group();
-        assert!(held().groups.contains(&group));
+        assert!(held().contains(&group));
         drop(child);
-        assert!(!held().groups.contains(&group));
+        assert!(!held().contains(&group));
         assert!(rustix::process::test_kill_process(group).is_err());
     }
 }
