@@ -21,14 +21,14 @@ item 980918 2 60 Hz
 control 98091a 1 2000 6500 10 4600 0 White Balance Temperature
 active 98091a 98090c 0
 control 98091b 1 0 7 1 2 4 Sharpness
-control 980920 2 0 1 1 0 2 Privacy
 control 9a0901 3 0 3 1 3 8 Auto Exposure
 item 9a0901 1 Manual Mode
 item 9a0901 3 Aperture Priority Mode
 control 9a0902 1 3 2047 1 250 0 Exposure Time, Absolute
 active 9a0902 9a0901 1
 control 9a0903 2 0 1 1 1 0 Exposure, Dynamic Framerate
-control 9a0910 1 -36000 36000 3600 0 0 Pan, Absolute
+control 9a0908 1 -36000 36000 3600 0 0 Pan, Absolute
+control 9a0910 2 0 1 1 0 2 Privacy
 control 9a0925 4 0 0 0 0 0 Autofocus Now
 control 9f0902 5 0 1099511627776 1 0 0 Pixel Rate
 ";
@@ -89,7 +89,7 @@ pixel_rate = 1000000000000
         "S_CTRL 0x9a0925 1 ok",
         "S_CTRL 0x980900 100 ok",
         "S_CTRL 0x9a0902 120 ok",
-        "S_CTRL 0x9a0910 -7200 ok",
+        "S_CTRL 0x9a0908 -7200 ok",
         "S_CTRL 0x9f0902 1000000000000 ok",
         "S_CTRL 0x980918 2 ok",
         "S_CTRL 0x98091a 5000 ok",

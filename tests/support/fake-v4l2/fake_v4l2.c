@@ -516,7 +516,7 @@ static int set_control(struct device *device, uint32_t id, int64_t value, int64_
         error = EBUSY;
     else if (error == 0 && (flags_of(device, control) & V4L2_CTRL_FLAG_INACTIVE) != 0)
         error = EACCES; /* as uvcvideo */
-    else if (error == 0 && (value < control->minimum || value > control->maximum))
+    else if (error == 0 && control->type != V4L2_CTRL_TYPE_BUTTON && (value < control->minimum || value > control->maximum))
         error = ERANGE;
     note(device, "S_CTRL %#x %ld %s", id, (long)value, error == 0 ? "ok" : strerrorname_np(error));
     if (error != 0)

@@ -161,7 +161,7 @@ fn open_first(options: &V4l2Options, clock: &Arc<dyn Clock>) -> Result<Box<dyn C
             None if choose(&device.formats, &request).is_none() => "doesn't offer the wanted pixel format".into(),
             None => match open_at(&device.path, options, Arc::clone(clock)) {
                 Ok(camera) => {
-                    say(Path::new("auto"), failed);
+                    say(Path::new("auto"), &failed);
                     return Ok(camera);
                 }
                 Err(error) if error.kind == CameraErrorKind::Config => return Err(error),

@@ -67,7 +67,7 @@ pub(super) fn open_at(
     report(path, &request, &choice, &set, interval);
     let ring = Ring::start(node, planes, BUFFERS).map_err(fault)?;
     desk.keep(ring.driver());
-    say(path, words(path, &desk));
+    say(path, &words(path, &desk));
     let description = format!("{}{}", describe(path, &capability, &set, interval), desk.describe());
     let reader = Reader::new(ring, pixels, clock, options.silent_after, path.to_owned(), description);
     Ok(Box::new(reader.expecting(interval.map(Interval::rate))))

@@ -100,8 +100,8 @@ impl Desk {
     }
 
     /// Sets those that change the format, such as a rotation: that comes before the format.
-    pub(super) fn set_layout(&mut self, driver: &impl Driver) {
-        for wished in self.wished.iter_mut().filter(|wished| wished.control.changes_layout()) {
+    pub(super) fn set_layout(&self, driver: &impl Driver) {
+        for wished in self.wished.iter().filter(|wished| wished.control.changes_layout()) {
             // What fails here is tried again with the others, which says why.
             let _ = write(driver, &wished.control, wished.number);
         }
