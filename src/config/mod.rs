@@ -19,6 +19,7 @@ mod telemetry;
 use std::path::PathBuf;
 
 use base::values::{Auto, Bytes, Fraction, Seconds};
+use camera::v4l2::Controls;
 use camera::{FourCc, Rate, Source};
 
 use crate::scene::rules::Rules;
@@ -82,6 +83,9 @@ pub struct Camera {
     pub repeat: bool,
     /// A V4L2 camera or a command that sends nothing for so long is closed and opened again; 0 never.
     pub silent_after: Seconds,
+    /// `[camera.controls]`: a V4L2 camera's exposure, focus and the like, by the names that `pspnetd devices --controls` lists.
+    #[serde(skip_serializing_if = "Controls::is_empty")]
+    pub controls: Controls,
 }
 
 impl Default for Camera {
@@ -93,6 +97,7 @@ impl Default for Camera {
             rate: Rate::Native,
             repeat: false,
             silent_after: Seconds::new(5),
+            controls: Controls::default(),
         }
     }
 }

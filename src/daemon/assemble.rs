@@ -1,5 +1,6 @@
 //! From the configuration to everything that a run is made of.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,7 +122,12 @@ pub fn camera_maker(config: &config::Camera, wanted: Size, clock: &Arc<dyn Clock
     if matches!(config.source, Source::Command(_)) && config.rate != Rate::Native {
         log::warn!("camera.rate has no effect on a command: its own arguments say how many frames it sends");
     }
+    if !config.controls.is_empty() && !matches!(config.source, Source::Auto | Source::V4l2(_)) {
+        log::warn!("[camera.controls] has no effect: only V4L2 cameras have controls, and camera.source names none");
+    }
     let limit = LogLimit::default();
+    // What the configuration asks of a camera's controls is held to what the camera has at the start. A daemon that runs goes on.
+    let is_start = AtomicBool::new(true);
     Arc::new(move || {
         let clock = Arc::clone(&clock);
         let device = match &config.source {
@@ -156,6 +162,8 @@ pub fn camera_maker(config: &config::Camera, wanted: Size, clock: &Arc<dyn Clock
             silent_after: patience(config.silent_after.0),
             wanted,
             stride: 0,
+            controls: config.controls.clone(),
+            strict: is_start.swap(false, Ordering::Relaxed),
         };
         v4l2::open(&options, clock)
     })

@@ -5,6 +5,7 @@
 pub mod clips;
 pub mod coral;
 pub mod fake_edgetpu;
+pub mod fake_v4l2;
 pub mod hang;
 pub mod held;
 pub mod http;
