@@ -12,7 +12,7 @@ use crate::scene::{Areas, Outcome};
 
 /// Chooses results.
 #[derive(Debug)]
-pub struct Pace {
+pub(super) struct Pace {
     /// Zero takes every result.
     interval: Duration,
     /// 0 looks at no share.
@@ -32,12 +32,12 @@ struct Last {
 
 impl Pace {
     /// As the configuration asks for.
-    pub const fn new(config: &Jsonl) -> Self {
+    pub(super) const fn new(config: &Jsonl) -> Self {
         Self { interval: config.interval.0, min_change: config.min_change.0, last: None }
     }
 
     /// Whether `outcome`, which comes `now`, gets a line. `rules` are the verdicts that stand in it.
-    pub fn takes<'a>(
+    pub(super) fn takes<'a>(
         &mut self,
         outcome: &Outcome,
         rules: impl Iterator<Item = &'a Verdict> + Clone,

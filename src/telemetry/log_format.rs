@@ -96,16 +96,14 @@ impl<'a> CameraLine<'a> {
             _ if text.split(':').next() == Some("paused") => Self::Paused,
             RESUMED => Self::Resumed,
             _ => {
-                let lines: [(&str, fn(&'a str) -> Self); 6] = [
-                    (WAITING, Self::Waiting),
-                    (STILL_WAITING, Self::StillWaiting),
-                    (FRAME_SKIPPED, Self::FrameSkipped),
-                    (FRAMES_DAMAGED, Self::FramesDamaged),
-                    (DAMAGED, Self::Damaged),
-                    (WHOLE, Self::Whole),
-                ];
-                let read = |(begin, line): (&str, fn(&'a str) -> Self)| text.strip_prefix(begin).map(line);
-                lines.into_iter().find_map(read).unwrap_or(Self::Running(text))
+                let line = |begin: &str, line: fn(&'a str) -> Self| text.strip_prefix(begin).map(line);
+                line(WAITING, Self::Waiting)
+                    .or_else(|| line(STILL_WAITING, Self::StillWaiting))
+                    .or_else(|| line(FRAME_SKIPPED, Self::FrameSkipped))
+                    .or_else(|| line(FRAMES_DAMAGED, Self::FramesDamaged))
+                    .or_else(|| line(DAMAGED, Self::Damaged))
+                    .or_else(|| line(WHOLE, Self::Whole))
+                    .unwrap_or(Self::Running(text))
             }
         })
     }

@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_state_of_the_camera_has_one_word_everywhere() {
-        use CameraState::{Opening, Paused, Running, Waiting};
+        use CameraState::{Damaged, Opening, Paused, Running, Waiting};
         for (state, word) in
             [(Opening, "opening"), (Running, "running"), (Damaged, "damaged"), (Waiting, "waiting"), (Paused, "paused")]
         {
