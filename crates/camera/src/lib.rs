@@ -78,7 +78,7 @@ pub struct CameraError {
     /// What the pipeline should do.
     pub kind: CameraErrorKind,
     /// The configuration key that it is about, with its value, if it is about one in particular.
-    pub setting: Option<(String, String)>,
+    pub setting: Option<Box<(String, String)>>,
 }
 
 /// Whether trying again can help.
@@ -123,13 +123,14 @@ impl CameraError {
         value: impl Into<String>,
         reason: impl Into<String>,
     ) -> Self {
-        Self { setting: Some((key.into(), value.into())), ..Self::config(source, reason, "") }
+        Self { setting: Some(Box::new((key.into(), value.into()))), ..Self::config(source, reason, "") }
     }
 }
 
 impl From<CameraError> for Failure {
     fn from(error: CameraError) -> Self {
-        if let Some((key, value)) = error.setting {
+        if let Some(setting) = error.setting {
+            let (key, value) = *setting;
             return SettingError::new(key, value, error.reason).into();
         }
         let kind = match error.kind {
