@@ -193,7 +193,7 @@ fn rows_of_another_length_than_was_said_are_warned_of_once() {
     };
     assert_eq!(count(["camera.format=GREY", &size, &stride]), 0);
     let running = script.start(["camera.format=GREY", &size]);
-    running.stderr.wait_for(&format!("as if their rows had {} bytes instead of {width}", width + 64));
+    running.stderr.wait_for(&format!("as if their rows had about {} bytes instead of {width}", width + 64));
     running.stdout.wait_for_count(12);
     let words = running.stop(Signal::TERM).0.expect(0).stderr;
     assert_eq!(words.matches("look slanted").count(), 1, "{words}");

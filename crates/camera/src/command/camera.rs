@@ -165,7 +165,7 @@ impl CommandCamera {
     fn suspect(&self, raw: Raw, stride: usize) {
         let Raw { format, stride: said } = raw;
         let words = format!(
-            "command {}: the raw frames look slanted, as if their rows had {stride} bytes instead of {said}; look at a \
+            "command {}: the raw frames look slanted, as if their rows had about {stride} bytes instead of {said}; look at a \
              picture, and check camera.size ({}) and camera.stride ({said}): rows with padding need it",
             self.name, format.size
         );
