@@ -20,7 +20,7 @@ use std::path::PathBuf;
 
 use base::values::{Auto, Bytes, Fraction, Seconds};
 use camera::v4l2::Controls;
-use camera::{FourCc, Rate, Source};
+use camera::{FourCc, Rate, Source, Stride};
 
 use crate::scene::rules::Rules;
 pub use engine::{Engine, Workers};
@@ -31,6 +31,7 @@ use infer::Threads;
 pub use layers::{load, Loaded};
 pub use origins::{Origins, Override};
 use pixels::frame::Size;
+use pixels::orientation::{Flip, Orientation, Rotate};
 use pixels::preprocess::Fit;
 use pixels::segment::MaskSize;
 use serde::{Deserialize, Serialize};
@@ -75,6 +76,12 @@ pub struct Camera {
     /// Pixel format asked of a V4L2 camera, such as `YUYV` or `MJPG`. `auto` takes what costs least. What a command sends;
     /// `auto` tells MJPEG and Y4M by their first bytes.
     pub format: Auto<FourCc>,
+    /// Bytes from row to row of a command's raw frames, whose rows may end with bytes that are no pixels. `auto`: none do.
+    pub stride: Auto<Stride>,
+    /// Degrees by which the camera's picture is turned clockwise: 0, 90, 180 or 270. All that follows sees it turned.
+    pub rotate: Rotate,
+    /// Mirrors the picture after it was turned: `off`, `horizontal` (left and right) or `vertical` (top and bottom).
+    pub flip: Flip,
     /// `native`, frames per second, or `max`. A V4L2 camera is asked for it; a replayed source is paced by it, and with
     /// `max` goes as fast as the pipeline without losing a frame. Without effect on a command, which has its own pace.
     pub rate: Rate,
@@ -94,11 +101,21 @@ impl Default for Camera {
             source: Source::Auto,
             size: Auto::Auto,
             format: Auto::Auto,
+            stride: Auto::Auto,
+            rotate: Rotate::None,
+            flip: Flip::Off,
             rate: Rate::Native,
             repeat: false,
             silent_after: Seconds::new(5),
             controls: Controls::default(),
         }
+    }
+}
+
+impl Camera {
+    /// How its pictures are turned upright.
+    pub const fn orientation(&self) -> Orientation {
+        Orientation::new(self.rotate, self.flip)
     }
 }
 

@@ -14,6 +14,7 @@ use camera::{Camera, CameraError, Poll};
 use infer::InputTensor;
 use model::{CurrentEdition, Edition};
 use pixels::frame::{Frame, Picture, Size};
+use pixels::orientation::Orientation;
 use pixels::preprocess::{Converter, Fit, PixelMap, PreprocessError, Preprocessor, PAD};
 use pixels::segment::MaskSize;
 
@@ -96,6 +97,7 @@ impl CaptureStage {
         outlet: Outlet<TensorSlot>,
     ) -> Self {
         let converter = FrameConverter {
+            orientation: stage.settings.orientation,
             fit: stage.settings.fit,
             mask: stage.settings.mask,
             conversion,
@@ -321,6 +323,7 @@ impl CaptureStage {
 
 /// Prepared conversions, made anew when the camera's format or the edition changes.
 struct FrameConverter {
+    orientation: Orientation,
     fit: Fit,
     mask: MaskSize,
     conversion: Conversion,
@@ -330,7 +333,8 @@ struct FrameConverter {
 
 impl FrameConverter {
     fn convert(&mut self, frame: &Frame<'_>, slot: &mut TensorSlot, now: Instant) -> Result<(), PreprocessError> {
-        let picture = &frame.picture;
+        // From here on everything is upright.
+        let picture = &frame.picture.turned(self.orientation);
         let edition = self.conversion.editions.now();
         let input = &edition.io.input;
         let to_tensor = match &mut self.to_tensor {
@@ -345,7 +349,7 @@ impl FrameConverter {
         }
         let about = &mut slot.about;
         about.region = to_tensor.convert(picture, &mut slot.tensor)?;
-        let full = picture.full_size();
+        let full = picture.upright_size();
         let mask_size = match self.mask {
             MaskSize::Picture => full,
             MaskSize::Fixed(size) => size,
@@ -361,7 +365,7 @@ impl FrameConverter {
     }
 
     fn keep_picture(&mut self, picture: &Picture<'_>, size: Size, about: &mut About) -> Result<(), PreprocessError> {
-        let (source, map) = (picture.format(), PixelMap::Identity);
+        let (source, map) = (picture.into(), PixelMap::Identity);
         let to_picture = Preprocessor::renew(&mut self.to_picture, source, size, Fit::Stretch, &map, PAD)?;
         about.picture.resize(size.pixels() * 3, 0);
         to_picture.run(picture, &mut about.picture)

@@ -4,6 +4,7 @@
 //! returns. It never keeps frames for later: of several that wait, it hands over the newest and counts the rest.
 
 pub mod command;
+mod exif;
 pub mod jpeg;
 mod mjpeg;
 mod paced;
@@ -21,7 +22,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use paced::DEFAULT_FPS;
-pub use source::{FourCc, Rate, Source};
+pub use source::{FourCc, Rate, Source, Stride};
 
 use base::failure::{Failure, Kind, SettingError};
 use pixels::frame::{Frame, PictureFormat};

@@ -7,7 +7,8 @@
 
 use super::colour::{Chroma, Colour, Luma, FRACTION_BITS};
 use super::kernels::{Mix, Packing, PAD};
-use super::scalar::load_rest;
+use super::scalar::{self, load_rest, widen_rest};
+use super::strip::{Tile, DEPTH};
 use super::taps::{Row, Scale, BLOCK, SCALED_BITS};
 use super::vector::Vector;
 
@@ -245,6 +246,23 @@ pub(super) unsafe fn widen<V: Vector>(source: &[u8], into: &mut [i16]) {
 }
 
 #[inline(always)]
+pub(super) unsafe fn widen_reversed<V: Vector>(source: &[u8], into: &mut [i16]) {
+    let words = source.len() / V::BYTES;
+    let last = source.len() - V::BYTES * words.min(1);
+    for (word, out) in into.chunks_exact_mut(V::BYTES).take(words).enumerate() {
+        // SAFETY: the caller vouches for the CPU; the source has so many words, counted from its end, and a chunk has as many
+        // values as a vector has bytes.
+        unsafe {
+            let bytes = V::reverse(V::read(source.as_ptr().add(last - word * V::BYTES)));
+            let [low, high] = V::widen(V::xor(bytes, V::splat_byte(0x80 ^ V::FLIP)));
+            V::write_words(low, out.as_mut_ptr());
+            V::write_words(high, out.as_mut_ptr().add(V::LANES));
+        }
+    }
+    widen_rest(source, into, words * V::BYTES, V::FLIP);
+}
+
+#[inline(always)]
 pub(super) unsafe fn finish<V: Vector>(colour: &Colour, rows: [&[i16]; 3], flip: u8, into: &mut [u8]) {
     // SAFETY: the caller vouches for the CPU.
     unsafe {
@@ -275,6 +293,86 @@ unsafe fn paint<V: Vector>(paint: &impl Paint<V>, rows: [&[i16]; 3], flip: u8, i
         // SAFETY: the caller vouches for the CPU; the rows are padded to whole vectors, the array has room for three.
         unsafe { V::write_triples(pixels(paint, rows, first, flip), last.as_mut_ptr()) };
         rest.copy_from_slice(&last[..rest.len()]);
+    }
+}
+
+#[inline(always)]
+pub(super) unsafe fn finish_apart<V: Vector>(colour: &Colour, rows: [&[i16]; 3], flip: u8, into: [&mut [u8]; 3]) {
+    // SAFETY: the caller vouches for the CPU.
+    unsafe {
+        match colour {
+            Colour::Rgb => paint_apart::<V>(&Plain, rows, flip ^ 0x80, into),
+            Colour::Grey(luma) => paint_apart::<V>(&Light::<V>::new(luma), rows, flip, into),
+            Colour::Yuv(luma, chroma) => paint_apart::<V>(&Matrix::<V>::new(luma, chroma), rows, flip, into),
+        }
+    }
+}
+
+/// As [`paint`], with each component in a row of its own, all padded.
+#[inline(always)]
+unsafe fn paint_apart<V: Vector>(paint: &impl Paint<V>, rows: [&[i16]; 3], flip: u8, into: [&mut [u8]; 3]) {
+    let length = into[0].len() / V::BYTES * V::BYTES;
+    assert!(rows.iter().all(|row| row.len() >= length) && into.iter().all(|row| row.len() >= length));
+    let [red, green, blue] = into.map(<[u8]>::as_mut_ptr);
+    for first in (0..length).step_by(V::BYTES) {
+        // SAFETY: the caller vouches for the CPU; so many pixels lie in the rows, and so many bytes have room.
+        unsafe {
+            let [r, g, b] = pixels(paint, rows, first, flip);
+            V::write(r, red.add(first));
+            V::write(g, green.add(first));
+            V::write(b, blue.add(first));
+        }
+    }
+}
+
+/// Rows become columns, in tiles of [`DEPTH`] rows and as many columns as a vector has bytes. The last tile may write columns
+/// again that the one before it has written.
+#[inline(always)]
+pub(super) unsafe fn turn<V: Vector>(tile: &Tile<'_>, into: &mut [u8]) {
+    let &Tile { slots, offsets, apart, columns, pitch, .. } = tile;
+    let Ok(offsets) = <&[usize; DEPTH]>::try_from(offsets) else { return scalar::turn(tile, into) };
+    if columns < V::BYTES {
+        return scalar::turn(tile, into);
+    }
+    assert!(offsets.iter().all(|offset| offset + 2 * apart + columns <= slots.len()));
+    assert!((columns - 1) * pitch + 3 * DEPTH <= into.len());
+    let into = into.as_mut_ptr();
+    for word in 0..columns.div_ceil(V::BYTES) {
+        let first = (word * V::BYTES).min(columns - V::BYTES);
+        // SAFETY: the caller vouches for the CPU; a vector lies at each offset in each component, and the row of every column
+        // has room for as many pixels as there are rows.
+        unsafe {
+            let from = slots.as_ptr().add(first);
+            let red = turn_bytes::<V>(from, offsets);
+            let green = turn_bytes::<V>(from.add(apart), offsets);
+            let blue = turn_bytes::<V>(from.add(2 * apart), offsets);
+            for column in 0..DEPTH {
+                let rows = [first + column, (first + column + 16).min(columns - 1)];
+                let to = rows.map(|column| into.add(tile.row_of(column)));
+                V::write_triples_to([red[column], green[column], blue[column]], to);
+            }
+        }
+    }
+}
+
+/// Byte `c` of each 16 bytes of the vectors at `offsets`, for each `c` from 0 to 15.
+///
+/// # Safety
+/// The CPU has the instructions of `V`, and a vector lies at each offset.
+#[inline(always)]
+unsafe fn turn_bytes<V: Vector>(from: *const u8, offsets: &[usize; DEPTH]) -> [V::Bytes; DEPTH] {
+    // SAFETY: the caller vouches for the CPU and the vectors.
+    unsafe {
+        let mut rows = offsets.map(|offset| V::read(from.add(offset)));
+        // The place of a byte, its row and its column, is a number of 8 bits. A round turns these bits by one.
+        for _ in 0..4 {
+            let mut next = rows;
+            for row in 0..DEPTH / 2 {
+                [next[2 * row], next[2 * row + 1]] = V::zip(rows[row], rows[row + DEPTH / 2]);
+            }
+            rows = next;
+        }
+        rows
     }
 }
 
