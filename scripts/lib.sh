@@ -18,7 +18,7 @@ readonly ROOT \
 readonly BUILD_PACKAGES=(gcc libc6-dev make cmake nasm pkg-config libssl-dev libclang-dev) \
     AARCH64_PACKAGES=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross libstdc++6-arm64-cross qemu-user-static) \
     LINT_PACKAGES=(cpio python3 shellcheck systemd) \
-    TEST_PACKAGES=(chromium chromium-driver ffmpeg man-db prometheus python3) \
+    TEST_PACKAGES=(chromium chromium-driver ffmpeg man-db nginx prometheus python3) \
     BOARD_PACKAGES=(qemu-system-arm python3 kmod) \
     DEB_PACKAGES=(binutils dpkg-dev python3) \
     DEB_TEST_PACKAGES=(bsdextrautils groff-base lintian mandoc mmdebstrap systemd-container)

@@ -13,6 +13,7 @@ mod layers;
 mod named;
 mod origins;
 mod outputs;
+mod sites;
 mod spans;
 mod telemetry;
 
@@ -35,6 +36,7 @@ use pixels::orientation::{Flip, Orientation, Rotate};
 use pixels::preprocess::Fit;
 use pixels::segment::MaskSize;
 use serde::{Deserialize, Serialize};
+pub use sites::{Ancestor, HostName, Several};
 pub use telemetry::{LatencyLog, Sync, Telemetry};
 
 /// Everything that can be configured.
