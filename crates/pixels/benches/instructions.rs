@@ -4,6 +4,9 @@
 //! `--list` prints every case with its candidates; `--count CASE CANDIDATE ROUNDS` runs one.
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::panic)]
 
+// As the program calls it.
+extern crate pspnetd_pixels as pixels;
+
 #[path = "../../../benches/support/peer.rs"]
 mod peer;
 

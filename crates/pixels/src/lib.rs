@@ -8,3 +8,4 @@ pub mod preprocess;
 pub mod score;
 pub mod segment;
 pub mod simd;
+mod size;

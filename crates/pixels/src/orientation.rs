@@ -8,7 +8,7 @@ use std::str::FromStr;
 use base::values::Text;
 use serde::{de, Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::frame::Size;
+use crate::size::Size;
 
 /// How the upright picture comes of the stored one: rows become columns or not, then left and right are exchanged or not,
 /// then top and bottom. Those are all eight ways in which a rectangle can lie.

@@ -329,14 +329,15 @@ unsafe fn paint_apart<V: Vector>(paint: &impl Paint<V>, rows: [&[i16]; 3], flip:
 /// again that the one before it has written.
 #[inline(always)]
 pub(super) unsafe fn turn<V: Vector>(tile: &Tile<'_>, into: &mut [u8]) {
-    let &Tile { slots, offsets, apart, columns, pitch, .. } = tile;
+    let &Tile { slots, offsets, apart, columns, pitch, upwards } = tile;
     let Ok(offsets) = <&[usize; DEPTH]>::try_from(offsets) else { return scalar::turn(tile, into) };
     if columns < V::BYTES {
         return scalar::turn(tile, into);
     }
     assert!(offsets.iter().all(|offset| offset + 2 * apart + columns <= slots.len()));
     assert!((columns - 1) * pitch + 3 * DEPTH <= into.len());
-    let into = into.as_mut_ptr();
+    let step = if upwards { pitch.wrapping_neg() } else { pitch };
+    let top = into[tile.row_of(0)..].as_mut_ptr();
     for word in 0..columns.div_ceil(V::BYTES) {
         let first = (word * V::BYTES).min(columns - V::BYTES);
         // SAFETY: the caller vouches for the CPU; a vector lies at each offset in each component, and the row of every column
@@ -346,10 +347,11 @@ pub(super) unsafe fn turn<V: Vector>(tile: &Tile<'_>, into: &mut [u8]) {
             let red = turn_bytes::<V>(from, offsets);
             let green = turn_bytes::<V>(from.add(apart), offsets);
             let blue = turn_bytes::<V>(from.add(2 * apart), offsets);
+            let mut row = top.wrapping_add(first.wrapping_mul(step));
             for column in 0..DEPTH {
-                let rows = [first + column, (first + column + 16).min(columns - 1)];
-                let to = rows.map(|column| into.add(tile.row_of(column)));
-                V::write_triples_to([red[column], green[column], blue[column]], to);
+                let rows = [row, row.wrapping_add(step.wrapping_mul(16))];
+                V::write_triples_to([red[column], green[column], blue[column]], rows);
+                row = row.wrapping_add(step);
             }
         }
     }
