@@ -86,7 +86,7 @@ mod tests {
         let dots: BTreeSet<_> = dots(text).collect();
         let row =
             |row| (0..text.chars().count() * PITCH).map(|x| if dots.contains(&(x, row)) { '#' } else { ' ' }).collect();
-        (0..HEIGHT).map(|y| String::trim_end(&row(y)).to_owned()).collect()
+        (0..HEIGHT).map(|y| row(y).trim_end().to_owned()).collect()
     }
 
     #[test]
