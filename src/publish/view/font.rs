@@ -84,8 +84,11 @@ mod tests {
 
     fn drawn(text: &str) -> Vec<String> {
         let dots: BTreeSet<_> = dots(text).collect();
-        let row =
-            |row| (0..text.chars().count() * PITCH).map(|x| if dots.contains(&(x, row)) { '#' } else { ' ' }).collect();
+        let row = |row| {
+            (0..text.chars().count() * PITCH)
+                .map(|x| if dots.contains(&(x, row)) { '#' } else { ' ' })
+                .collect::<String>()
+        };
         (0..HEIGHT).map(|y| row(y).trim_end().to_owned()).collect()
     }
 
