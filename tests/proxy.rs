@@ -23,6 +23,8 @@ use support::{colours, replay, run, with, Signal, LIMIT};
 
 /// The address that the examples of the documentation have.
 const DOCUMENTED: &str = "127.0.0.1:8088";
+/// A page of nginx's own. Its icon is empty, or the browser asks for one that isn't there.
+const EMPTY: &str = "<!doctype html><title>site</title><link rel=icon href=\"data:,\"><body>";
 
 /// The colour model on `camera`, with a page.
 fn serve(camera: &str, settings: &[&str]) -> Web {
@@ -87,6 +89,8 @@ fn every_picture_comes_through_nginx_before_the_next_one_is_taken() {
     let web = web.ready();
     let (mut film, _) = Film::over(nginx.connect(), "camera.example", "/cam/stream.mjpg");
     for _ in 0..6 {
+        // So that it isn't too early for http.stream_fps.
+        std::thread::sleep(Duration::from_millis(100));
         shutter.take();
         let part = film.part();
         assert_eq!(part.notice, None);
@@ -152,7 +156,7 @@ fn a_stream_in_a_browser_says_that_the_camera_is_gone_and_goes_on_in_the_same_co
     let web = serve(&format!("command:sh '{}'", folder.path().join("camera.sh").display()), &[]);
     let Some(nginx) = Nginx::start(&documented(&web)) else { return };
     let Some(browser) = Browser::start() else { return };
-    std::fs::write(nginx.files().join("wall.html"), "<!doctype html><title>wall</title><body>").unwrap();
+    std::fs::write(nginx.files().join("wall.html"), EMPTY).unwrap();
     browser.open(&format!("http://127.0.0.1:{}/files/wall.html", nginx.port));
     browser.run(
         "const image = document.createElement('img');
@@ -214,7 +218,7 @@ fn without_their_names_in_the_configuration_a_proxys_names_are_refused() {
 /// Puts a frame with `url` into a page of `nginx` that is opened at `site`.
 fn frame(browser: &Browser, nginx: &Nginx, site: &str, url: &str) {
     browser.enter_frame(false);
-    std::fs::write(nginx.files().join("dashboard.html"), "<!doctype html><title>dashboard</title><body>").unwrap();
+    std::fs::write(nginx.files().join("dashboard.html"), EMPTY).unwrap();
     browser.open(&format!("{site}/files/dashboard.html"));
     browser.console();
     let script = "const frame = document.createElement('iframe'); document.body.append(frame); frame.src =";
