@@ -80,7 +80,9 @@ fn upside_down(from: &Path, to: &Path) {
 fn a_picture_that_exif_turns_gives_what_the_upright_one_gives() {
     let folder = tempfile::tempdir().unwrap();
     let [stored, out, labels] = ["stored", "out", "labels"].map(|name| folder.path().join(name));
-    [&stored, &out, &labels].map(|folder| std::fs::create_dir(folder).unwrap());
+    for folder in [&stored, &out, &labels] {
+        std::fs::create_dir(folder).unwrap();
+    }
     let image = media("colours/1_vertical.png");
     let turned = stored.join("1_vertical.png");
     upside_down(&image, &turned);

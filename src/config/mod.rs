@@ -187,7 +187,7 @@ pub struct Jsonl {
     pub queue: u16,
     /// At most one line in this time, beside those that a change brings. 0 writes one for each result.
     pub interval: Seconds,
-    /// With an interval: a line at once when the share of a class or group has moved by so much since the last. 0 turns it off.
+    /// With an interval: a line at once when the share of a class or group has moved by so much since the last. 1 turns it off.
     pub min_change: Fraction,
 }
 
@@ -199,7 +199,7 @@ impl Default for Jsonl {
             keep: 4,
             queue: 1024,
             interval: Seconds::new(0),
-            min_change: Fraction(0.0),
+            min_change: Fraction(1.0),
         }
     }
 }

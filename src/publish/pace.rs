@@ -15,7 +15,7 @@ use crate::scene::{Areas, Outcome};
 pub(super) struct Pace {
     /// Zero takes every result.
     interval: Duration,
-    /// 0 looks at no share.
+    /// 1 looks at no share.
     min_change: f64,
     last: Option<Last>,
 }
@@ -54,7 +54,7 @@ impl Pace {
         };
         let is_due = now.since(last.at) >= self.interval;
         let is_other = !Arc::ptr_eq(&last.edition, &outcome.edition) || !is_met.clone().eq(last.rules.iter().copied());
-        let moved = self.min_change > 0.0 && last.areas.change(&outcome.areas) >= self.min_change;
+        let moved = self.min_change < 1.0 && last.areas.change(&outcome.areas) >= self.min_change;
         if !(is_due || is_other || moved) {
             return false;
         }
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn without_an_interval_every_result_is_taken() {
         let results: Vec<_> = (0..10).map(|n| (n, 50)).collect();
-        assert_eq!(taken(&mut pace(Duration::ZERO, 0.0), &results).len(), 10);
+        assert_eq!(taken(&mut pace(Duration::ZERO, 1.0), &results).len(), 10);
         assert_eq!(taken(&mut pace(Duration::ZERO, 0.5), &results).len(), 10);
     }
 
@@ -102,11 +102,11 @@ mod tests {
     fn with_one_the_first_is_taken_and_one_in_each() {
         // 20 per second, each up to 9 ms late; one line a second.
         let results: Vec<_> = (0..200).map(|n| (n * 50 + n * 7 % 10, 50)).collect();
-        let taken = taken(&mut pace(Duration::from_secs(1), 0.0), &results);
+        let taken = taken(&mut pace(Duration::from_secs(1), 1.0), &results);
         assert_eq!((taken.len(), taken[0]), (10, 0), "{taken:?}");
         // After a gap it begins anew, and makes up for nothing.
         let results = [(0, 50), (5000, 50), (5400, 50), (5999, 50), (6000, 50)];
-        assert_eq!(self::taken(&mut pace(Duration::from_secs(1), 0.0), &results), [0, 5000, 6000]);
+        assert_eq!(self::taken(&mut pace(Duration::from_secs(1), 1.0), &results), [0, 5000, 6000]);
     }
 
     #[test]
@@ -123,7 +123,7 @@ mod tests {
     fn a_rule_that_changes_its_mind_and_another_edition_are_taken_at_once() {
         let rule = "[r]\nclass = 'class_0'\nabove = 0.5\n";
         let outcome = |count| judged(rule, Vec::new(), classes(2), &[(0, count), (1, 100 - count)]).unwrap();
-        let mut pace = pace(Duration::from_secs(60), 0.0);
+        let mut pace = pace(Duration::from_secs(60), 1.0);
         let edition = edition(classes(2));
         let mut takes = |time, count| {
             let mut outcome = outcome(count);
