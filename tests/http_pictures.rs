@@ -261,7 +261,7 @@ fn a_stream_says_that_the_camera_is_gone_and_goes_on_with_it() {
     }
     // A stop ends the stream, and the stream doesn't hold up the stop.
     web.running.stop_in_time(Signal::TERM).expect(0);
-    films.into_iter().for_each(Film::to_the_end);
+    films.into_iter().for_each(Film::expect_end);
 }
 
 #[test]

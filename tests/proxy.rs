@@ -97,7 +97,7 @@ fn every_picture_comes_through_nginx_before_the_next_one_is_taken() {
         assert!(part.jpeg.starts_with(&[0xFF, 0xD8]) && part.jpeg.ends_with(&[0xFF, 0xD9]));
     }
     web.running.stop_in_time(Signal::TERM).expect(0);
-    film.to_the_end();
+    film.expect_end();
 }
 
 #[test]

@@ -92,7 +92,7 @@ impl Film {
 
     /// Reads to the stream's end, and fails where it has none.
     #[track_caller]
-    pub fn to_the_end(mut self) {
+    pub fn expect_end(mut self) {
         let mut rest = Vec::new();
         if let Err(error) = self.0.read_to_end(&mut rest) {
             assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
