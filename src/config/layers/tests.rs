@@ -135,7 +135,7 @@ const PATHS: [(&str, &[(&str, &str)]); 11] = [
 const NO_PATHS: &str = "camera.format camera.loop camera.rate camera.silent_after camera.size engine.cpu_fallback \
     engine.deadline engine.device engine.isolation engine.longest_pause engine.options engine.start_limit engine.workers gpio.alarm \
     gpio.alarm_above gpio.alarm_active gpio.alarm_class gpio.alarm_hold gpio.button gpio.button_action \
-    gpio.button_pull gpio.heartbeat http.listen http.max_body http.max_connections http.max_pixels http.pictures http.predict \
+    gpio.button_pull gpio.heartbeat http.frame_ancestors http.hosts http.listen http.max_body http.max_connections http.max_pixels http.pictures http.predict \
     http.stream_fps log.level model.fit model.threads publish.jsonl.keep publish.jsonl.max_bytes \
     publish.jsonl.queue publish.snapshot.interval publish.snapshot.keep segment.mask telemetry.interval \
     telemetry.latency_log.frames telemetry.latency_log.interval telemetry.latency_log.keep \
