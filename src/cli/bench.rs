@@ -28,7 +28,7 @@ const WARM_UP: usize = 3;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// TensorFlow Lite model, int8
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     model: Option<String>,
 
     /// Where pictures come from: pattern:WxH or replay:PATH

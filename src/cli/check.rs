@@ -27,7 +27,7 @@ const LONGEST_START: Duration = Duration::from_secs(10);
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// TensorFlow Lite model to check instead of the configured one
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     model: Option<String>,
 
     /// Camera to check instead of the configured one

@@ -19,7 +19,7 @@ use crate::one_picture::PictureRunner;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// TensorFlow Lite model, int8
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     model: Option<String>,
 
     /// Folder of pictures

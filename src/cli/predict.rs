@@ -23,7 +23,7 @@ pub(super) struct Args {
     images: Vec<PathBuf>,
 
     /// TensorFlow Lite model, int8
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     model: Option<String>,
 
     /// Folder for <stem>_mask.png (class ids, palette) and <stem>_overlay.png; it is made where it is missing

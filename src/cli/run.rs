@@ -9,7 +9,7 @@ use crate::telemetry::log_format::StartLine;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// TensorFlow Lite model, int8; a manifest.toml beside it gives names and colours
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     model: Option<String>,
 
     /// auto, v4l2:/dev/video0 (better a path under /dev/v4l/by-id), command:PROGRAM ARGUMENTS (it writes MJPEG, Y4M or raw

@@ -40,17 +40,10 @@ pub fn children(running: &Running) -> Vec<u32> {
 
 /// Its worker processes whose name begins with `name`: `edgetpu` for devices, `cpu` for the model on the CPU.
 pub fn workers(running: &Running, name: &str) -> Vec<u32> {
-    let is_it = |id: &u32| kind_of_worker(*id).is_some_and(|kind| kind.starts_with(name.as_bytes()));
+    let is_it = |id: &u32| {
+        let line = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        let mut words = line.split(|byte| *byte == 0).skip(1);
+        words.next() == Some(b"worker") && words.next().is_some_and(|word| word.starts_with(name.as_bytes()))
+    };
     children(running).into_iter().filter(is_it).collect()
-}
-
-/// Whether this process is a worker of a program.
-pub fn is_worker(id: u32) -> bool {
-    kind_of_worker(id).is_some()
-}
-
-fn kind_of_worker(id: u32) -> Option<Vec<u8>> {
-    let line = std::fs::read(format!("/proc/{id}/cmdline")).ok()?;
-    let mut words = line.split(|byte| *byte == 0).skip(1);
-    words.next().filter(|word| *word == b"worker").and_then(|_| words.next()).map(<[u8]>::to_vec)
 }
