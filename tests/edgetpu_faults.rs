@@ -17,8 +17,8 @@ use serde_json::Value;
 
 use support::coral::{pair, Coral};
 use support::fake_edgetpu::Stick;
-use support::held::{children, held, is_worker, workers};
-use support::{run, with, Running, Signal, LIMIT};
+use support::held::{children, held, workers};
+use support::{run, wait_until, with, Running, Signal};
 
 /// Longest time without a mask: after the fault where the CPU may take over, else after the device's return.
 const RECOVERY: Duration = Duration::from_secs(2);
@@ -323,28 +323,21 @@ fn run_cell(cell: Cell) -> Measured {
     measured
 }
 
-/// Waits for what a busy machine takes its time for.
-#[track_caller]
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < LIMIT, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 /// Ends the program and looks at what it leaves.
 fn finish(mut watched: Watched, descriptors: Option<usize>) {
     watched.look_at_children();
     let expected = 1 + usize::from(watched.fallback);
-    wait_until("one of each kind, and none that waits to be reaped", || children(&watched.running).len() == expected);
+    wait_until("there is one of each kind, and none waits to be reaped", || {
+        children(&watched.running).len() == expected
+    });
     if let Some(before) = descriptors {
         assert_eq!(held(&watched.running).descriptors, before, "descriptors");
     }
     let seen = watched.seen;
     let finished = watched.running.stop_in_time(Signal::TERM).expect(0);
-    // The system ends them with their parent, and may have given a number to somebody else by now.
-    wait_until("no worker is left", || !seen.iter().copied().any(is_worker));
+    for id in seen {
+        wait_until(&format!("process {id} is gone"), || !std::path::Path::new(&format!("/proc/{id}")).exists());
+    }
     let [taken, published, replaced, failed] =
         ["in", "published", "replaced", "failed"].map(|name| finished.count(name));
     assert_eq!(taken, published + replaced + failed, "{}", finished.stderr);

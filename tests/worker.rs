@@ -16,7 +16,7 @@ use infer::{Engine, Fault, InputTensors, Phase, TfliteEngine};
 use model::ModelFile;
 use rustix::process::{kill_process, Pid, Signal};
 
-use support::{model, Running, LIMIT};
+use support::{model, wait_until, Running, LIMIT};
 use unruly::{imposter, unruly};
 
 const PSPNETD: &str = env!("CARGO_BIN_EXE_pspnetd");
@@ -66,14 +66,6 @@ fn failed<T>(outcome: Result<T, Fault>) -> Fault {
 
 fn is_there(id: u32) -> bool {
     Path::new(&format!("/proc/{id}")).exists()
-}
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < LIMIT, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn signal(worker: &Worker, signal: Signal) {

@@ -34,6 +34,16 @@ pub use rustix::process::Signal;
 /// What any wait may take before the test fails: far more than a quiet machine needs.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
+/// Waits until something is so.
+#[track_caller]
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < LIMIT, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// `tests/media/<name>`.
 pub fn media(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/media").join(name)

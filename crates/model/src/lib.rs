@@ -122,10 +122,8 @@ fn read(path: &Path) -> Result<(Vec<u8>, String), ModelError> {
     let unreadable = |reason: String, kind: Kind| ModelError::Read { path: path.to_path_buf(), reason, kind };
     let failed = |error: std::io::Error| unreadable(error.to_string(), Kind::of_file(&error));
     let unfit = |reason: String| unreadable(reason, Kind::Config);
-    let meta = std::fs::metadata(path).map_err(|error| match advice(path, error.kind()) {
-        "" => failed(error),
-        advice => unfit(format!("{error}{advice}")),
-    })?;
+    let meta = std::fs::metadata(path)
+        .map_err(|error| unreadable(format!("{error}{}", advice(path, error.kind())), Kind::of_file(&error)))?;
     if !meta.is_file() {
         return Err(unfit("not a file; expected a .tflite file".to_owned()));
     }
