@@ -47,6 +47,10 @@ fn every_unfit_model_is_refused_with_what_was_found_and_expected() {
         ("refused_output_aspect", "4.0 input columns but 8.0 rows"),
         ("refused_picture_classifier", "one answer for the whole picture"),
         ("refused_edgetpu", "compiled for the Edge TPU"),
+        (
+            "refused_aborts",
+            "a model that ends TensorFlow Lite's process while it is loaded: SIGABRT; expected one that TensorFlow",
+        ),
     ];
     let folder = model("refused_float32").parent().unwrap().to_owned();
     let mut there: Vec<String> = std::fs::read_dir(folder)

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,7 +56,7 @@ class Built:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     # What to compare: "classes" (the argmax over the last axis, or the classes themselves), "full" (classes at the
     # input's size), "runs" (it only has to run), "loads" (it is not run: it would write to its own file), "fails" (TFLite
-    # itself refuses it).
+    # itself refuses it), "aborts" (TFLite ends its process).
     check: str = "classes"
 
 
@@ -288,6 +290,15 @@ def edgetpu() -> Built:
     return Built(g.build([g.custom("edgetpu-custom-op", x, "int8", [1, 8, 12, 8], LOGITS_INT8)]), check="fails")
 
 
+def aborts() -> Built:
+    """The sum's scale is so small that TFLite's factor for it is above 1. TFLite checks that by an assertion of its own, on every
+    processor and with every memory: it calls abort() while it lays the tensors out."""
+    g = Graph("a sum with too small a scale")
+    x = g.input("int8", [1, 64, 96, 3], UNIT_INT8)
+    out = classifier(g, x, "int8", UNIT_INT8, LOGITS_INT8)
+    return Built(g.build([g.add(out, out, "int8", Quant(1e-9, 0))]), check="aborts")
+
+
 def compiled(built: Built) -> Built:
     """What edgetpu_compiler makes of a model that it can take whole: one operator, same ends. Instead of instructions for
     an Edge TPU it holds the model itself, which tests/support/fake-edgetpu runs."""
@@ -342,6 +353,7 @@ MODELS: dict[str, Callable[[], Built]] = {
     "refused_output_aspect": uneven_stride,
     "refused_picture_classifier": picture_classifier,
     "refused_edgetpu": edgetpu,
+    "refused_aborts": aborts,
     "colours_edgetpu": lambda: compiled(MODELS["colours_96x64_int8"]()),
 }
 # The folders as the program installs them: a model and its manifest.
@@ -403,8 +415,20 @@ def expected(picture: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
     return (cells @ weights.T + bias).argmax(-1), logits[..., -1] - logits[..., -2]
 
 
+def verify_abort(name: str, data: bytes) -> str:
+    child = os.fork()
+    if child == 0:
+        Interpreter(model_content=data, num_threads=1).allocate_tensors()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGABRT, f"{name}: status {status}, not SIGABRT"
+    return "aborts"
+
+
 def verify(name: str, built: Built) -> str:
     """Runs the model with and without XNNPACK; returns a line for the log, raises if the result is wrong."""
+    if built.check == "aborts":
+        return verify_abort(name, built.data)
     compared = 0
     for resolver in (OpResolverType.BUILTIN, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES):
         try:

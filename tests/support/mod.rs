@@ -56,6 +56,20 @@ pub fn model(name: &str) -> PathBuf {
     models.join(format!("{name}.tflite"))
 }
 
+/// The models of tests/models, but for the one that takes along the process that runs it.
+pub fn models() -> Vec<PathBuf> {
+    let all = models_below("tests/models");
+    all.into_iter().filter(|path| *path != model("refused_aborts")).collect()
+}
+
+/// Each `NAME.tflite` and `NAME/model.tflite` in a folder of the repository.
+pub fn models_below(folder: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let models = paths.map(|path| if path.is_dir() { path.join("model.tflite") } else { path });
+    models.filter(|path| path.extension() == Some(OsStr::new("tflite")) && path.is_file()).collect()
+}
+
 /// The colour model with its manifest: class ids and names of `tests/models/README.md`.
 pub fn colours() -> PathBuf {
     model("colours")
