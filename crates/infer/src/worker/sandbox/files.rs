@@ -17,10 +17,9 @@ use crate::edgetpu;
 /// The newest set of rules that is asked for. Older kernels take a part of it.
 const LANDLOCK: ABI = ABI::V6;
 
-/// What the C library and TensorFlow Lite read of the processor and of this process.
-const ALWAYS: [&str; 3] = ["/proc/cpuinfo", "/proc/meminfo", "/proc/self"];
-/// What XNNPACK reads of the processor.
-const PROCESSORS: &str = "/sys/devices/system/cpu";
+/// What the C library and TensorFlow Lite read of the processors and of this process. XNNPACK needs the last one on ARM, also where a
+/// device's own `/sys` is another (`PSPNETD_ROOT`).
+const ALWAYS: [&str; 4] = ["/proc/cpuinfo", "/proc/meminfo", "/proc/self", "/sys/devices/system/cpu"];
 /// Where libraries are loaded from, with what the loader and OpenCL's loader read, and what libudev knows of devices.
 const LIBRARIES: [&str; 9] = [
     "/lib",
@@ -78,10 +77,7 @@ fn rules(role: Role<'_>) -> Result<RestrictionStatus, RulesetError> {
 fn readable(role: Role<'_>) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = ALWAYS.map(PathBuf::from).into();
     let library = match role {
-        Role::Cpu => {
-            found.push(PROCESSORS.into());
-            return found;
-        }
+        Role::Cpu => return found,
         Role::EdgeTpu(library) => {
             found.push(edgetpu::root().join("sys"));
             library
