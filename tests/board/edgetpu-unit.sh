@@ -23,8 +23,8 @@ journal() {
 in_journal() { journal && has "$1" $JOURNAL; }
 main() { property MainPID; }
 
-tell "debug 1"
 plug
+tell "debug 1"
 check "the package installs" dpkg --install /lab/pspnetd.deb
 check "the service stops" systemctl stop $UNIT
 # All the unit's limits hold for the worker. The double's nodes are files, and those of /opt are read-only in the unit.

@@ -35,16 +35,17 @@ look() {
     [ "$_now" -le "$peak" ] || peak=$_now
 }
 
+# busybox's own time limit for wget, -T, crashes here.
 # Its camera's picture is the largest that predict takes by default.
 begin 1920x1080
-check "a picture of the camera" busybox wget -q -T 60 -O /tmp/large.jpg "http://$ADDRESS/api/v1/frame.jpg"
+check "a picture of the camera" timeout 60 busybox wget -q -O /tmp/large.jpg "http://$ADDRESS/api/v1/frame.jpg"
 kill $viewer
 stop "the daemon at 1920x1080"
 
 begin 640x480
 hammer() {
     while :; do
-        busybox wget -q -T 60 -O /tmp/posted.json --post-file=/tmp/large.jpg "http://$ADDRESS/api/v1/predict" && echo >>/tmp/posted
+        timeout 60 busybox wget -q -O /tmp/posted.json --post-file=/tmp/large.jpg "http://$ADDRESS/api/v1/predict" && echo >>/tmp/posted
     done
 }
 : >/tmp/posted

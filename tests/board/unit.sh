@@ -59,14 +59,15 @@ check "a stopped process is replaced by the watchdog" in_journal "Watchdog timeo
 check "by a new one" [ "$(property MainPID)" != "$main" ]
 check "and is active again" wait_for 10 is_state active/running
 
-# One stage hangs, everything else goes on: each futex call of the infer thread takes ten minutes from now on.
+# One stage hangs, everything else goes on: the infer thread waits ten minutes before it looks whether its worker has answered. It
+# holds no lock then, as it may in a futex call.
 watchdog_times() { journal && grep -c 'Watchdog timeout' /tmp/journal; }
 watchdog_more_than() { [ "$(watchdog_times)" -gt "$1" ]; }
 main=$(property MainPID)
 thread=$(grep -l '^infer' /proc/"$main"/task/*/comm | cut -d / -f 5)
 check "there is an infer thread" [ -n "$thread" ]
 before=$(watchdog_times)
-strace -qq -o /dev/null -p "$thread" -e trace=futex -e inject=futex:delay_enter=600s &
+strace -qq -o /dev/null -p "$thread" -e trace=ppoll -e inject=ppoll:delay_enter=600s &
 tracer=$!
 check "a hanging stage is ended by the watchdog" wait_for 90 watchdog_more_than "$before"
 # A traced process can't end.
