@@ -11,20 +11,33 @@ use std::time::{Duration, Instant};
 
 use camera::jpeg::JpegDecoder;
 use pixels::frame::Size;
-use turbojpeg::{Image, PixelFormat, Subsamp};
+use turbojpeg::{Image, PixelFormat, Subsamp, YuvImage};
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 type Decode = Box<dyn FnMut(&[u8])>;
 
-/// The candidates by name. The first is what the program uses.
+/// The candidates by name. The first is what the program uses, by libjpeg's own API; the second does the same by the TurboJPEG API.
 fn decoders() -> Vec<(&'static str, Decode)> {
     let mut ours = JpegDecoder::new().unwrap();
     let mut turbo = turbojpeg::Decompressor::new().unwrap();
     let mut rgb = Vec::new();
+    let mut planar = turbojpeg::Decompressor::new().unwrap();
+    let mut planes = Vec::new();
     vec![
-        ("turbojpeg-yuv", Box::new(move |jpeg| drop(black_box(ours.decode(jpeg).unwrap())))),
+        ("turbojpeg-yuv", Box::new(move |jpeg| _ = black_box(ours.decode(jpeg).unwrap()))),
+        (
+            "turbojpeg-api-yuv",
+            Box::new(move |jpeg| {
+                let header = planar.read_header(jpeg).unwrap();
+                let (width, height, subsamp) = (header.width, header.height, header.subsamp);
+                planes.resize(turbojpeg::yuv_pixels_len(width, 1, height, subsamp).unwrap(), 0);
+                let target = YuvImage { pixels: &mut planes[..], width, align: 1, height, subsamp };
+                planar.decompress_to_yuv(jpeg, target).unwrap();
+                black_box(&planes);
+            }),
+        ),
         (
             "turbojpeg-rgb",
             Box::new(move |jpeg| {
@@ -123,7 +136,7 @@ fn main() {
     for (name, wanted) in scales {
         let mut decoder = JpegDecoder::new().unwrap();
         decoder.set_wanted(wanted.map(|(width, height)| Size::new(width, height)));
-        scaled.push((name, Box::new(move |jpeg| drop(black_box(decoder.decode(jpeg).unwrap())))));
+        scaled.push((name, Box::new(move |jpeg| _ = black_box(decoder.decode(jpeg).unwrap()))));
     }
     let hd = hd_frame(&frames[0]);
     let title = format!("turbojpeg-yuv, 1280x720 4:2:2, {} KiB, by DCT scale:", hd.len() / 1024);

@@ -2,19 +2,21 @@
 //!
 //! The candidates take turns, so that a busy machine is busy for all of them; ratios are of medians. The number of
 //! rounds can be given: `cargo bench --bench preprocess -- 2000`. `--json` times the first case only and ends with a line
-//! of JSON for `scripts/bench`.
+//! of JSON for `scripts/bench`. `--turned` times turned pictures beside upright ones instead: the same resize, and what a
+//! turn adds to it.
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::panic)]
+
+#[path = "support/peer.rs"]
+mod peer;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use pixels::frame::{Colorimetry, Layout, Picture, PictureFormat, Size};
-use pixels::preprocess::{Backend, Fit, PixelMap, Preprocessor};
-use yuv::{YuvBiPlanarImage, YuvConversionMode, YuvPackedImage, YuvPlanarImage, YuvRange, YuvStandardMatrix};
+use pixels::orientation::{Flip, Orientation, Rotate};
+use pixels::preprocess::{Backend, Fit, PixelMap, Preprocessor, Source};
 
-const TARGET: Size = Size::new(384, 288);
+use peer::{peer, picture, TARGET};
 
 struct Candidate<'a> {
     name: String,
@@ -36,6 +38,10 @@ impl<'a> Candidate<'a> {
 fn main() {
     let rounds = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(500);
     let json = std::env::args().any(|argument| argument == "--json");
+    if std::env::args().any(|argument| argument == "--turned") {
+        turned(rounds);
+        return;
+    }
     let cases = [
         (Layout::Yuyv, 640, 480),
         (Layout::Uyvy, 640, 480),
@@ -99,77 +105,64 @@ fn main() {
     }
 }
 
-/// A picture of soft shapes and some noise, its planes one after the other, and the stride of the first.
-fn picture(format: PictureFormat) -> (Vec<u8>, usize) {
-    let stride = format.layout.plane_extent(0, format.size).0;
-    let extents = (0..format.layout.planes()).map(|plane| format.layout.plane_extent(plane, format.size));
-    let total = extents.map(|(bytes, rows)| bytes * rows).sum();
-    let mut noise = 1u32;
-    let byte = |at: usize| {
-        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let (x, y) = (at % stride, at / stride);
-        ((x * 3 / 16 + y / 2) as u32 + (noise >> 28)) as u8
-    };
-    ((0..total).map(byte).collect(), stride)
-}
-
-/// What a program does with the two crates: to RGB at full size, resize, flip the upper bit.
-fn peer<'a>(picture: Picture<'a>) -> impl FnMut() + 'a {
-    let PictureFormat { layout, size, .. } = picture.format();
-    let (width, height) = (size.width as u32, size.height as u32);
-    let mut rgb = vec![0u8; size.pixels() * 3];
-    let mut small = Image::new(TARGET.width as u32, TARGET.height as u32, PixelType::U8x3);
-    let shrinks_much = size.width > 2 * TARGET.width;
-    let filter = if shrinks_much {
-        ResizeAlg::Convolution(FilterType::Box)
-    } else {
-        ResizeAlg::Interpolation(FilterType::Bilinear)
-    };
-    let options = ResizeOptions::new().resize_alg(filter);
-    let mut resizer = Resizer::new();
-    move || {
-        let [first, second, third] = *black_box(picture.planes());
-        let (range, matrix) = (YuvRange::Limited, YuvStandardMatrix::Bt601);
-        let stride = |plane: pixels::frame::Plane<'_>| plane.stride as u32;
-        let source = match layout {
-            Layout::Yuyv => {
-                let image = YuvPackedImage { yuy: first.data, yuy_stride: stride(first), width, height };
-                yuv::yuyv422_to_rgb(&image, &mut rgb, width * 3, range, matrix).unwrap();
-                &rgb
+/// Times every turn with every backend. Where rows become columns, so do those of the tensor: 384x288 is 288x384 then.
+fn turned(rounds: usize) {
+    let turns = [
+        (Rotate::None, Flip::Off),
+        (Rotate::Half, Flip::Off),
+        (Rotate::None, Flip::Horizontal),
+        (Rotate::None, Flip::Vertical),
+        (Rotate::Right, Flip::Off),
+        (Rotate::Left, Flip::Off),
+    ];
+    let cases = [
+        (Layout::Yuyv, 640, 480),
+        (Layout::Nv12, 640, 480),
+        (Layout::YU12, 640, 480),
+        (Layout::Rgb, 640, 480),
+        (Layout::Grey, 640, 480),
+        (Layout::Yuyv, 384, 288),
+        (Layout::Rgb, 384, 288),
+        (Layout::Yuyv, 1280, 720),
+        (Layout::Nv12, 1920, 1080),
+    ];
+    for (layout, width, height) in cases {
+        let format = PictureFormat { layout, size: Size::new(width, height), color: Colorimetry::default() };
+        let (bytes, stride) = picture(format);
+        let picture = Picture::contiguous(format, stride, &bytes).unwrap();
+        for backend in Backend::available() {
+            let candidate = |(rotate, flip): (Rotate, Flip)| {
+                let orientation = Orientation::new(rotate, flip);
+                let picture = picture.turned(orientation);
+                let target = orientation.turn(TARGET);
+                let (source, map) = (Source::from(&picture), PixelMap::Flip);
+                let mut pass = Preprocessor::with_backend(source, target, Fit::Stretch, map, 0, backend).unwrap();
+                let mut tensor = vec![0; target.pixels() * 3];
+                Candidate::new(format!("{rotate} {flip:?}"), move || {
+                    pass.run(black_box(&picture), &mut tensor).unwrap();
+                    black_box(&mut tensor);
+                })
+            };
+            let mut candidates = turns.map(candidate);
+            for _ in 0..rounds {
+                for candidate in &mut candidates {
+                    let start = Instant::now();
+                    (candidate.run)();
+                    candidate.times.push(start.elapsed());
+                }
             }
-            Layout::Nv12 => {
-                let image = YuvBiPlanarImage {
-                    y_plane: &first.data[..size.pixels()],
-                    y_stride: stride(first),
-                    uv_plane: second.data,
-                    uv_stride: stride(second),
-                    width,
-                    height,
-                };
-                yuv::yuv_nv12_to_rgb(&image, &mut rgb, width * 3, range, matrix, YuvConversionMode::Balanced).unwrap();
-                &rgb
+            println!("{width}x{height} {layout}, {backend}, {rounds} rounds");
+            let plain = candidates[0].median_us();
+            let least = candidates[0].times[0].as_secs_f64();
+            for candidate in &mut candidates {
+                let median = candidate.median_us();
+                println!(
+                    "  {:<16} median {median:8.1} us, {:5.2} times plain; of the lowest times {:5.2}",
+                    candidate.name,
+                    median / plain,
+                    candidate.times[0].as_secs_f64() / least
+                );
             }
-            Layout::YU12 => {
-                let image = YuvPlanarImage {
-                    y_plane: &first.data[..size.pixels()],
-                    y_stride: stride(first),
-                    u_plane: &second.data[..size.pixels() / 4],
-                    u_stride: stride(second),
-                    v_plane: third.data,
-                    v_stride: stride(third),
-                    width,
-                    height,
-                };
-                yuv::yuv420_to_rgb(&image, &mut rgb, width * 3, range, matrix).unwrap();
-                &rgb
-            }
-            _ => first.data,
-        };
-        let source = ImageRef::new(width, height, source, PixelType::U8x3).unwrap();
-        resizer.resize(&source, &mut small, &options).unwrap();
-        for byte in small.buffer_mut() {
-            *byte ^= 0x80;
         }
-        black_box(small.buffer());
     }
 }

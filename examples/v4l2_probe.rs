@@ -70,6 +70,7 @@ impl Arguments {
             silent_after: Duration::from_secs_f64(self.silent_after),
             wanted: None,
             stride: self.stride,
+            ..V4l2Options::default()
         }
     }
 }

@@ -18,7 +18,7 @@ readonly ROOT \
 readonly BUILD_PACKAGES=(gcc libc6-dev make cmake nasm pkg-config libssl-dev libclang-dev) \
     AARCH64_PACKAGES=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross libstdc++6-arm64-cross qemu-user-static) \
     LINT_PACKAGES=(cpio python3 shellcheck systemd) \
-    TEST_PACKAGES=(chromium chromium-driver ffmpeg man-db prometheus python3) \
+    TEST_PACKAGES=(chromium chromium-driver ffmpeg man-db nginx prometheus python3) \
     BOARD_PACKAGES=(qemu-system-arm python3 kmod) \
     DEB_PACKAGES=(binutils dpkg-dev python3) \
     DEB_TEST_PACKAGES=(bsdextrautils groff-base lintian mandoc mmdebstrap systemd-container)
@@ -87,4 +87,34 @@ python_with_pip() {
     done
     apt_install python3-pip >&2
     echo /usr/bin/python3
+}
+
+# instruction_counter FILE: makes a plug-in for QEMU's user mode that counts the instructions which a program runs, and prints
+# them to stderr at its end. Debian packages no qemu-plugin.h, so what is used of that interface (version 1) is declared here.
+instruction_counter() {
+    local source=${1%.so}.c
+    cat >"$source" <<'C'
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#define EXPORT __attribute__((visibility("default")))
+struct qemu_plugin_tb;
+enum { ADD_U64 = 0 };
+void qemu_plugin_register_vcpu_tb_trans_cb(uint64_t, void (*)(uint64_t, struct qemu_plugin_tb *));
+void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *, int, void *, uint64_t);
+void qemu_plugin_register_atexit_cb(uint64_t, void (*)(uint64_t, void *), void *);
+size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
+EXPORT int qemu_plugin_version = 1;
+static uint64_t count;
+static void translated(uint64_t id, struct qemu_plugin_tb *tb) {
+    qemu_plugin_register_vcpu_tb_exec_inline(tb, ADD_U64, &count, qemu_plugin_tb_n_insns(tb));
+}
+static void finished(uint64_t id, void *data) { fprintf(stderr, "%" PRIu64 "\n", count); }
+EXPORT int qemu_plugin_install(uint64_t id, const void *info, int argc, char **argv) {
+    qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
+    qemu_plugin_register_atexit_cb(id, finished, NULL);
+    return 0;
+}
+C
+    gcc -O2 -shared -fPIC -o "$1" "$source"
 }

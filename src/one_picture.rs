@@ -82,7 +82,7 @@ impl PictureSteps {
     /// As [`PictureSteps::run_rgb`].
     pub(crate) fn run(&mut self, picture: &Picture<'_>) -> Result<StepTimes, Failure> {
         let bad = |error: &dyn std::fmt::Display| Failure::new(Kind::Data, error.to_string());
-        let size = picture.full_size();
+        let size = picture.upright_size();
         let more = size.pixels().saturating_sub(self.mask.len());
         let reserved = self.mask.try_reserve_exact(more);
         reserved

@@ -16,6 +16,7 @@ use base::values::{Auto, Seconds};
 use camera::{Rate, Source};
 use infer::{EngineKind, Threads};
 use pixels::frame::Size;
+use pixels::orientation::{Flip, Rotate};
 use pspnetd::config::{Config, Http, ModelPath};
 use pspnetd::daemon::assemble;
 use pspnetd::pipeline::{Parts, Pipeline};
@@ -136,6 +137,15 @@ fn no_frame_costs_an_allocation_after_warm_up() {
         // Nothing per frame; a thread that blocks for the first time, or a wait list that grows, costs a few.
         if count > COUNTED / 10 {
             failures.push(format!("{name}: {count}"));
+        }
+    }
+    for (rotate, flip) in [(Rotate::Half, Flip::Off), (Rotate::Right, Flip::Horizontal)] {
+        let mut turned = config(Source::Replay(media("walkway.mjpeg")), &model, &lines);
+        (turned.camera.rotate, turned.camera.flip) = (rotate, flip);
+        let count = allocations(&turned);
+        println!("turned by {rotate}: {count} allocations in {COUNTED} frames");
+        if count > COUNTED / 10 {
+            failures.push(format!("turned by {rotate}: {count}"));
         }
     }
     // Two workers with a device each, the CPU beside them: frames go through other processes and wait for their turn.

@@ -159,7 +159,8 @@ fn sources_that_hold_no_frame_are_refused() {
         ("a.y4m", b"YUV4MPEG2 W6 H4 F25:1 C420jpeg", "the Y4M header has no end"),
         ("a.y4m", b"YUV4MPEG2 W0 H4 F25:1 C420jpeg\nFRAME\n", "W0"),
         ("a.y4m", b"YUV4MPEG2 W99999 H99999 F25:1\nFRAME\n", "99999"),
-        ("a.y4m", b"YUV4MPEG2 W6 H4 F25:1 C420p12\nFRAME\n", "C420p12"),
+        ("a.y4m", b"YUV4MPEG2 W6 H4 F25:1 C420p12\nFRAME\n", "-pix_fmt yuv420p"),
+        ("a.y4m", b"YUV4MPEG2 W6 H4 It F25:1\nFRAME\n", "-vf yadif"),
         ("a.y4m", b"", "the file is empty"),
         ("a.mjpeg", b"", "the file is empty"),
         ("a.mjpeg", b"hello, this is no clip", "no JPEG frame in it"),
@@ -218,7 +219,11 @@ fn an_mjpeg_cut_short_gives_its_whole_frames() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cut.mjpeg");
     let two = frames[0].len() + frames[1].len();
-    for (length, whole) in [(two, 2), (two + 3, 2), (two + 100, 2), (two + frames[2].len() - 1, 2), (clip.len(), 5)] {
+    let third = two + frames[2].len();
+    // The third is whole already without its end marker.
+    let cuts =
+        [(two, 2), (two + 3, 2), (two + 100, 2), (third - 3, 2), (third - 2, 3), (third - 1, 3), (clip.len(), 5)];
+    for (length, whole) in cuts {
         std::fs::write(&path, &clip[..length]).unwrap();
         assert_eq!(replayed(&path).expect(0).records().len(), whole, "cut to {length}");
     }

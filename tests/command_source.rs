@@ -148,6 +148,57 @@ fn raw_frames_of_every_format_give_the_right_areas() {
     }
 }
 
+/// `rows` of `length` bytes each, with `padding` bytes that are no pixels behind each.
+fn padded(rows: &[u8], length: usize, padding: usize) -> Vec<u8> {
+    rows.chunks(length).flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(99, padding))).collect()
+}
+
+#[test]
+fn padded_rows_are_read_by_their_stride() {
+    for (format, stride) in [("YU12", 128), ("NV12", 128), ("YUYV", 256), ("RGB3", 320)] {
+        let script = Script::new("for n in 0 1 2; do cat \"$here/$n\"; sleep 0.1; done; exec sleep 600");
+        for frame in 0..3 {
+            let packed = raw(format, frame);
+            let bytes = match format {
+                "YU12" => [padded(&packed[..96 * 64], 96, 32), padded(&packed[96 * 64..], 48, 16)].concat(),
+                "NV12" => padded(&packed, 96, 32),
+                "YUYV" => padded(&packed, 192, 64),
+                _ => padded(&packed, 288, 32),
+            };
+            std::fs::write(script.file(&frame.to_string()), bytes).unwrap();
+        }
+        let settings = [&format!("camera.format={format}"), "camera.size=96x64", &format!("camera.stride={stride}")];
+        let running = script.start(settings);
+        running.stderr.wait_for(&format!("camera: command sh, raw 96x64 {format}, rows of {stride} bytes"));
+        running.stdout.wait_for_count(2);
+        for record in running.stop(Signal::TERM).0.expect(0).records() {
+            expect_areas(&record, &stripes(record["sequence"].as_u64().unwrap()), 1e-6);
+        }
+    }
+}
+
+#[test]
+fn rows_of_another_length_than_was_said_are_warned_of_once() {
+    let picture = camera::picture::load(&media("../../docs/images/walkway.jpg")).unwrap();
+    let (width, height) = (picture.size.width, picture.size.height);
+    let green: Vec<u8> = picture.pixels.chunks(3).map(|pixel| pixel[1]).collect();
+    // The program ends after each five frames and is started again.
+    let script = Script::new("for n in 1 2 3 4 5; do cat \"$here/frame\"; sleep 0.1; done");
+    std::fs::write(script.file("frame"), padded(&green, width, 64)).unwrap();
+    let (size, stride) = (format!("camera.size={width}x{height}"), format!("camera.stride={}", width + 64));
+    let count = |settings: [&str; 3]| {
+        let running = script.start(settings);
+        running.stdout.wait_for_count(12);
+        running.stop(Signal::TERM).0.expect(0).stderr.matches("look slanted").count()
+    };
+    assert_eq!(count(["camera.format=GREY", &size, &stride]), 0);
+    let running = script.start(["camera.format=GREY", &size]);
+    running.stderr.wait_for(&format!("as if their rows had about {} bytes instead of {width}", width + 64));
+    running.stdout.wait_for_count(12);
+    let words = running.stop(Signal::TERM).0.expect(0).stderr;
+    assert_eq!(words.matches("look slanted").count(), 1, "{words}");
+}
+
 #[test]
 fn a_program_that_ends_is_started_again_and_masks_come_again() {
     let script = Script::new("echo 'the cable is loose' >&2; cat \"$media/colours.mjpeg\"; exit 3");

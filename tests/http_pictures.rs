@@ -4,7 +4,7 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::Write as _;
 use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,7 +13,8 @@ use camera::jpeg::JpegDecoder;
 use pixels::frame::Size;
 use serde_json::Value;
 
-use support::clips::{files, ppm, read_png, COLOURS};
+use support::clips::{files, jpegs, ppm, read_png, COLOURS};
+use support::film::Film;
 use support::held::{children, workers};
 use support::http::{Reply, Web};
 use support::{colours, colours_with, finish, grouped_colours, media, model, pspnetd, run, with, Signal, LIMIT};
@@ -69,69 +70,6 @@ fn encodings(web: &Web) -> Vec<String> {
         .filter_map(|line| Some(line.split_once("view: ")?.1.to_owned()))
         .filter(|line| line.starts_with("frame "))
         .collect()
-}
-
-/// A stream that is watched.
-struct Film(BufReader<TcpStream>);
-
-struct Part {
-    time: f64,
-    jpeg: Vec<u8>,
-}
-
-impl Film {
-    /// HTTP/1.0, so that the stream comes as it is.
-    fn open(web: &Web, target: &str) -> Self {
-        let mut stream = web.connect();
-        write!(stream, "GET {target} HTTP/1.0\r\nHost: {}\r\n\r\n", web.address).unwrap();
-        let mut film = Self(BufReader::new(stream));
-        assert!(film.line().contains(" 200 "));
-        let head: Vec<String> = std::iter::from_fn(|| Some(film.line()).filter(|line| !line.is_empty())).collect();
-        let head = head.join("\n").to_lowercase();
-        assert!(head.contains("content-type: multipart/x-mixed-replace; boundary=pspnetd-next-picture"), "{head}");
-        assert!(head.contains("cache-control: no-store"), "{head}");
-        film
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.0.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-
-    fn next(&mut self) -> Part {
-        assert_eq!(self.line(), "--pspnetd-next-picture");
-        self.rest()
-    }
-
-    /// A part whose boundary was read.
-    fn rest(&mut self) -> Part {
-        assert_eq!(self.line(), "Content-Type: image/jpeg");
-        let length = self.line().strip_prefix("Content-Length: ").unwrap().parse().unwrap();
-        let time = self.line().strip_prefix("X-Timestamp: ").unwrap().parse().unwrap();
-        assert_eq!(self.line(), "");
-        let mut jpeg = vec![0; length];
-        self.0.read_exact(&mut jpeg).unwrap();
-        assert_eq!(self.line(), "");
-        Part { time, jpeg }
-    }
-
-    /// Takes what still comes, until nothing did for `time`. The stream stays open, at the start of a part's headers.
-    fn until_silent(&mut self, time: Duration) {
-        loop {
-            // It came with the part before.
-            assert_eq!(self.line(), "--pspnetd-next-picture");
-            self.0.get_ref().set_read_timeout(Some(time)).unwrap();
-            let outcome = self.0.fill_buf().map(<[u8]>::len);
-            self.0.get_ref().set_read_timeout(Some(LIMIT)).unwrap();
-            match outcome {
-                Ok(0) => panic!("the stream has ended"),
-                Ok(_) => self.rest(),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                Err(error) => panic!("{error}"),
-            };
-        }
-    }
 }
 
 fn now() -> f64 {
@@ -286,29 +224,62 @@ fn a_slow_viewer_skips_pictures_and_holds_up_nobody() {
 }
 
 #[test]
-fn a_stream_is_silent_while_the_camera_is_gone_and_goes_on_with_it() {
+fn a_stream_says_that_the_camera_is_gone_and_goes_on_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let there = folder.path().join("there");
     std::fs::write(&there, "").unwrap();
     let (there_text, clip) = (there.display(), media("colours.mjpeg"));
     let script = format!("while test -e '{there_text}'; do cat '{}'; sleep 0.02; done", clip.display());
     let web = serve(&colours(), &format!("command:sh -c \"{script}\""), &[]);
-    let mut film = Film::open(&web, "/stream.mjpg");
-    film.next();
+    let mut films = ["/stream.mjpg", "/stream.mjpg?layer=frame"].map(|target| Film::open(&web, target));
+    let size = |jpeg: &[u8]| JpegDecoder::new().unwrap().decode_rgb(jpeg).unwrap().0;
+    for film in &mut films {
+        assert_eq!(size(&film.next().jpeg), Size::new(96, 64));
+    }
     std::fs::remove_file(&there).unwrap();
     web.running.stderr.wait_for("camera: waiting: ");
-    film.until_silent(Duration::from_secs(2));
+    let gone = now();
+    for film in &mut films {
+        // Again and again, so that no proxy takes the connection for dead.
+        let notices = [film.next_notice(), film.part(), film.part()];
+        for notice in &notices {
+            assert_eq!(notice.notice.as_deref(), Some("waiting"));
+            // Too small for words as it was, so each side is four times as long.
+            assert_eq!(size(&notice.jpeg), Size::new(384, 256));
+        }
+        assert!(notices[0].time >= gone - 0.1 && notices[2].time > notices[0].time + 5.0, "not made anew");
+        assert_ne!(notices[2].jpeg, notices[0].jpeg, "the time since the last picture is the same");
+    }
     let asked = Instant::now();
     let reply = web.get("/api/v1/frame.jpg");
     reply.is_problem(503, ["no picture came within 5 s", "/api/v1/state"]);
     assert!(asked.elapsed() >= Duration::from_secs(4) && reply.field("retry-after") == Some("1"));
     std::fs::write(&there, "").unwrap();
-    film.rest();
-    film.next();
+    for film in &mut films {
+        assert_eq!(size(&film.next().jpeg), Size::new(96, 64));
+        film.next();
+    }
     // A stop ends the stream, and the stream doesn't hold up the stop.
     web.running.stop_in_time(Signal::TERM).expect(0);
-    let mut rest = Vec::new();
-    let _ = film.0.read_to_end(&mut rest);
+    films.into_iter().for_each(Film::expect_end);
+}
+
+#[test]
+fn a_stream_of_a_camera_whose_frames_are_all_damaged_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let whole = jpegs().swap_remove(0);
+    let cut = [&whole[..whole.len() - whole.len() / 4], &[0xFF, 0xD9]].concat();
+    std::fs::write(path("frame"), cut).unwrap();
+    let script = format!("cd '{}'; while :; do cat frame; sleep 0.05; done", folder.path().display());
+    std::fs::write(path("camera.sh"), script).unwrap();
+    let web = serve(&colours(), &format!("command:sh '{}'", path("camera.sh").display()), &[]);
+    let mut film = Film::open(&web, "/stream.mjpg");
+    while film.next_notice().notice.as_deref() != Some("damaged") {}
+    std::fs::write(path("whole"), &whole).unwrap();
+    std::fs::rename(path("whole"), path("frame")).unwrap();
+    film.next();
+    web.running.stop_in_time(Signal::TERM).expect(0);
 }
 
 /// Whether something lies there to be read.

@@ -4,8 +4,11 @@
 
 #[path = "page/browser.rs"]
 mod browser;
+#[path = "page/live.rs"]
+mod live;
 mod support;
 
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -13,6 +16,8 @@ use std::time::{Duration, Instant};
 use serde_json::{json, Value};
 
 use browser::{Browser, ENTER, ESCAPE, RIGHT, TAB};
+use live::{expect_motion, open, HAS_PICTURE, RUNNING};
+use support::film::Film;
 use support::{colours, colours_with, grouped_colours, media, needs, replay, run, with, Running, Signal, LIMIT};
 
 /// A program that serves the page.
@@ -81,38 +86,9 @@ impl Pluggable {
     }
 }
 
-const RUNNING: &str = "document.querySelector('#status').textContent === 'Running'";
-const HAS_PICTURE: &str = "document.querySelector('#veil').hidden && pixels('#picture') !== ''";
-
-/// Opens the page and gives later scripts `pixels(selector)`: a digest of what a canvas shows, empty while it is blank.
-fn open(browser: &Browser, url: &str) {
-    browser.open(url);
-    browser.run(
-        "window.pixels = selector => {
-           const canvas = document.querySelector(selector);
-           const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext('2d', { willReadFrequently: true });
-           copy.drawImage(canvas, 0, 0);
-           const data = copy.getImageData(0, 0, canvas.width, canvas.height).data;
-           let [sum, isBlank] = [0, true];
-           for (let i = 0; i < data.length; i++) {
-             sum = (sum * 31 + data[i]) % 4294967291;
-             if (i % 4 !== 3 && data[i] !== 0) isBlank = false;
-           }
-           return isBlank ? '' : String(sum);
-         };",
-    );
-}
-
 /// Asked of the program, or of nobody: the page's icon, and what Chromium shows before the page.
 fn is_inside(url: &str, daemon: &str) -> bool {
     [daemon, "data:", "chrome:", "chrome-untrusted:", "chrome-extension:"].iter().any(|start| url.starts_with(start))
-}
-
-/// Waits until the picture changes.
-#[track_caller]
-fn expect_motion(browser: &Browser) {
-    let before = browser.run("return pixels('#picture')");
-    browser.wait_for("the picture to move", &format!("pixels('#picture') !== {before}"));
 }
 
 #[test]
@@ -221,7 +197,14 @@ fn the_page_says_why_there_is_no_camera_and_goes_on_when_it_is_back() {
     browser.wait_for("the reason", "document.querySelector('#veil p').textContent.includes('plugged')");
     assert_eq!(browser.run("return document.querySelector('figure').classList.contains('away')"), json!(true));
     assert!(browser.text("#spoken").contains("Waiting for the camera"), "{}", browser.text("#spoken"));
-    assert_ne!(browser.run("return pixels('#picture')"), "", "the last picture is gone");
+    let last = browser.run("return pixels('#picture')");
+    assert_ne!(last, "", "the last picture is gone");
+    // The stream's pictures of words are for those who have nothing else to say it with.
+    let host = daemon.address();
+    let (mut film, _) = Film::over(TcpStream::connect(&host).unwrap(), &host, "/stream.mjpg");
+    assert_eq!([film.part(), film.part()].map(|part| part.notice.unwrap()), ["waiting"; 2]);
+    assert_eq!(browser.run("return pixels('#picture')"), last);
+    drop(film);
 
     camera.plug();
     browser.wait_for("the program to run", RUNNING);

@@ -62,6 +62,42 @@ fn a_mask_has_the_pictures_size_and_the_right_class_in_every_pixel() {
     }
 }
 
+/// A PNG whose EXIF says that it must be turned by 180 degrees, with what `turned` stores.
+fn upside_down(from: &Path, to: &Path) {
+    let (size, mut pixels, kind) = read_png(from);
+    assert_eq!(kind, png::ColorType::Rgb);
+    let mut rows: Vec<[u8; 3]> = pixels.chunks_exact(3).map(|pixel| pixel.try_into().unwrap()).collect();
+    rows.reverse();
+    pixels = rows.concat();
+    let mut info = png::Info::with_size(size.0, size.1);
+    (info.color_type, info.bit_depth) = (kind, png::BitDepth::Eight);
+    info.exif_metadata = Some(b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0\0\0\0\0".as_slice().into());
+    let encoder = png::Encoder::with_info(std::fs::File::create(to).unwrap(), info).unwrap();
+    encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+}
+
+#[test]
+fn a_picture_that_exif_turns_gives_what_the_upright_one_gives() {
+    let folder = tempfile::tempdir().unwrap();
+    let [stored, out, labels] = ["stored", "out", "labels"].map(|name| folder.path().join(name));
+    for folder in [&stored, &out, &labels] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    let image = media("colours/1_vertical.png");
+    let turned = stored.join("1_vertical.png");
+    upside_down(&image, &turned);
+    assert_ne!(read_png(&image).1, read_png(&turned).1, "the picture is the same upside down");
+    let records = predict(&[image.clone(), turned], &["--json"]).expect(0).records();
+    assert_eq!(records[0]["classes"], records[1]["classes"]);
+    predict(&[stored.join("1_vertical.png")], &["-o", text(&out)]).expect(0);
+    let truth = load_labels(&media("colours-labels/1_vertical.png")).unwrap();
+    assert!(read_png(&out.join("1_vertical_mask.png")).1 == truth.ids, "the mask isn't the upright picture's");
+    // The labels of the upright picture.
+    std::fs::copy(media("colours-labels/1_vertical.png"), labels.join("1_vertical.png")).unwrap();
+    let judged: Value = serde_json::from_str(&eval(&stored, &labels, &["--json"]).expect(0).stdout).unwrap();
+    assert_eq!(judged["miou"], 1.0, "{judged}");
+}
+
 #[test]
 fn a_mask_shows_the_manifests_colours() {
     let folder = tempfile::tempdir().unwrap();

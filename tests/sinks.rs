@@ -35,6 +35,57 @@ fn clip(folder: &Path, frames: usize) -> String {
 }
 
 #[test]
+fn lines_are_written_at_the_interval_and_when_something_changes() {
+    let lines = |settings: &[&str]| {
+        let command = settings.iter().fold(once(), |command, setting| with(command, [setting]));
+        let finished = finish(command).expect(0);
+        assert_eq!(finished.count("published"), 5);
+        records(&finished.stdout)
+    };
+    let sequences = |records: &[serde_json::Value]| -> Vec<u64> {
+        records.iter().map(|record| record["sequence"].as_u64().unwrap()).collect()
+    };
+    let share = |record: &serde_json::Value, class: &str| record["classes"][class].as_f64().unwrap();
+    let all = lines(&["publish.jsonl.interval=0"]);
+    assert_eq!(sequences(&all), [0, 1, 2, 3, 4]);
+    assert_eq!(sequences(&lines(&["publish.jsonl.interval=1h"])), [0]);
+
+    // What a reader of all lines would call a change since the last that was written.
+    let classes: Vec<&String> = all[0]["classes"].as_object().unwrap().keys().collect();
+    let change = |one: usize, other: usize| {
+        let moved = classes.iter().map(|class| (share(&all[one], class) - share(&all[other], class)).abs());
+        moved.fold(0.0, f64::max)
+    };
+    let mut far = vec![0];
+    let least = (1..5).map(|frame| change(frame - 1, frame)).fold(0.0, f64::max);
+    assert!(least > 0.01, "the clip doesn't move: {all:?}");
+    (1..5).filter(|&frame| change(frame - 1, frame) > 0.0).for_each(|frame| {
+        if change(*far.last().unwrap(), frame) >= least - 1e-6 {
+            far.push(frame);
+        }
+    });
+    let settings = ["publish.jsonl.interval=1h", &format!("publish.jsonl.min_change={}", least - 1e-6)];
+    assert_eq!(sequences(&lines(&settings)), far.iter().map(|&frame| frame as u64).collect::<Vec<_>>());
+    assert!(far.len() > 1);
+
+    // A rule halfway between the least and the most that a class covers: it changes at least once.
+    let (least, most, class) = classes
+        .iter()
+        .map(|class| {
+            let shares = || all.iter().map(|record| share(record, class));
+            (shares().fold(1.0, f64::min), shares().fold(0.0, f64::max), class)
+        })
+        .max_by(|one, other| (one.1 - one.0).total_cmp(&(other.1 - other.0)))
+        .unwrap();
+    let above = f64::midpoint(least, most);
+    let on: Vec<bool> = all.iter().map(|record| share(record, class) >= above).collect();
+    let changes: Vec<u64> = (0..5).filter(|&n| n == 0 || on[n] != on[n - 1]).map(|n| n as u64).collect();
+    let settings = [&format!("rules.r.class={class}"), &format!("rules.r.above={above}"), "publish.jsonl.interval=1h"];
+    assert_eq!(sequences(&lines(&settings)), changes);
+    assert!(changes.len() > 1);
+}
+
+#[test]
 fn a_full_disk_costs_lines_but_not_the_run() {
     let finished = finish(to_file(once(), Path::new("/dev/full"))).expect(74).says([
         "jsonl: /dev/full: No space left on device",
@@ -255,6 +306,40 @@ fn a_line_that_was_torn_by_a_power_cut_is_closed() {
     // A second run goes on after the first.
     finish(to_file(once(), &path)).expect(0);
     assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 12);
+}
+
+#[test]
+fn a_disk_that_cannot_be_written_now_is_waited_for_by_every_output_and_check_says_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("disk");
+    let path = |name: &str| disk.join(name).display().to_string();
+    let settings = [
+        &format!("publish.jsonl.path={}", path("masks.jsonl")),
+        &format!("telemetry.latency_log.path={}", path("latency.jsonl")),
+        &format!("publish.snapshot.dir={}", path("pictures")),
+        "publish.snapshot.interval=50ms",
+        "telemetry.interval=100ms",
+        "telemetry.latency_log.interval=100ms",
+    ];
+    let program =
+        settings.into_iter().fold(with(endless(), ["camera.rate=20"]), |command, setting| with(command, [setting]));
+    // $1 is the program, $2 its subcommand.
+    let script = r#"
+        mount -o remount,ro "$0"
+        program=$1; shift 2
+        "$program" check "$@" || exit 98
+        "$program" run "$@" 2>"$0.log" & pid=$!
+        await() { for _ in $(seq 600); do eval "$1" && return; sleep 0.1; done; kill $pid; exit 97; }
+        await 'grep -q "pictures are lost" "$0.log"'
+        sleep 0.3
+        mount -o remount,rw "$0"
+        await 'grep -q "snapshot: .*writing again" "$0.log" && [ -s "$0/masks.jsonl" ] && [ -s "$0/latency.jsonl" ]'
+        kill -TERM $pid; wait $pid; code=$?
+        ls "$0/pictures"; cat "$0.log" >&2; exit $code"#;
+    let Some(finished) = on_small_disk(script, &disk, &program) else { return };
+    let finished = finished.expect(0).says(["jsonl: ", "latency_log: ", "snapshot: ", "Read-only file system"]);
+    assert!(finished.stdout.contains("overlay-000000-"), "{}", finished.stderr);
+    assert_eq!(finished.stderr.matches("pictures are lost and counted").count(), 1, "{}", finished.stderr);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! out as it does of a decoder that never saw the first.
 #![no_main]
 
-use camera::jpeg::{JpegDecoder, JpegError};
+use camera::jpeg::{Findings, JpegDecoder, JpegError};
 use libfuzzer_sys::{fuzz_target, Corpus};
 use pixels::frame::{Picture, Plane, Size};
 
@@ -43,9 +43,9 @@ fn is_large(decoder: &mut JpegDecoder, jpeg: &[u8]) -> bool {
     decoder.size(jpeg).is_ok_and(|size| size.width * size.height > MOST_PIXELS)
 }
 
-/// Size, sum of all samples and warning of a picture. Reads each sample, so that one outside of the buffer is found.
-fn summary(decoder: &mut JpegDecoder, jpeg: &[u8]) -> Result<(Size, u64, Option<String>), JpegError> {
-    decoder.decode(jpeg).map(|decoded| (decoded.picture.format().size, sum(&decoded.picture), decoded.warning))
+/// Size, sum of all samples and findings of a picture. Reads each sample, so that one outside of the buffer is found.
+fn summary(decoder: &mut JpegDecoder, jpeg: &[u8]) -> Result<(Size, u64, Findings), JpegError> {
+    decoder.decode(jpeg).map(|decoded| (decoded.picture.format().size, sum(&decoded.picture), decoded.findings))
 }
 
 fn sum(picture: &Picture<'_>) -> u64 {

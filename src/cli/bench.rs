@@ -128,6 +128,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 fn stages(config: &Config, time: Duration) -> Result<Vec<(&'static str, Times)>, Failure> {
     let mut runner = PictureRunner::load(config)?;
     let mut camera = open(config, &runner)?;
+    let orientation = config.camera.orientation();
     let mut rows: [Vec<Duration>; 4] = Default::default();
     let start = Instant::now();
     let mut round = 0;
@@ -136,7 +137,7 @@ fn stages(config: &Config, time: Duration) -> Result<Vec<(&'static str, Times)>,
         let mut outcome = Ok(());
         let polled = camera.poll(Duration::from_secs(1), &mut |frame| {
             let source = asked.elapsed();
-            outcome = runner.steps().run(&frame.picture).map(|times| {
+            outcome = runner.steps().run(&frame.picture.turned(orientation)).map(|times| {
                 if round >= WARM_UP {
                     for (row, time) in rows.iter_mut().zip([source, times.convert, times.infer, times.decode]) {
                         row.push(time);

@@ -10,10 +10,11 @@ use base::text::{is_harmful, shown};
 use camera::{Camera, Poll, Source};
 use model::{Edition, Manifest};
 use pixels::frame::Size;
+use pixels::orientation::{Flip, Rotate};
 
 use super::settings::Settings;
 use super::{print_line, print_lines};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::daemon::{camera_maker, scene};
 use crate::plugs::PLUGS;
 use crate::runners::Runners;
@@ -213,9 +214,23 @@ fn camera(config: &Config, failures: &mut Vec<Failure>) -> Option<String> {
             Source::Command(_) => has_a_frame(camera.as_mut(), source, LONGEST_START, Kind::Unavailable)?,
             _ => {}
         }
-        Ok(camera.describe())
+        Ok(format!("{}{}", camera.describe(), turned(&config.camera)))
     });
     tried.map_err(|failure| failures.push(failure)).ok()
+}
+
+/// How its pictures are turned, where they are.
+fn turned(camera: &config::Camera) -> String {
+    let turn = match camera.rotate {
+        Rotate::None => String::new(),
+        rotate => format!(", turned clockwise by {rotate} degrees"),
+    };
+    let mirror = match camera.flip {
+        Flip::Off => "",
+        Flip::Horizontal => ", left and right exchanged",
+        Flip::Vertical => ", top and bottom exchanged",
+    };
+    turn + mirror
 }
 
 /// What opens can still give nothing that can be used: looks for one frame, for a while.

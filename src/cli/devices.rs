@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base::clock::SystemClock;
 use base::failure::{Failure, Kind};
-use camera::v4l2::{self, DeviceInfo, Extent, Interval, Rates, SizeInfo};
+use camera::v4l2::{self, ControlInfo, ControlKind, DeviceInfo, Extent, Interval, Rates, SizeInfo};
 use infer::edgetpu::{self, Found, Survey};
 use infer::worker::probe;
 use infer::EngineKind;
@@ -29,6 +29,10 @@ pub(super) struct Args {
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
+
+    /// List the controls of each camera too: exposure, focus and whatever else [camera.controls] can set
+    #[arg(long)]
+    controls: bool,
 
     #[command(flatten)]
     settings: Settings,
@@ -63,7 +67,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut sensors = Sensors::new(&config.telemetry.sensor_options(), &root);
     let now = sensors.settle(&SystemClock, SENSOR_LIMIT);
     let sensors = FoundSensors { found: sensors.describe(), now };
-    let all = All { cameras: v4l2::list(), edge_tpus: Survey::new(&root, &sight, library, answer), sensors };
+    let cameras = if args.controls { v4l2::list_with_controls() } else { v4l2::list() };
+    let all = All { cameras, edge_tpus: Survey::new(&root, &sight, library, answer), sensors };
     if args.json {
         let text =
             serde_json::to_string_pretty(&all).map_err(|error| Failure::new(Kind::Software, error.to_string()))?;
@@ -140,7 +145,32 @@ fn describe(device: &DeviceInfo) -> Result<(), Failure> {
             print_line(&format!("        {}", describe_size(size)))?;
         }
     }
+    if let Some(controls) = &device.controls {
+        print_line(if controls.is_empty() { "    no controls" } else { "    [camera.controls]" })?;
+        for control in controls {
+            print_line(&format!("        {}", describe_control(control)))?;
+        }
+    }
     Ok(())
+}
+
+fn describe_control(control: &ControlInfo) -> String {
+    let value = |value: i64| match control.kind {
+        ControlKind::Boolean => (value != 0).to_string(),
+        _ => control.shown(value),
+    };
+    let mut about = vec![control.expected()];
+    if !matches!(control.kind, ControlKind::Button | ControlKind::Text) {
+        about.push(format!("default {}", value(control.default)));
+        about.extend(control.value.map(|now| format!("now {}", value(now))));
+    }
+    let states = [
+        (control.read_only, "read-only"),
+        (control.inactive, "without effect while another control decides it"),
+        (control.grabbed, "held by another program or the stream"),
+    ];
+    about.extend(states.iter().filter(|(is_so, _)| *is_so).map(|(_, words)| (*words).to_owned()));
+    format!("{}: {}", control.name, about.join("; "))
 }
 
 fn describe_size(size: &SizeInfo) -> String {

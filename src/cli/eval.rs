@@ -82,7 +82,13 @@ fn judge(args: &Args, runner: &mut PictureRunner, pairs: &[(PathBuf, PathBuf)]) 
         let truth = load_labels(labels).map_err(|reason| named(labels, reason))?;
         if truth.size != picture.size {
             let reason = format!("labels of {} for a picture of {} ({})", truth.size, picture.size, image.display());
-            return Err(named(labels, reason));
+            let is_swapped = (truth.size.width, truth.size.height) == (picture.size.height, picture.size.width);
+            let hint = if is_swapped {
+                "; a picture is turned upright as its EXIF says, and so must its labels be"
+            } else {
+                ""
+            };
+            return Err(named(labels, reason + hint));
         }
         let times = runner.steps().run_rgb(&picture)?;
         judgement.time += times.convert + times.infer + times.decode;

@@ -18,7 +18,7 @@ use crate::scene::object;
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("result").args(["output", "json"]).required(true).multiple(true)))]
 pub(super) struct Args {
-    /// Pictures: JPEG, PNG, BMP, PPM or WebP, up to 64 megapixels; taken as they are stored, EXIF orientation is ignored
+    /// Pictures: JPEG, PNG, BMP, PPM or WebP, up to 64 megapixels; turned upright as their EXIF says
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
 

@@ -8,6 +8,8 @@ use base::text_value;
 use base::values::{Auto, Bytes};
 use serde::{Deserialize, Serialize};
 
+use super::sites::{Ancestor, HostName, Several};
+
 /// The most pixels that any picture is decoded to.
 const MOST_PIXELS: u32 = 64 << 20;
 
@@ -23,6 +25,12 @@ pub struct Http {
     pub socket: Auto<SocketPath>,
     /// A file whose first line is the token that every request must bring. Empty: no token, and only this machine is served.
     pub token_file: String,
+    /// Names under which a proxy serves the page, such as `camera.example.org`, where it passes the browser's `Host` on and there
+    /// is no token: a list, or a text with blanks between them.
+    pub hosts: Several<HostName>,
+    /// Sites whose pages may show this one in a frame, such as `http://homeassistant.local:8123`, or `self` for those of the same
+    /// address: a list, or a text with blanks between them.
+    pub frame_ancestors: Several<Ancestor>,
     /// Certificate chain (PEM) and key (PEM): with both, TLS is spoken.
     pub tls_certificate: String,
     /// See `tls_certificate`.
@@ -48,6 +56,8 @@ impl Default for Http {
             listen: Listen::Off,
             socket: Auto::Auto,
             token_file: String::new(),
+            hosts: Several::default(),
+            frame_ancestors: Several::default(),
             tls_certificate: String::new(),
             tls_key: String::new(),
             pictures: true,

@@ -10,7 +10,7 @@ use toml::de::DeTable;
 
 use super::credentials::PREFIX as PREFIX_OF_CREDENTIALS;
 use super::error::ConfigError;
-use super::named::{is_key, wrong_values, NAMED, NAME_EXPECTED};
+use super::named::{is_key, open_key, wrong_values, NAMED, NAME_EXPECTED, OPEN};
 use super::origins::{variable_name, Origins, Override, PREFIX};
 use super::outputs::overwritten;
 use super::spans::{first_misplaced, key_at, leaf_keys, line_of, position, Fault};
@@ -78,7 +78,8 @@ pub fn load(
         .map_err(|reason| Origins::new(path.clone(), text.clone(), Vec::new(), &[]).refuse("http.socket", reason))?;
     let mut warnings = Vec::new();
     for (name, value) in variables.iter().filter(|(name, _)| !NOT_KEYS.contains(&name.as_str())) {
-        let Some(key) = known.iter().find(|key| variable_name(key) == *name) else {
+        let key = known.iter().find(|key| variable_name(key) == *name).cloned();
+        let Some(key) = key.or_else(|| open_key(name, variable_name)) else {
             let hint = named_variable(name).unwrap_or_else(|| {
                 let names: Vec<String> = known.iter().map(|key| variable_name(key)).collect();
                 did_you_mean(name, &names)
@@ -86,7 +87,7 @@ pub fn load(
             warnings.push(format!("environment: {name} is no known setting{hint}"));
             continue;
         };
-        let setting = Override { origin: format!("environment {name}"), key: key.clone(), value: value.clone() };
+        let setting = Override { origin: format!("environment {name}"), key, value: value.clone() };
         config = apply(&mut table, &setting)?;
     }
     for setting in overrides {
@@ -144,7 +145,9 @@ fn did_you_mean(key: &str, known: &[String]) -> String {
             "; its tables have names that you choose: [{section}.NAME], or `--set {section}.NAME.KEY=VALUE`"
         );
     }
-    nearest(key, known)
+    let open = OPEN.iter().filter(|_| !key.starts_with(PREFIX)).map(|section| (*section).to_owned());
+    let known: Vec<String> = known.iter().cloned().chain(open).collect();
+    nearest(key, &known)
         .map_or_else(|| "; `pspnetd check --keys` lists them all".to_owned(), |near| format!("; did you mean {near}?"))
 }
 

@@ -13,13 +13,15 @@ mod layers;
 mod named;
 mod origins;
 mod outputs;
+mod sites;
 mod spans;
 mod telemetry;
 
 use std::path::PathBuf;
 
-use base::values::{Auto, Bytes, Seconds};
-use camera::{FourCc, Rate, Source};
+use base::values::{Auto, Bytes, Fraction, Seconds};
+use camera::v4l2::Controls;
+use camera::{FourCc, Rate, Source, Stride};
 
 use crate::scene::rules::Rules;
 pub use engine::{Engine, Workers};
@@ -30,9 +32,11 @@ use infer::Threads;
 pub use layers::{load, Loaded};
 pub use origins::{Origins, Override};
 use pixels::frame::Size;
+use pixels::orientation::{Flip, Orientation, Rotate};
 use pixels::preprocess::Fit;
 use pixels::segment::MaskSize;
 use serde::{Deserialize, Serialize};
+pub use sites::{Ancestor, HostName, Several};
 pub use telemetry::{LatencyLog, Sync, Telemetry};
 
 /// Everything that can be configured.
@@ -74,6 +78,12 @@ pub struct Camera {
     /// Pixel format asked of a V4L2 camera, such as `YUYV` or `MJPG`. `auto` takes what costs least. What a command sends;
     /// `auto` tells MJPEG and Y4M by their first bytes.
     pub format: Auto<FourCc>,
+    /// Bytes from row to row of a command's raw frames, whose rows may end with bytes that are no pixels. `auto`: none do.
+    pub stride: Auto<Stride>,
+    /// Degrees by which the camera's picture is turned clockwise: 0, 90, 180 or 270. All that follows sees it turned.
+    pub rotate: Rotate,
+    /// Mirrors the picture after it was turned: `off`, `horizontal` (left and right) or `vertical` (top and bottom).
+    pub flip: Flip,
     /// `native`, frames per second, or `max`. A V4L2 camera is asked for it; a replayed source is paced by it, and with
     /// `max` goes as fast as the pipeline without losing a frame. Without effect on a command, which has its own pace.
     pub rate: Rate,
@@ -82,6 +92,9 @@ pub struct Camera {
     pub repeat: bool,
     /// A V4L2 camera or a command that sends nothing for so long is closed and opened again; 0 never.
     pub silent_after: Seconds,
+    /// `[camera.controls]`: a V4L2 camera's exposure, focus and the like, by the names that `pspnetd devices --controls` lists.
+    #[serde(skip_serializing_if = "Controls::is_empty")]
+    pub controls: Controls,
 }
 
 impl Default for Camera {
@@ -90,10 +103,21 @@ impl Default for Camera {
             source: Source::Auto,
             size: Auto::Auto,
             format: Auto::Auto,
+            stride: Auto::Auto,
+            rotate: Rotate::None,
+            flip: Flip::Off,
             rate: Rate::Native,
             repeat: false,
             silent_after: Seconds::new(5),
+            controls: Controls::default(),
         }
+    }
+}
+
+impl Camera {
+    /// How its pictures are turned upright.
+    pub const fn orientation(&self) -> Orientation {
+        Orientation::new(self.rotate, self.flip)
     }
 }
 
@@ -161,11 +185,22 @@ pub struct Jsonl {
     pub keep: u32,
     /// Lines that may wait for a slow disk or reader; further ones are dropped and counted.
     pub queue: u16,
+    /// At most one line in this time, beside those that a change brings. 0 writes one for each result.
+    pub interval: Seconds,
+    /// With an interval: a line at once when the share of a class or group has moved by so much since the last. 1 turns it off.
+    pub min_change: Fraction,
 }
 
 impl Default for Jsonl {
     fn default() -> Self {
-        Self { path: "-".to_owned(), max_bytes: Bytes(64 << 20), keep: 4, queue: 1024 }
+        Self {
+            path: "-".to_owned(),
+            max_bytes: Bytes(64 << 20),
+            keep: 4,
+            queue: 1024,
+            interval: Seconds::new(0),
+            min_change: Fraction(1.0),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Sections whose tables have names that the user chooses, such as `[rules.NAME]`. The name is part of each key, so that an
-//! error names one of several tables, and `--set rules.NAME.above=…` reaches it.
+//! error names one of several tables, and `--set rules.NAME.above=…` reaches it. And open sections, whose keys are those of the
+//! user's device.
 
 use serde::Deserialize as _;
 use toml::{Table, Value};
@@ -23,6 +24,22 @@ pub(super) const NAMED: &[NamedSection] = &[NamedSection {
     template: rule,
     check: |table| RuleSettings::deserialize(table).map(drop).map_err(|error| error.message().trim_end().to_owned()),
 }];
+
+/// Sections with keys that only a device knows: any name can be one.
+pub(super) const OPEN: &[&str] = &["camera.controls"];
+
+/// Whether `path` is an open section.
+pub(super) fn is_open(path: &str) -> bool {
+    OPEN.contains(&path)
+}
+
+/// The key in an open section that the rest of a variable's name means, if it means one: these keys have no capitals.
+pub(super) fn open_key(variable: &str, name_of: impl Fn(&str) -> String) -> Option<String> {
+    OPEN.iter().find_map(|section| {
+        let name = variable.strip_prefix(&name_of(section))?.strip_prefix('_')?.to_lowercase();
+        is_name(&name).then(|| join(section, &name))
+    })
+}
 
 /// Which keys a rule has depends on its kind.
 fn rule(entries: &Table) -> Table {
@@ -61,6 +78,12 @@ fn parts(path: &str) -> Option<(&'static NamedSection, &str, &str)> {
 /// Whether `path` is a key of a named table, where the configuration so far is `table`. None where it is in no such section;
 /// otherwise whether it can be set, or why not and which keys there are.
 pub(super) fn is_key(table: &Table, path: &str) -> Option<Result<(), (String, Vec<String>)>> {
+    if is_open(path) {
+        return Some(Err((format!("it is a section; set one of its keys: {path}.NAME=VALUE"), Vec::new())));
+    }
+    if let Some(name) = OPEN.iter().find_map(|section| path.strip_prefix(section)?.strip_prefix('.')) {
+        return Some(if is_name(name) { Ok(()) } else { Err((NAME_EXPECTED.to_owned(), Vec::new())) });
+    }
     let (section, name, key) = parts(path)?;
     if !is_name(name) {
         return Some(Err((NAME_EXPECTED.to_owned(), Vec::new())));
@@ -122,6 +145,19 @@ mod tests {
         assert_eq!((reason.as_str(), known.len()), ("unknown key", 3));
         assert!(known.contains(&"rules.gate.above".to_owned()), "{known:?}");
         assert_eq!(is_key(&table, "rules.a b.above").unwrap().unwrap_err().0, NAME_EXPECTED);
+    }
+
+    #[test]
+    fn any_name_is_a_key_of_an_open_section() {
+        let table = Table::new();
+        assert_eq!(is_key(&table, "camera.controls.gain"), Some(Ok(())));
+        assert_eq!(is_key(&table, "camera.controls.a.b").unwrap().unwrap_err().0, NAME_EXPECTED);
+        assert!(is_key(&table, "camera.controls").unwrap().unwrap_err().0.contains("it is a section"));
+        assert_eq!(is_key(&table, "camera.controlsx"), None);
+        let name_of = |section: &str| section.replace('.', "_").to_uppercase();
+        let key = |variable| open_key(variable, name_of);
+        assert_eq!(key("CAMERA_CONTROLS_FOCUS_ABSOLUTE").as_deref(), Some("camera.controls.focus_absolute"));
+        assert_eq!([key("CAMERA_CONTROLS"), key("CAMERA_CONTROLS_"), key("CAMERA_RATE")], [None, None, None]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use toml::de::{DeTable, DeValue};
 use toml::Spanned;
 
 use super::keys::join;
-use super::named::{is_name, NamedSection};
+use super::named::{is_name, is_open, NamedSection};
 
 /// What is wrong with a key, whatever its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,15 @@ fn collect_misplaced(table: &DeTable<'_>, known: &toml::Table, prefix: &str, fou
     for (key, value) in table {
         let path = join(prefix, key.get_ref());
         match (known.get(key.get_ref().as_ref()), value.get_ref()) {
+            (_, DeValue::Table(inner)) if is_open(&path) => {
+                let bad = inner.keys().filter(|name| !is_name(name.get_ref()));
+                found.extend(bad.map(|name| Misplaced {
+                    fault: Fault::BadName,
+                    path: join(&path, name.get_ref()),
+                    at: name.span(),
+                }));
+            }
+            _ if is_open(&path) => found.push(Misplaced { fault: Fault::NoSection, path, at: key.span() }),
             (None, _) => found.push(Misplaced { fault: Fault::Unknown, path, at: key.span() }),
             (Some(toml::Value::Table(_)), DeValue::Table(inner)) if NamedSection::at(&path).is_some() => {
                 collect_misplaced_in_named(inner, &path, found);

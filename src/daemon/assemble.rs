@@ -1,5 +1,6 @@
 //! From the configuration to everything that a run is made of.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,20 +109,30 @@ fn settings(config: &Config) -> Settings {
     let waits = config.camera.rate == Rate::Max && (replayed || matches!(config.camera.source, Source::Pattern(_)));
     Settings {
         delivery: if waits { Delivery::Every } else { Delivery::Newest },
+        orientation: config.camera.orientation(),
         fit: config.model.fit,
         mask: config.segment.mask,
         finite: replayed && !config.camera.repeat,
     }
 }
 
-/// What opens the configured camera. `wanted` is the model's input size: JPEG is decoded no larger than it needs.
+/// What opens the configured camera. `wanted` is the model's input size, for upright pictures: JPEG is decoded no larger than it
+/// needs.
 pub fn camera_maker(config: &config::Camera, wanted: Size, clock: &Arc<dyn Clock>) -> CameraMaker {
     let (config, clock) = (config.clone(), Arc::clone(clock));
-    let wanted = Some(wanted);
+    let wanted = Some(config.orientation().turn(wanted));
     if matches!(config.source, Source::Command(_)) && config.rate != Rate::Native {
         log::warn!("camera.rate has no effect on a command: its own arguments say how many frames it sends");
     }
+    if !config.controls.is_empty() && !matches!(config.source, Source::Auto | Source::V4l2(_)) {
+        log::warn!("[camera.controls] has no effect: only V4L2 cameras have controls, and camera.source names none");
+    }
+    if !matches!(config.source, Source::Command(_)) && config.stride.as_set().is_some() {
+        log::warn!("camera.stride is for a command's raw frames and has no effect on {}", config.source);
+    }
     let limit = LogLimit::default();
+    // What the configuration asks of a camera's controls is held to what the camera has at the start. A daemon that runs goes on.
+    let is_start = AtomicBool::new(true);
     Arc::new(move || {
         let clock = Arc::clone(&clock);
         let device = match &config.source {
@@ -135,6 +146,7 @@ pub fn camera_maker(config: &config::Camera, wanted: Size, clock: &Arc<dyn Clock
                     line: line.clone(),
                     format: config.format.as_set().copied(),
                     size: config.size.as_set().copied(),
+                    stride: config.stride.as_set().copied(),
                     silent_after: patience(config.silent_after.0),
                     wanted,
                 };
@@ -156,6 +168,8 @@ pub fn camera_maker(config: &config::Camera, wanted: Size, clock: &Arc<dyn Clock
             silent_after: patience(config.silent_after.0),
             wanted,
             stride: 0,
+            controls: config.controls.clone(),
+            strict: is_start.swap(false, Ordering::Relaxed),
         };
         v4l2::open(&options, clock)
     })

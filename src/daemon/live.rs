@@ -178,6 +178,7 @@ impl Live {
         match camera.state {
             CameraState::Running => {}
             CameraState::Opening => reasons.push("the camera is being opened".to_owned()),
+            CameraState::Damaged => reasons.push(format!("camera: damaged: {}", camera.text)),
             CameraState::Waiting => reasons.push(format!("camera: waiting: {}", camera.text)),
             CameraState::Paused => reasons.push("camera: paused".to_owned()),
         }

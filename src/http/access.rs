@@ -13,6 +13,7 @@ use super::origin::{self, Names};
 use super::route::Route;
 use super::token::{Credentials, Token};
 use super::Problem;
+use crate::config::{HostName, Several};
 
 /// Who is at the other end; over the Unix socket nobody in particular.
 #[derive(Clone, Copy)]
@@ -33,6 +34,16 @@ const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// The rule of one address or socket.
 pub(super) struct Access {
     rule: Rule,
+    sites: Sites,
+}
+
+/// The sites of others that the configuration names.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sites {
+    /// Names of a proxy.
+    pub(super) hosts: Several<HostName>,
+    /// Some may show the page in a frame; the answer says which.
+    pub(super) framed: bool,
 }
 
 /// What a request that may be answered brought.
@@ -61,14 +72,14 @@ struct Failures {
 
 impl Access {
     /// The Unix socket's, which has its file's permissions.
-    pub(super) const fn local() -> Self {
-        Self { rule: Rule::Socket }
+    pub(super) const fn local(sites: Sites) -> Self {
+        Self { rule: Rule::Socket, sites }
     }
 
     /// An address's. Without a token it is one of this machine (`http.listen` sees to that).
-    pub(super) fn network(token: Option<Arc<Token>>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn network(token: Option<Arc<Token>>, clock: Arc<dyn Clock>, sites: Sites) -> Self {
         let holders = |token| Rule::Holders { token, failures: Mutex::default(), clock };
-        Self { rule: token.map_or(Rule::ThisMachine, holders) }
+        Self { rule: token.map_or(Rule::ThisMachine, holders), sites }
     }
 
     /// Whether `request` may be answered, and whether it brought the token.
@@ -76,19 +87,14 @@ impl Access {
     /// # Errors
     /// The answer instead.
     pub(super) fn check<B>(&self, request: &Request<B>, route: Option<Route>, peer: Peer) -> Result<Brought, Problem> {
-        let (token, failures, clock) = match &self.rule {
-            Rule::Socket => {
-                origin::check_host(request, Names::NoDomain)?;
-                return origin::check_site(request, route).map(|()| Brought::Nothing);
-            }
-            Rule::ThisMachine => {
-                origin::check_host(request, Names::ThisMachine)?;
-                return origin::check_site(request, route).map(|()| Brought::Nothing);
-            }
-            Rule::Holders { token, failures, clock } => (token, failures, clock),
+        let names = match &self.rule {
+            Rule::Socket => Names::NoDomain,
+            Rule::ThisMachine => Names::ThisMachine,
+            Rule::Holders { .. } => Names::Any,
         };
-        origin::check_host(request, Names::Any)?;
-        origin::check_site(request, route)?;
+        origin::check_host(request, names, &self.sites.hosts)?;
+        origin::check_site(request, route, self.sites.framed)?;
+        let Rule::Holders { token, failures, clock } = &self.rule else { return Ok(Brought::Nothing) };
         let credentials = token.verdict(request.headers());
         if credentials != Credentials::Right && route.is_some_and(|route| !route.needs_token()) {
             return Ok(Brought::Nothing);
@@ -133,7 +139,9 @@ mod tests {
         std::fs::write(file.path(), TOKEN).unwrap();
         let token = Token::read(file.path().to_str().unwrap()).unwrap().map(Arc::new);
         let clock = Arc::new(base::clock::ManualClock::default());
-        [Access::local(), Access::network(None, clock.clone()), Access::network(token, clock)]
+        let sites = Sites { hosts: "cam.example.org".parse().unwrap(), framed: false };
+        let network = |token| Access::network(token, clock.clone(), sites.clone());
+        [Access::local(sites.clone()), network(None), network(token)]
     }
 
     #[test]
@@ -142,10 +150,11 @@ mod tests {
         let (right, wrong) = (bearer(TOKEN), bearer("0123456789abcdeF"));
         let foreign = "sec-fetch-site: cross-site";
         // The answer of each rule; 0 where the request may be made.
-        let cases: [(Option<Route>, &[&str], [u16; 3]); 12] = [
+        let cases: [(Option<Route>, &[&str], [u16; 3]); 13] = [
             (Some(Route::State), &["host: localhost"], [0, 0, 401]),
             (Some(Route::State), &["host: anything"], [0, 403, 401]),
             (Some(Route::State), &["host: camera.example"], [403, 403, 401]),
+            (Some(Route::State), &["host: cam.example.org"], [0, 0, 401]),
             (Some(Route::State), &["host: localhost", &right], [0, 0, 0]),
             (Some(Route::State), &["host: camera.example", &right], [403, 403, 0]),
             (Some(Route::State), &["host: localhost", &wrong], [0, 0, 401]),

@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use super::access::{Access, Brought, Peer};
 use super::connections::{Connections, Place};
+use super::headers::Framing;
 use super::refusal::{self, Refusable};
 use super::tls::Tls;
 use super::watched::{Standing, Tracked, Verdict, Watch, Watched};
@@ -52,6 +53,7 @@ pub(super) struct Host {
     pub(super) access: Access,
     pub(super) connections: Arc<Connections>,
     pub(super) tls: Option<Tls>,
+    pub(super) framing: Framing,
 }
 
 /// Serves `stream` if there is a place, or says that there is none.
@@ -162,7 +164,7 @@ async fn answer(request: Request<Incoming>, peer: Peer, watch: &Arc<Watch>, host
     if is_guest {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    headers::complete(&mut response);
+    headers::complete(&mut response, &host.framing);
     let length = response.body().size_hint().exact();
     log::debug!("http: {peer}: {method} {path:?}: {}, {length:?} bytes", response.status().as_u16());
     watch.has_answer(length.is_none());

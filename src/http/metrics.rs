@@ -236,6 +236,7 @@ mod tests {
             "pspnetd_build_info{version=\"0.1.0\"} 1",
             "pspnetd_ready 1.0",
             "pspnetd_camera_state{state=\"running\"} 1.0",
+            "pspnetd_camera_state{state=\"damaged\"} 0.0",
             "pspnetd_camera_state{state=\"paused\"} 0.0",
             "pspnetd_frames_total{fate=\"replaced\"} 88.0",
             "pspnetd_sink_dropped_total{sink=\"jsonl\"} 3.0",

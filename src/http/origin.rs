@@ -2,6 +2,9 @@
 //!
 //! A page from anywhere can make a browser ask this machine. It must get nothing: neither by a name of its own that resolves to
 //! this machine (DNS rebinding), nor by a link to a picture or a form that posts here.
+//!
+//! `Host` alone says which name was asked for. What a proxy adds (`X-Forwarded-…`, `Forwarded`) counts for nothing: without a
+//! proxy a page could write it.
 
 use std::net::IpAddr;
 
@@ -11,6 +14,7 @@ use hyper::{Method, Request, StatusCode, Version};
 
 use super::route::Route;
 use super::Problem;
+use crate::config::{HostName, Several};
 
 const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -26,11 +30,11 @@ pub(super) enum Names {
     NoDomain,
 }
 
-/// Whether the request says which host it is for, by one of `names`.
+/// Whether the request says which host it is for, by one of `names` or of a proxy's names, `hosts`.
 ///
 /// # Errors
 /// The answer instead.
-pub(super) fn check_host<B>(request: &Request<B>, names: Names) -> Result<(), Problem> {
+pub(super) fn check_host<B>(request: &Request<B>, names: Names, hosts: &Several<HostName>) -> Result<(), Problem> {
     let bad = |reason: &str| Err(Problem::new(StatusCode::BAD_REQUEST, reason));
     let mut fields = request.headers().get_all(HOST).iter();
     let field = fields.next();
@@ -47,19 +51,21 @@ pub(super) fn check_host<B>(request: &Request<B>, names: Names) -> Result<(), Pr
     };
     let target = request.uri().authority().map(Authority::as_str);
     // Old programs send none, browsers always do.
-    let is_fine = |host: &str| match names {
+    let is_known = |host: &str| match names {
         Names::Any => true,
         Names::ThisMachine => names_this_machine(host),
         Names::NoDomain => names_this_machine(host) || !host.contains('.'),
     };
+    let is_fine = |host: &str| is_known(host) || hosts.0.iter().any(|name| name.is(host));
     if !written.is_none_or(is_fine) || !target.is_none_or(is_fine) {
         let reason = match names {
             Names::NoDomain => {
-                "over the socket this is served to http://localhost only, not under the name of a domain"
+                "over the socket this is served to http://localhost only, not under the name of a domain: name a proxy's in \
+                 http.hosts"
             }
             _ => {
                 "without a token this is served to http://localhost and to IP addresses only, not under another name: \
-                 set http.token_file to open it further"
+                 name a proxy's in http.hosts, or set http.token_file to open it further"
             }
         };
         return Err(Problem::new(StatusCode::FORBIDDEN, reason));
@@ -78,20 +84,24 @@ fn names_this_machine(host: &str) -> bool {
     is_port && (name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok())
 }
 
-/// Whether a browser makes the request for a page that is served here, or for nobody's (its address was typed).
+/// Whether a browser makes the request for a page that is served here, or for nobody's (its address was typed). `framed`: pages
+/// of others may show this one in a frame, if the answer's policy names them.
 ///
 /// # Errors
 /// The answer instead.
-pub(super) fn check_site<B>(request: &Request<B>, route: Option<Route>) -> Result<(), Problem> {
+pub(super) fn check_site<B>(request: &Request<B>, route: Option<Route>, framed: bool) -> Result<(), Problem> {
     let text = |name: &HeaderName| request.headers().get(name).map(|field| field.to_str().unwrap_or("?"));
     let forbidden = |reason: &str| Err(Problem::new(StatusCode::FORBIDDEN, reason));
-    let is_foreign = text(&SITE).is_some_and(|site| !["same-origin", "none"].contains(&site));
-    if is_foreign && !is_link(request, route) {
+    let site = text(&SITE);
+    let is_foreign = site.is_some_and(|site| !["same-origin", "none"].contains(&site));
+    if is_foreign && !is_link(request, route) && !(framed && is_frame(request, route)) {
         return forbidden("the page of another site asks for this; only the page that is served here may");
     }
     // Browsers leave Sec-Fetch-Site out over plain HTTP, but say where a form comes from.
     let is_plain = [Method::GET, Method::HEAD].contains(request.method());
-    if let Some(origin) = text(&ORIGIN).filter(|_| !is_plain) {
+    // Where it is there, it compares with the address that the browser asked, which a proxy may have replaced in Host.
+    let is_own = site == Some("same-origin");
+    if let Some(origin) = text(&ORIGIN).filter(|_| !is_plain && !is_own) {
         let host = request.uri().authority().map(Authority::as_str).or_else(|| text(&HOST));
         let is_same = origin.split_once("://").is_some_and(|(_, origin)| Some(origin) == host);
         if !is_same {
@@ -108,11 +118,29 @@ fn is_link<B>(request: &Request<B>, route: Option<Route>) -> bool {
     is_page && is("sec-fetch-mode", "navigate") && is("sec-fetch-dest", "document")
 }
 
+/// The page, or its stream alone, in a frame. Whether that is shown the browser decides, by the answer's `frame-ancestors`; the
+/// page around it can't look inside.
+fn is_frame<B>(request: &Request<B>, route: Option<Route>) -> bool {
+    let is = |name: &'static str, value: &str| request.headers().get(name).is_some_and(|field| field == value);
+    let is_shown = matches!(route, Some(Route::Page | Route::Stream));
+    is_shown && is("sec-fetch-mode", "navigate") && (is("sec-fetch-dest", "iframe") || is("sec-fetch-dest", "frame"))
+}
+
 #[cfg(test)]
 mod tests {
     use hyper::header::HeaderValue;
 
     use super::*;
+
+    /// Without names of a proxy.
+    fn check_host(request: &Request<()>, names: Names) -> Result<(), Problem> {
+        super::check_host(request, names, &Several::default())
+    }
+
+    /// In nobody's frame.
+    fn check_site(request: &Request<()>, route: Option<Route>) -> Result<(), Problem> {
+        super::check_site(request, route, false)
+    }
 
     fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Request<()> {
         let builder = Request::builder().method(method).uri(target);
@@ -168,6 +196,63 @@ mod tests {
             ["evil.example", "evil.example:8088", "evil.", "127.0.0.1.evil.example", "localhost:80@evil.example"]
         {
             assert_eq!(status(foreign), Some(403), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn the_names_of_a_proxy_are_served_and_what_it_says_of_others_counts_for_nothing() {
+        let hosts: Several<HostName> = "cam.example.org".parse().unwrap();
+        let status = |names, fields: &[(&str, &str)]| {
+            let outcome = super::check_host(&request("GET", "/", fields), names, &hosts);
+            outcome.err().map(|problem| problem.status.as_u16())
+        };
+        for names in [Names::ThisMachine, Names::NoDomain] {
+            for fine in ["cam.example.org", "cam.example.org:8443", "localhost", "192.168.1.2:80"] {
+                assert_eq!(status(names, &[("host", fine)]), None, "{fine}");
+            }
+            for foreign in ["evil.example", "cam.example.org.evil.example"] {
+                let forwarded = ["x-forwarded-host", "x-forwarded-server", "forwarded", "x-original-host"];
+                for said in forwarded {
+                    assert_eq!(status(names, &[("host", foreign), (said, "cam.example.org")]), Some(403), "{foreign}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_of_another_site_gets_the_page_and_its_stream_where_that_is_allowed() {
+        let frame = |site, mode, dest| [("sec-fetch-site", site), ("sec-fetch-mode", mode), ("sec-fetch-dest", dest)];
+        let may = |route: Route, fields: &[(&str, &str)], framed| {
+            super::check_site(&request("GET", "/", fields), Some(route), framed).is_ok()
+        };
+        for site in ["cross-site", "same-site"] {
+            for dest in ["iframe", "frame"] {
+                for route in [Route::Page, Route::Stream] {
+                    assert!(
+                        may(route, &frame(site, "navigate", dest), true)
+                            && !may(route, &frame(site, "navigate", dest), false)
+                    );
+                }
+                for route in [Route::State, Route::Frame, Route::Metrics, Route::Predict, Route::Live] {
+                    assert!(!may(route, &frame(site, "navigate", dest), true), "{route:?}");
+                }
+            }
+            for (mode, dest) in [("no-cors", "image"), ("cors", "empty"), ("navigate", "embed"), ("navigate", "object")]
+            {
+                assert!(!may(Route::Stream, &frame(site, mode, dest), true), "{mode} {dest}");
+            }
+        }
+    }
+
+    #[test]
+    fn behind_a_proxy_that_replaces_host_the_page_itself_may_post() {
+        let post = |site| {
+            let fields = [("host", "127.0.0.1:8088"), ("origin", "https://cam.example.org"), ("sec-fetch-site", site)];
+            check_site(&request("POST", "/api/v1/predict", &fields), Some(Route::Predict)).is_ok()
+        };
+        assert!(post("same-origin"));
+        for foreign in ["none", "same-site", "cross-site", ""] {
+            assert!(!post(foreign), "{foreign}");
         }
     }
 

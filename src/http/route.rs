@@ -128,7 +128,7 @@ async fn handle(route: Route, request: Request<Incoming>, services: &Services) -
             match route {
                 Route::Mask => pictures::mask(gallery, query).await,
                 Route::Overlay => pictures::overlay(gallery, query).await,
-                Route::Stream => stream::stream(gallery, query),
+                Route::Stream => stream::stream(gallery, &services.observed, query),
                 _ => pictures::frame(gallery, query).await,
             }
         }

@@ -14,9 +14,10 @@ use crossbeam_channel::{bounded, Receiver};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::sleep;
 
-use super::access::Access;
+use super::access::{Access, Sites};
 use super::connection::Host;
 use super::connections::Connections;
+use super::headers::Framing;
 use super::listener::{self, Binder, Bindings, Bound};
 use super::socket::socket_path;
 use super::tls::Tls;
@@ -55,6 +56,8 @@ pub(super) struct Server {
     token: Option<Token>,
     tls: Option<Tls>,
     max_connections: usize,
+    sites: Sites,
+    framing: Framing,
 }
 
 impl Server {
@@ -80,7 +83,9 @@ impl Server {
         let token = Token::read(&config.token_file)?;
         let tls = Tls::read(&config.tls_certificate, &config.tls_key)?;
         let max_connections = usize::from(config.max_connections);
-        Ok(Some(Self { listen, socket, token, tls, max_connections }))
+        let sites = Sites { hosts: config.hosts.clone(), framed: !config.frame_ancestors.0.is_empty() };
+        let framing = Framing::by(&config.frame_ancestors);
+        Ok(Some(Self { listen, socket, token, tls, max_connections, sites, framing }))
     }
 
     /// What is served where, and who gets it.
@@ -133,12 +138,14 @@ impl Running {
         let tables = [Arc::clone(&network), Arc::clone(&local)];
         runtime.block_on(async move {
             if let Some(bound) = tcp {
-                let access = Access::network(token, clock);
-                let host = Host { services: services.clone(), access, connections: network, tls: server.tls };
+                let access = Access::network(token, clock, server.sites.clone());
+                let (services, framing) = (services.clone(), server.framing.clone());
+                let host = Host { services, access, connections: network, tls: server.tls, framing };
                 tokio::spawn(listener::serve(bound, host));
             }
             if let Some(bound) = unix {
-                let host = Host { services, access: Access::local(), connections: local, tls: None };
+                let access = Access::local(server.sites);
+                let host = Host { services, access, connections: local, tls: None, framing: server.framing };
                 tokio::spawn(listener::serve(bound, host));
             }
             while !shutdown.is_pulled() {

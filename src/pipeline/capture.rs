@@ -1,5 +1,7 @@
 //! The capture thread: camera to tensor, and the camera's coming and going.
 
+mod damage;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +14,11 @@ use camera::{Camera, CameraError, Poll};
 use infer::InputTensor;
 use model::{CurrentEdition, Edition};
 use pixels::frame::{Frame, Picture, Size};
+use pixels::orientation::Orientation;
 use pixels::preprocess::{Converter, Fit, PixelMap, PreprocessError, Preprocessor, PAD};
 use pixels::segment::MaskSize;
 
+use self::damage::Damage;
 use super::waits::Waits;
 use super::{About, Beats, CameraMaker, Ending, Pool, Stage, TensorSlot};
 use crate::publish::PictureGate;
@@ -55,7 +59,7 @@ pub(super) struct CaptureStage {
     opened_at: Instant,
     /// That it was opened was not said, and is said when it has shown that it is well.
     unsaid: bool,
-    corrupt_said: Option<Instant>,
+    damage: Damage,
     numbers: Numbers,
 }
 
@@ -93,6 +97,7 @@ impl CaptureStage {
         outlet: Outlet<TensorSlot>,
     ) -> Self {
         let converter = FrameConverter {
+            orientation: stage.settings.orientation,
             fit: stage.settings.fit,
             mask: stage.settings.mask,
             conversion,
@@ -114,7 +119,7 @@ impl CaptureStage {
             fruitless: String::new(),
             opened_at: Instant::default(),
             unsaid: false,
-            corrupt_said: None,
+            damage: Damage::default(),
             numbers: Numbers::default(),
         }
     }
@@ -193,6 +198,7 @@ impl CaptureStage {
         self.unsaid = !is_news && !camera.proven_after().is_zero();
         self.stage.vitals.set_camera(CameraState::Running, &words);
         self.fruitless = words;
+        self.damage.opened();
         self.numbers.reopened();
         Counters::count(&self.stage.vitals.counters.camera_opens);
     }
@@ -254,6 +260,7 @@ impl CaptureStage {
                 }
                 match outcome {
                     Ok(()) => {
+                        self.whole(camera);
                         slot.about.meta.sequence = self.numbers.number(slot.about.meta.sequence);
                         return Ok(self.send(slot));
                     }
@@ -271,13 +278,31 @@ impl CaptureStage {
         Ok(Step::GoOn)
     }
 
-    /// Says it at most once a second, so that a bad cable doesn't fill the log; the counter has them all.
+    /// Says it at once, then rarer and rarer, so that a bad cable doesn't fill the log; the counter has them all.
     fn corrupt(&mut self, reason: &str) {
         Counters::count(&self.stage.vitals.counters.corrupt);
-        let now = self.stage.now();
-        if self.corrupt_said.is_none_or(|last| now.since(last) >= Duration::from_secs(1)) {
-            self.corrupt_said = Some(now);
+        let news = self.damage.damaged(self.stage.now());
+        if news.is_first {
             log::warn!("{}", CameraLine::FrameSkipped(reason));
+        }
+        if let Some((damaged, frames, time)) = news.counts {
+            let text = format!("{damaged} of {frames} in {:.0} s, the last: {reason}", time.as_secs_f64());
+            log::warn!("{}", CameraLine::FramesDamaged(&text));
+        }
+        if let Some((count, is_new)) = news.state {
+            let text = format!("{count} of {count} frames damaged: {reason}");
+            if is_new {
+                log::warn!("{}", CameraLine::Damaged(&text));
+            }
+            self.stage.vitals.set_camera(CameraState::Damaged, &text);
+        }
+    }
+
+    /// Ends what damaged frames began.
+    fn whole(&mut self, camera: &dyn Camera) {
+        if let Some(count) = self.damage.whole() {
+            log::info!("{}", CameraLine::Whole(&format!("after {count} damaged ones")));
+            self.stage.vitals.set_camera(CameraState::Running, &camera.describe());
         }
     }
 
@@ -298,6 +323,7 @@ impl CaptureStage {
 
 /// Prepared conversions, made anew when the camera's format or the edition changes.
 struct FrameConverter {
+    orientation: Orientation,
     fit: Fit,
     mask: MaskSize,
     conversion: Conversion,
@@ -307,7 +333,8 @@ struct FrameConverter {
 
 impl FrameConverter {
     fn convert(&mut self, frame: &Frame<'_>, slot: &mut TensorSlot, now: Instant) -> Result<(), PreprocessError> {
-        let picture = &frame.picture;
+        // From here on everything is upright.
+        let picture = &frame.picture.turned(self.orientation);
         let edition = self.conversion.editions.now();
         let input = &edition.io.input;
         let to_tensor = match &mut self.to_tensor {
@@ -322,7 +349,7 @@ impl FrameConverter {
         }
         let about = &mut slot.about;
         about.region = to_tensor.convert(picture, &mut slot.tensor)?;
-        let full = picture.full_size();
+        let full = picture.upright_size();
         let mask_size = match self.mask {
             MaskSize::Picture => full,
             MaskSize::Fixed(size) => size,
@@ -338,7 +365,7 @@ impl FrameConverter {
     }
 
     fn keep_picture(&mut self, picture: &Picture<'_>, size: Size, about: &mut About) -> Result<(), PreprocessError> {
-        let (source, map) = (picture.format(), PixelMap::Identity);
+        let (source, map) = (picture.into(), PixelMap::Identity);
         let to_picture = Preprocessor::renew(&mut self.to_picture, source, size, Fit::Stretch, &map, PAD)?;
         about.picture.resize(size.pixels() * 3, 0);
         to_picture.run(picture, &mut about.picture)

@@ -28,6 +28,7 @@ use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
 use infer::{Cpu, Crew, InputTensor, InputTensors};
 use model::{CurrentEdition, Edition};
 use pixels::frame::{FrameMeta, Size};
+use pixels::orientation::Orientation;
 use pixels::preprocess::Fit;
 use pixels::segment::{MaskSize, Region};
 
@@ -73,6 +74,8 @@ pub struct Parts {
 pub struct Settings {
     /// Replace frames, or wait for each.
     pub delivery: Delivery,
+    /// How the camera's pictures are turned upright.
+    pub orientation: Orientation,
     /// How pictures fit the model's input.
     pub fit: Fit,
     /// Size of the class map.

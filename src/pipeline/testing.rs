@@ -15,6 +15,7 @@ use infer::worker::{Job, LogLimit, Told};
 use infer::{Cpu, Crew, Engine, EngineMaker, InferError, InputTensors};
 use model::{Edition, InputSpec, LabelMap, ModelIo};
 use pixels::frame::{Colorimetry, Frame, FrameMeta, Layout, Picture, PictureFormat, Size};
+use pixels::orientation::Orientation;
 use pixels::preprocess::Fit;
 use pixels::segment::{LabelType, MaskSize, OutputKind, OutputSpec, Summary};
 
@@ -180,8 +181,13 @@ pub(super) fn crew(jobs: Vec<Job>) -> Crew {
 }
 
 /// Every picture fills the input, and masks have its size.
-pub(super) const SETTINGS: Settings =
-    Settings { delivery: Delivery::Newest, fit: Fit::Stretch, mask: MaskSize::Fixed(SIDE), finite: false };
+pub(super) const SETTINGS: Settings = Settings {
+    delivery: Delivery::Newest,
+    orientation: Orientation::UPRIGHT,
+    fit: Fit::Stretch,
+    mask: MaskSize::Fixed(SIDE),
+    finite: false,
+};
 
 /// What a stage has, with `clock` and one sink `kept`.
 pub(super) fn stage(clock: Arc<dyn Clock>, settings: Settings) -> Stage {

@@ -118,7 +118,7 @@ impl Vitals {
         self.sink_counters().iter().filter_map(state).collect()
     }
 
-    /// `words` say which camera it is, or why it is waited for.
+    /// `words` say which camera it is, why it is waited for, or what its frames lack.
     pub(super) fn set_camera(&self, state: CameraState, words: &str) {
         let mut guard = lock(&self.words);
         guard.camera_state = state;
@@ -171,11 +171,12 @@ impl Vitals {
     }
 }
 
-/// `camera: HD Webcam`, `camera: waiting: no such device`, `camera: paused`; nothing before the first attempt.
+/// `camera: HD Webcam`, `camera: waiting: no such device`, `camera: damaged: 9 of 9 frames …`, `camera: paused`; nothing before the first attempt.
 pub(super) fn camera_line(state: CameraState, words: &str) -> String {
     match state {
         CameraState::Opening if words.is_empty() => String::new(),
         CameraState::Running | CameraState::Opening => format!("camera: {words}"),
+        CameraState::Damaged => format!("camera: damaged: {words}"),
         CameraState::Waiting => format!("camera: waiting: {words}"),
         CameraState::Paused => "camera: paused".to_owned(),
     }

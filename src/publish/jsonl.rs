@@ -3,6 +3,9 @@
 //! One line per frame, handed to the thread that writes them ([`base::line_file`]). The line's format is described in
 //! `docs/json-lines.md`.
 
+use std::sync::Arc;
+
+use base::clock::Clock;
 use base::failure::{Failure, SettingError};
 use base::line_file::{check, Inlet, Place, SyncPolicy, Writer};
 use base::outbox::{Closing, OutboxHealth};
@@ -14,6 +17,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
 
 use super::json::{Micros, StageMilliseconds};
+use super::pace::Pace;
 use super::plug::{Context, Plug, Plugged};
 use super::Sink;
 use crate::config::{Config, Jsonl};
@@ -22,18 +26,23 @@ use crate::scene::Outcome;
 use crate::telemetry::Journey;
 
 /// The sink's half in the publish thread.
-pub struct JsonlSink(Inlet);
+pub struct JsonlSink {
+    inlet: Inlet,
+    pace: Pace,
+    clock: Arc<dyn Clock>,
+}
 
 impl JsonlSink {
     /// Opens the target and starts the writer. None where `config` turns the sink off.
     ///
     /// # Errors
     /// When the path can't be written for a reason that waiting doesn't mend.
-    pub fn open(config: &Jsonl) -> Result<Option<Self>, SettingError> {
+    pub fn open(config: &Jsonl, clock: Arc<dyn Clock>) -> Result<Option<Self>, SettingError> {
         if config.path.is_empty() {
             return Ok(None);
         }
-        Ok(Writer::start(&place(config), &[usize::from(config.queue)])?.pop().map(Self))
+        let inlet = Writer::start(&place(config), &[usize::from(config.queue)])?.pop();
+        Ok(inlet.map(|inlet| Self { inlet, pace: Pace::new(config), clock }))
     }
 }
 
@@ -67,7 +76,8 @@ impl Plug for JsonlPlug {
     }
 
     fn build(&self, context: &Context<'_>) -> Result<Plugged, Failure> {
-        Ok(JsonlSink::open(&context.config.publish.jsonl)?.map(Plugged::sink).unwrap_or_default())
+        let sink = JsonlSink::open(&context.config.publish.jsonl, Arc::clone(&context.clock))?;
+        Ok(sink.map(Plugged::sink).unwrap_or_default())
     }
 }
 
@@ -77,7 +87,10 @@ impl Sink for JsonlSink {
     }
 
     fn publish(&mut self, outcome: &Outcome) {
-        self.0.put(false, |line| {
+        if !self.pace.takes(outcome, user_rules(outcome), self.clock.now()) {
+            return;
+        }
+        self.inlet.put(false, |line| {
             // Writing to a Vec can't fail, and the record has no map keys that JSON lacks.
             let start = line.len();
             let _ = serde_json::to_writer(&mut *line, &Record(outcome));
@@ -86,11 +99,11 @@ impl Sink for JsonlSink {
     }
 
     fn health(&self) -> OutboxHealth {
-        self.0.health()
+        self.inlet.health()
     }
 
     fn close(self: Box<Self>, closing: Closing) -> OutboxHealth {
-        self.0.close(closing)
+        self.inlet.close(closing)
     }
 }
 
@@ -144,7 +157,7 @@ impl Serialize for RuleVerdicts<'_> {
     }
 }
 
-fn user_rules(outcome: &Outcome) -> impl Iterator<Item = &Verdict> {
+fn user_rules(outcome: &Outcome) -> impl Iterator<Item = &Verdict> + Clone {
     outcome.rules.iter().filter(|verdict| !verdict.name.contains('.'))
 }
 
@@ -207,6 +220,7 @@ mod tests {
     use crate::publish::gpio;
     use crate::scene::testing::{classes, edition, judged, named};
     use crate::telemetry::{Counts, EngineReport, Stage, Timings};
+    use base::clock::SystemClock;
     use base::values::Bytes;
     use model::LabelMap;
 
@@ -225,6 +239,10 @@ mod tests {
         sink.publish(&outcome);
     }
 
+    fn open(config: &Jsonl) -> Result<Option<JsonlSink>, SettingError> {
+        JsonlSink::open(config, Arc::new(SystemClock))
+    }
+
     fn config(path: &std::path::Path) -> Jsonl {
         Jsonl { path: path.to_string_lossy().into_owned(), ..Jsonl::default() }
     }
@@ -233,7 +251,7 @@ mod tests {
     fn a_line_holds_what_the_format_says() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.jsonl");
-        let mut sink = JsonlSink::open(&config(&path)).unwrap().unwrap();
+        let mut sink = open(&config(&path)).unwrap().unwrap();
         publish(&mut sink, 3);
         assert_eq!(Box::new(sink).close(Closing::Drain), OutboxHealth::default());
         assert_eq!(
@@ -281,7 +299,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.jsonl");
         let labels = named(&["sky", "car/vehicle", "road/flat", "bus/vehicle"]);
-        let mut sink = JsonlSink::open(&config(&path)).unwrap().unwrap();
+        let mut sink = open(&config(&path)).unwrap().unwrap();
         publish_as(&mut sink, 0, labels);
         Box::new(sink).close(Closing::Drain);
         let line = std::fs::read_to_string(&path).unwrap();
@@ -308,7 +326,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.jsonl");
         let config = Jsonl { max_bytes: Bytes(600), keep: 2, ..config(&path) };
-        let mut sink = JsonlSink::open(&config).unwrap().unwrap();
+        let mut sink = open(&config).unwrap().unwrap();
         (0..21).for_each(|sequence| publish(&mut sink, sequence));
         Box::new(sink).close(Closing::Drain);
         let mut names: Vec<_> =
@@ -322,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_counted_and_not_fatal() {
-        let mut sink = JsonlSink::open(&config(std::path::Path::new("/dev/full"))).unwrap().unwrap();
+        let mut sink = open(&config(std::path::Path::new("/dev/full"))).unwrap().unwrap();
         publish(&mut sink, 1);
         publish(&mut sink, 2);
         let start = std::time::Instant::now();
@@ -335,8 +353,8 @@ mod tests {
 
     #[test]
     fn a_path_that_can_never_work_is_an_error() {
-        let error = JsonlSink::open(&config(std::path::Path::new("/nonexistent/x.jsonl"))).err().unwrap();
+        let error = open(&config(std::path::Path::new("/nonexistent/x.jsonl"))).err().unwrap();
         assert!(error.to_string().contains("publish.jsonl.path /nonexistent/x.jsonl: "), "{error}");
-        assert!(JsonlSink::open(&Jsonl { path: String::new(), ..Jsonl::default() }).unwrap().is_none());
+        assert!(open(&Jsonl { path: String::new(), ..Jsonl::default() }).unwrap().is_none());
     }
 }

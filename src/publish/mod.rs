@@ -8,6 +8,7 @@ pub mod images;
 mod json;
 pub mod jsonl;
 pub mod latency_log;
+mod pace;
 pub mod plug;
 pub mod requests;
 pub mod snapshot;
@@ -82,7 +83,7 @@ mod tests {
         let snapshot = crate::config::Snapshot { dir: path("y"), ..crate::config::Snapshot::default() };
         let clock = std::sync::Arc::new(base::clock::ManualClock::default());
         let sinks: [Box<dyn Sink>; 2] = [
-            Box::new(jsonl::JsonlSink::open(&jsonl).unwrap().unwrap()),
+            Box::new(jsonl::JsonlSink::open(&jsonl, std::sync::Arc::new(base::clock::SystemClock)).unwrap().unwrap()),
             Box::new(snapshot::SnapshotSink::open(&snapshot, std::sync::Arc::default(), clock).unwrap().unwrap()),
         ];
         assert_eq!(sinks.map(|sink| (sink.name(), sink.is_onlooker())), [("jsonl", false), ("snapshot", false)]);

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use base::clock::Clock;
 use base::failure::{Failure, SettingError};
-use base::line_file::takes_files;
+use base::line_file::{remedy, takes_files};
 use base::logging::FIGURES;
 use base::outbox::{Carrier, Closing, Fate, Outbox, OutboxHealth, Words};
+use jiff::Timestamp;
 use model::Edition;
 use pixels::frame::Size;
 
@@ -43,7 +44,7 @@ struct Job {
     size: Size,
     /// None before the first.
     edition: Option<Arc<Edition>>,
-    path: PathBuf,
+    time: Timestamp,
 }
 
 /// The sink's half in the publish thread.
@@ -51,7 +52,6 @@ pub struct SnapshotSink {
     outbox: Outbox<Job>,
     gate: Arc<SnapshotGate>,
     clock: Arc<dyn Clock>,
-    folder: PathBuf,
     interval: Duration,
 }
 
@@ -59,7 +59,7 @@ impl SnapshotSink {
     /// Makes the folder and starts the writer. None where `config` turns the sink off.
     ///
     /// # Errors
-    /// When the folder can't be made or written.
+    /// When the folder can't be made or written for a reason that waiting doesn't mend.
     pub fn open(
         config: &Snapshot,
         gate: Arc<SnapshotGate>,
@@ -77,19 +77,32 @@ impl SnapshotSink {
         if config.dir.is_empty() {
             return Ok(None);
         }
-        let failed = |reason: String| SettingError::new(KEY, config.dir.clone(), reason);
         let folder = PathBuf::from(&config.dir);
-        std::fs::create_dir_all(&folder).map_err(|error| match error.kind() {
-            ErrorKind::AlreadyExists => failed("it is there, and is not a directory".to_owned()),
-            _ => failed(error.to_string()).of(&error),
-        })?;
+        usable(&folder, std::fs::create_dir_all(&folder).and_then(|()| takes_files(&folder)))?;
         remove_partial(&folder);
-        takes_files(&folder).map_err(|error| failed(error.to_string()).of(&error))?;
-        let outboxes = Outbox::start(WORDS, &[PICTURES], PictureWriter { keep: config.keep, write })
-            .map_err(|error| failed(format!("no thread can be started: {error}")).of(&error))?;
+        prune(&folder, config.keep);
+        let writer = PictureWriter { folder, keep: config.keep, write, next: None, is_failing: false };
+        let outboxes = Outbox::start(WORDS, &[PICTURES], writer).map_err(|error| {
+            SettingError::new(KEY, config.dir.clone(), format!("no thread can be started: {error}")).of(&error)
+        })?;
         let interval = config.interval.0;
-        Ok(outboxes.into_iter().next().map(|outbox| Self { outbox, gate, clock, folder, interval }))
+        Ok(outboxes.into_iter().next().map(|outbox| Self { outbox, gate, clock, interval }))
     }
+}
+
+/// Sorts what was found of `folder`: an error that another configuration mends is one; a disk that is full or can't be written
+/// now is waited for.
+fn usable(folder: &Path, found: io::Result<()>) -> Result<(), SettingError> {
+    let Err(error) = found else { return Ok(()) };
+    let reason = match error.kind() {
+        ErrorKind::AlreadyExists => "it is there, and is not a directory".to_owned(),
+        _ if remedy(&error).is_some() => error.to_string(),
+        _ => {
+            log::warn!("snapshot: {}: {error}; trying again with every picture", folder.display());
+            return Ok(());
+        }
+    };
+    Err(SettingError::new(KEY, folder.display().to_string(), reason))
 }
 
 /// Whether `folder` takes files, or can be made: then the nearest folder above it that is there counts. Makes nothing.
@@ -120,8 +133,7 @@ impl Plug for SnapshotPlug {
     fn check(&self, config: &Config, _edition: Option<&Edition>) -> Result<Option<String>, Failure> {
         let dir = &config.publish.snapshot.dir;
         if !dir.is_empty() {
-            can_be_made(Path::new(dir))
-                .map_err(|error| SettingError::new(KEY, dir.clone(), error.to_string()).of(&error))?;
+            usable(Path::new(dir), can_be_made(Path::new(dir)))?;
         }
         Ok(None)
     }
@@ -142,15 +154,13 @@ impl Sink for SnapshotSink {
         let now = self.clock.now();
         let Some(picture) = outcome.picture().filter(|_| self.gate.is_due(now)) else { return };
         self.gate.postpone(now.after(self.interval));
-        let stamp = format!("{:.3}", outcome.time).replace([':', '-'], "");
-        let path = self.folder.join(format!("overlay-{stamp}.png"));
         self.outbox.put(|job| {
             job.picture.clear();
             job.picture.extend_from_slice(picture);
             job.mask.clone_from(&outcome.mask);
             job.size = outcome.size;
             job.edition = Some(Arc::clone(&outcome.edition));
-            job.path = path;
+            job.time = outcome.time;
         });
     }
 
@@ -165,8 +175,12 @@ impl Sink for SnapshotSink {
 
 /// Draws, encodes and writes.
 struct PictureWriter {
+    folder: PathBuf,
     keep: u32,
     write: Write,
+    /// The number of the next picture; None while the folder has to be looked at for it.
+    next: Option<u64>,
+    is_failing: bool,
 }
 
 /// What writes a picture of this size.
@@ -176,19 +190,50 @@ impl Carrier<Job> for PictureWriter {
     fn carry(&mut self, job: &mut Job) -> Fate {
         let Some(edition) = job.edition.take() else { return Fate::Lost };
         images::overlay(&mut job.picture, &job.mask, &edition.labels);
-        let folder = job.path.parent().unwrap_or(Path::new("."));
-        if !folder.exists() && std::fs::create_dir_all(folder).is_ok() {
-            log::warn!("snapshot: the folder {} was gone; it is made anew", folder.display());
+        match self.put(job) {
+            Ok(path) => {
+                if std::mem::take(&mut self.is_failing) {
+                    log::info!("snapshot: {}: writing again", self.folder.display());
+                }
+                log::info!(target: FIGURES, "snapshot: {}", path.display());
+                Fate::Carried
+            }
+            Err((path, error)) => {
+                if !std::mem::replace(&mut self.is_failing, true) {
+                    log::error!(
+                        "snapshot: {}: {error}; pictures are lost and counted until it can be written",
+                        path.display()
+                    );
+                }
+                // Another disk may lie there by then.
+                self.next = None;
+                Fate::Lost
+            }
         }
-        if let Err(error) = (self.write)(&job.path, &job.picture, job.size) {
-            log::error!("snapshot: {}: {error}", job.path.display());
-            return Fate::Lost;
+    }
+}
+
+impl PictureWriter {
+    fn put(&mut self, job: &Job) -> Result<PathBuf, (PathBuf, io::Error)> {
+        if !self.folder.exists() {
+            std::fs::create_dir_all(&self.folder).map_err(|error| (self.folder.clone(), error))?;
+            log::warn!("snapshot: the folder {} was gone; it is made anew", self.folder.display());
         }
-        log::info!(target: FIGURES, "snapshot: {}", job.path.display());
-        if self.keep > 0 {
-            prune(folder, self.keep as usize, &job.path);
-        }
-        Fate::Carried
+        let number = self
+            .next
+            .unwrap_or_else(|| pictures(&self.folder).last().map_or(0, |(number, _)| number.saturating_add(1)));
+        let stamp = format!("{:.3}", job.time).replace([':', '-'], "");
+        let path = self.folder.join(format!("overlay-{number:06}-{stamp}.png"));
+        let write = || (self.write)(&path, &job.picture, job.size);
+        let written = match write() {
+            // A disk that has room for no more than those that are kept: the oldest goes first.
+            Err(error) if is_full(&error) && prune(&self.folder, self.keep.saturating_sub(1)) => write(),
+            other => other,
+        };
+        written.map_err(|error| (path.clone(), error))?;
+        self.next = Some(number.saturating_add(1));
+        prune(&self.folder, self.keep);
+        Ok(path)
     }
 }
 
@@ -203,15 +248,34 @@ fn ours(folder: &Path, ending: &str) -> Vec<PathBuf> {
     entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_ours).collect()
 }
 
-/// Deletes the oldest pictures past `keep`, but never `newest`, the one just written: a board without a clock of its own
-/// can wake up in the past, and then the names of older pictures sort after it.
-fn prune(folder: &Path, keep: usize, newest: &Path) {
-    let mut older = ours(folder, ".png");
-    older.retain(|path| path != newest);
-    older.sort();
-    for old in older.iter().rev().skip(keep.saturating_sub(1)) {
-        remove(old);
+/// The pictures in `folder` in the order in which they were written, each with its number. The time in a name can't tell: a board
+/// without a clock of its own wakes up in the past, and one whose clock was wrong in the future. Pictures of earlier versions, which
+/// have no number, come first.
+fn pictures(folder: &Path) -> Vec<(u64, PathBuf)> {
+    let mut pictures: Vec<_> = ours(folder, ".png").into_iter().map(|path| (number(&path), path)).collect();
+    pictures.sort();
+    pictures
+}
+
+/// The number of `overlay-NUMBER-TIME.png`; 0 where there is none.
+fn number(path: &Path) -> u64 {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let parts = name.strip_prefix("overlay-").and_then(|rest| rest.split_once('-'));
+    parts.and_then(|(number, _)| number.parse().ok()).unwrap_or(0)
+}
+
+/// Deletes the oldest pictures past `keep`, where 0 keeps all; whether there were any.
+fn prune(folder: &Path, keep: u32) -> bool {
+    if keep == 0 {
+        return false;
     }
+    let pictures = pictures(folder);
+    let old = pictures.iter().rev().skip(keep as usize);
+    old.map(|(_, old)| remove(old)).count() > 0
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 /// Deletes what a stop in the middle of a write left behind.
@@ -266,14 +330,19 @@ mod tests {
             self.sink.publish(&outcome);
         }
 
-        /// The file of a picture that is taken now.
-        fn picture(&self) -> PathBuf {
-            self.dir.join(format!("overlay-19700101T{:06}.000Z.png", self.clock.wall().as_second()))
+        /// The file of the picture with this number, if it is taken now.
+        fn picture(&self, number: u64) -> PathBuf {
+            self.dir.join(file(number, self.clock.wall().as_second()))
         }
 
         fn close(self, closing: Closing) -> OutboxHealth {
             Box::new(self.sink).close(closing)
         }
+    }
+
+    /// The name of the picture with this number, taken so many seconds after the start of 1970, less than 100.
+    fn file(number: u64, second: i64) -> String {
+        format!("overlay-{number:06}-19700101T{second:06}.000Z.png")
     }
 
     fn names(dir: &Path) -> Vec<String> {
@@ -300,13 +369,12 @@ mod tests {
                 let is_due = second % 10 == 0;
                 assert_eq!(bench.gate.is_due(bench.clock.now()), is_due, "second {second}");
                 bench.publish();
-                wait_for(|| !is_due || bench.picture().exists());
+                wait_for(|| !is_due || bench.picture(second / 10).exists());
                 bench.clock.advance(Duration::from_secs(1));
             }
             let (_folder, dir) = (Arc::clone(&bench.folder), bench.dir.clone());
             assert_eq!(bench.close(Closing::Drain), OutboxHealth::default());
-            let left: Vec<String> =
-                left.iter().map(|second| format!("overlay-19700101T{second:06}.000Z.png")).collect();
+            let left: Vec<String> = left.iter().map(|&second| file(second / 10, second as i64)).collect();
             assert_eq!(names(&dir), left, "{keep} are kept");
         }
     }
@@ -326,8 +394,7 @@ mod tests {
         bench.publish();
         let oldest = bench.dir.join("overlay-0.png");
         wait_for(|| !oldest.exists());
-        let picture = bench.picture().file_name().unwrap().to_str().unwrap().to_owned();
-        assert_eq!(names(&bench.dir), [others[0], &picture, others[1]]);
+        assert_eq!(names(&bench.dir), [others[0], &file(1, 0), others[1]]);
     }
 
     #[test]
@@ -353,14 +420,57 @@ mod tests {
         let mut bench = Bench::new(0, &[]);
         std::fs::remove_dir(&bench.dir).unwrap();
         bench.publish();
-        wait_for(|| bench.picture().exists());
+        wait_for(|| bench.picture(0).exists());
         assert_eq!(bench.sink.health(), OutboxHealth::default());
         std::fs::remove_dir_all(&bench.dir).unwrap();
         std::fs::write(&bench.dir, "in the way").unwrap();
+        for dropped in 1..=2 {
+            bench.clock.advance(Duration::from_secs(10));
+            bench.publish();
+            wait_for(|| bench.sink.health().dropped == dropped);
+        }
+        // What lies there afterwards is another disk, with pictures of its own.
+        std::fs::remove_file(&bench.dir).unwrap();
+        std::fs::create_dir(&bench.dir).unwrap();
+        std::fs::write(bench.dir.join(file(41, 0)), "").unwrap();
         bench.clock.advance(Duration::from_secs(10));
         bench.publish();
-        wait_for(|| bench.sink.health().dropped == 1);
-        assert_eq!(bench.close(Closing::Drain).dropped, 1);
+        wait_for(|| bench.picture(42).exists());
+        assert_eq!(bench.close(Closing::Drain).dropped, 2);
+    }
+
+    #[test]
+    fn what_is_past_keep_goes_at_the_start() {
+        let bench = Bench::new(2, &["overlay-000001-a.png", "overlay-000002-a.png", "overlay-000003-a.png"]);
+        assert_eq!(pictures(&bench.dir).into_iter().map(|(number, _)| number).collect::<Vec<_>>(), [2, 3]);
+    }
+
+    #[test]
+    fn on_a_disk_with_room_for_no_more_than_those_kept_the_oldest_makes_room() {
+        fn write(path: &Path, _: &[u8], _: Size) -> io::Result<()> {
+            if pictures(path.parent().unwrap()).len() >= 3 {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            std::fs::write(path, "")
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().to_owned();
+        let mut writer = PictureWriter { folder: dir.clone(), keep: 3, write, next: None, is_failing: false };
+        let job = || Job {
+            picture: vec![0; 3],
+            mask: vec![0],
+            size: Size::new(1, 1),
+            time: jiff::Timestamp::UNIX_EPOCH,
+            edition: None,
+        };
+        for number in 0..5 {
+            assert!(writer.put(&job()).is_ok(), "{number}");
+        }
+        assert_eq!(pictures(&dir).into_iter().map(|(number, _)| number).collect::<Vec<_>>(), [2, 3, 4]);
+        // Where all are kept, none goes.
+        writer.keep = 0;
+        assert_eq!(writer.put(&job()).unwrap_err().1.kind(), ErrorKind::StorageFull);
+        assert_eq!(pictures(&dir).len(), 3);
     }
 
     #[test]
@@ -391,28 +501,38 @@ mod tests {
         assert_eq!(bench.close(Closing::Within(Duration::from_millis(10))).dropped, 4);
         // Lets the writer come to its end before the folder goes.
         drop(std::fs::File::open(&pipe).unwrap());
-        wait_for(|| names(&dir).iter().any(|name| name == "overlay-19700101T000010.000Z.png"));
+        wait_for(|| names(&dir).contains(&file(1, 10)));
         drop(folder);
     }
 
     #[test]
-    fn a_picture_from_the_past_survives_those_from_the_future() {
+    fn pictures_go_in_the_order_in_which_they_were_written_whatever_the_clock_said() {
         let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str| {
-            let path = folder.path().join(name);
-            std::fs::write(&path, "").unwrap();
-            path
-        };
-        write("overlay-2037.png");
-        write("overlay-2038.png");
-        write("overlay-2036.png.partial");
-        let newest = write("overlay-2026.png");
-        prune(folder.path(), 2, &newest);
+        // Of a version without numbers; in the future; before the clock was set; after.
+        let old = ["overlay-20371231T235959.000Z.png", "overlay-20361231T235959.000Z.png"];
+        let new = ["overlay-000001-20991231T235959.000Z.png", "overlay-000002-19700101T000010.000Z.png"];
+        let newest = "overlay-1000000-20261201T120000.000Z.png";
+        for name in old.iter().chain(&new).chain([&newest, &"overlay-000003-19700101T000020.000Z.png.partial"]) {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
         remove_partial(folder.path());
-        let mut left: Vec<_> =
-            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        left.sort();
-        assert_eq!(left, ["overlay-2026.png", "overlay-2038.png"]);
+        for (keep, left) in [(4, vec![new[0], new[1], newest, old[0]]), (2, vec![new[1], newest]), (1, vec![newest])] {
+            prune(folder.path(), keep);
+            assert_eq!(names(folder.path()), left);
+        }
+        assert_eq!(pictures(folder.path())[0].0, 1_000_000);
+    }
+
+    #[test]
+    fn a_disk_that_takes_nothing_now_is_waited_for_and_a_path_that_never_will_is_refused() {
+        let found = |errno: rustix::io::Errno| usable(Path::new("/x"), Err(errno.into()));
+        use rustix::io::Errno;
+        for errno in [Errno::ROFS, Errno::NOSPC, Errno::IO, Errno::DQUOT, Errno::NODEV] {
+            assert_eq!(found(errno), Ok(()), "{errno}");
+        }
+        for errno in [Errno::NOENT, Errno::ACCESS, Errno::NOTDIR, Errno::EXIST, Errno::NAMETOOLONG, Errno::LOOP] {
+            assert!(found(errno).is_err(), "{errno}");
+        }
     }
 
     #[test]

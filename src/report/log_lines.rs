@@ -125,13 +125,8 @@ impl LogLines {
                 self.throttled(now, causes, done);
             }
             "camera:" => {
-                let (state, text) = match CameraLine::read(message) {
-                    Some(CameraLine::Waiting(why) | CameraLine::StillWaiting(why)) => ("waiting", why),
-                    Some(CameraLine::Paused) => ("paused", ""),
-                    Some(CameraLine::Running(text)) => ("running", text),
-                    Some(CameraLine::FrameSkipped(_) | CameraLine::Resumed) => return true,
-                    None => return false,
-                };
+                let Some(line) = CameraLine::read(message) else { return false };
+                let Some((state, text)) = camera_state(line) else { return true };
                 done.push(self.event(now, "camera", state, text));
             }
             _ => return self.row(message),
@@ -223,6 +218,18 @@ impl LogLines {
 
     fn record(&self, time: Timestamp, kind: &'static str) -> Record<'static> {
         Record::new(time, Cow::Borrowed(kind), Cow::Owned(format!("log {}", self.runs.max(1))))
+    }
+}
+
+/// The state that a line of the camera tells, and what else it says; `None` where the state stays as it was.
+fn camera_state(line: CameraLine<'_>) -> Option<(&'static str, &str)> {
+    match line {
+        CameraLine::Waiting(why) | CameraLine::StillWaiting(why) => Some(("waiting", why)),
+        CameraLine::Paused => Some(("paused", "")),
+        CameraLine::Damaged(why) => Some(("damaged", why)),
+        CameraLine::Running(text) => Some(("running", text)),
+        CameraLine::Whole(_) => Some(("running", "")),
+        CameraLine::FrameSkipped(_) | CameraLine::FramesDamaged(_) | CameraLine::Resumed => None,
     }
 }
 

@@ -201,7 +201,14 @@ impl Run {
             }
         }
         if let Some(camera) = &record.camera {
-            self.set(Kind::Camera, matches!(camera.as_str(), "waiting" | "opening"), begin, record.time, "", end);
+            self.set(
+                Kind::Camera,
+                matches!(camera.as_str(), "waiting" | "opening" | "damaged"),
+                begin,
+                record.time,
+                "",
+                end,
+            );
             self.set(Kind::Paused, camera == "paused", begin, record.time, "", end);
         }
     }
@@ -246,7 +253,7 @@ impl Run {
             }
             // `opening` goes on with what was before.
             "camera" if state != "opening" => {
-                self.set(Kind::Camera, state == "waiting", time, time, &text, end);
+                self.set(Kind::Camera, matches!(state, "waiting" | "damaged"), time, time, &text, end);
                 self.set(Kind::Paused, state == "paused", time, time, &text, end);
             }
             "engine" => self.set(Kind::Engine, state == "down", time, time, &text, end),

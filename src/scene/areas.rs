@@ -56,6 +56,19 @@ impl Areas {
         named.chain(self.void.map(|area| ("void", area)))
     }
 
+    /// By how much the share of any class or group, or of what has no class, differs from that in `other`: at most 1.
+    pub fn change(&self, other: &Self) -> f64 {
+        let mut most = moved(self.void, other.void);
+        for index in 0..self.classes.len().max(other.classes.len()) {
+            let of = |areas: &Self| areas.classes.get(index).copied().flatten();
+            most = most.max(moved(of(self), of(other)));
+        }
+        for (group, other) in self.groups.iter().zip(&other.groups) {
+            most = most.max(moved(Some(*group), Some(*other)));
+        }
+        most
+    }
+
     /// What the classes of each group cover together.
     pub fn groups<'a>(&'a self, labels: &'a LabelMap) -> impl Iterator<Item = (&'a str, f64)> {
         labels.groups().iter().map(|group| group.name.as_str()).zip(self.groups.iter().copied())
@@ -66,6 +79,12 @@ impl Areas {
 pub fn area_of(classes: &[u8], summary: &Summary) -> f64 {
     let count = classes.iter().map(|&class| summary.counts[usize::from(class)]).sum();
     share(count, summary.counts.iter().sum())
+}
+
+/// How far a share moved. One that isn't there is 0.
+fn moved(from: Option<f64>, to: Option<f64>) -> f64 {
+    // In millionths, which is what shares are rounded to, so that 0.55 is as far from 0.5 as from 0.6.
+    rounded((from.unwrap_or(0.0) - to.unwrap_or(0.0)).abs(), 1e6)
 }
 
 fn share(count: u64, pixels: u64) -> f64 {

@@ -52,6 +52,12 @@ pub enum CameraLine<'a> {
     Resumed,
     /// A frame could not be used: why.
     FrameSkipped(&'a str),
+    /// Of so many frames so many could not be used, and why the last.
+    FramesDamaged(&'a str),
+    /// No frame can be used: how many, and why.
+    Damaged(&'a str),
+    /// A frame could be used again: after how many.
+    Whole(&'a str),
 }
 
 const PREFIX: &str = "camera: ";
@@ -60,6 +66,9 @@ const STILL_WAITING: &str = "still waiting: ";
 const PAUSED: &str = "paused: it is closed until the pause ends";
 const RESUMED: &str = "the pause has ended";
 const FRAME_SKIPPED: &str = "frame skipped: ";
+const FRAMES_DAMAGED: &str = "frames damaged: ";
+const DAMAGED: &str = "damaged: ";
+const WHOLE: &str = "frames are whole again ";
 
 impl fmt::Display for CameraLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -70,6 +79,9 @@ impl fmt::Display for CameraLine<'_> {
             Self::Paused => (PAUSED, ""),
             Self::Resumed => (RESUMED, ""),
             Self::FrameSkipped(text) => (FRAME_SKIPPED, *text),
+            Self::FramesDamaged(text) => (FRAMES_DAMAGED, *text),
+            Self::Damaged(text) => (DAMAGED, *text),
+            Self::Whole(text) => (WHOLE, *text),
         };
         write!(f, "{PREFIX}{what}{text}")
     }
@@ -84,10 +96,14 @@ impl<'a> CameraLine<'a> {
             _ if text.split(':').next() == Some("paused") => Self::Paused,
             RESUMED => Self::Resumed,
             _ => {
-                let waiting = || text.strip_prefix(WAITING).map(Self::Waiting);
-                let still_waiting = || text.strip_prefix(STILL_WAITING).map(Self::StillWaiting);
-                let skipped = || text.strip_prefix(FRAME_SKIPPED).map(Self::FrameSkipped);
-                waiting().or_else(still_waiting).or_else(skipped).unwrap_or(Self::Running(text))
+                let line = |begin: &str, line: fn(&'a str) -> Self| text.strip_prefix(begin).map(line);
+                line(WAITING, Self::Waiting)
+                    .or_else(|| line(STILL_WAITING, Self::StillWaiting))
+                    .or_else(|| line(FRAME_SKIPPED, Self::FrameSkipped))
+                    .or_else(|| line(FRAMES_DAMAGED, Self::FramesDamaged))
+                    .or_else(|| line(DAMAGED, Self::Damaged))
+                    .or_else(|| line(WHOLE, Self::Whole))
+                    .unwrap_or(Self::Running(text))
             }
         })
     }
@@ -106,6 +122,9 @@ mod tests {
             CameraLine::Paused,
             CameraLine::Resumed,
             CameraLine::FrameSkipped("short: 3 of 4 bytes"),
+            CameraLine::FramesDamaged("3 of 30 in 10 s, the last: short"),
+            CameraLine::Damaged("30 of 30 frames damaged: short"),
+            CameraLine::Whole("after 30 damaged ones"),
         ] {
             assert_eq!(CameraLine::read(&line.to_string()), Some(line));
         }

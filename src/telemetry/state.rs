@@ -115,6 +115,8 @@ pub enum CameraState {
     Opening,
     /// It is open.
     Running,
+    /// It is open, and every frame is damaged.
+    Damaged,
     /// It isn't there, or fails; it is tried again and again.
     Waiting,
     /// Closed on purpose.
@@ -127,6 +129,7 @@ impl CameraState {
         match self {
             Self::Opening => "opening",
             Self::Running => "running",
+            Self::Damaged => "damaged",
             Self::Waiting => "waiting",
             Self::Paused => "paused",
         }
@@ -262,8 +265,10 @@ mod tests {
 
     #[test]
     fn a_state_of_the_camera_has_one_word_everywhere() {
-        use CameraState::{Opening, Paused, Running, Waiting};
-        for (state, word) in [(Opening, "opening"), (Running, "running"), (Waiting, "waiting"), (Paused, "paused")] {
+        use CameraState::{Damaged, Opening, Paused, Running, Waiting};
+        for (state, word) in
+            [(Opening, "opening"), (Running, "running"), (Damaged, "damaged"), (Waiting, "waiting"), (Paused, "paused")]
+        {
             assert_eq!((state.name(), serde_json::to_value(state).unwrap()), (word, word.into()));
         }
         assert_eq!(CameraState::default(), Opening);

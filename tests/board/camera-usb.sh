@@ -157,7 +157,7 @@ spoil truncated 20
 # Those that a newer one overtook are skipped unread.
 check "truncated JPEGs count as corrupt" at_least "$CORRUPT" 3
 check "nothing but the truncated JPEGs counts as corrupt" at_most "$CORRUPT" 20
-check "the reason is logged" has "camera: frame skipped: Premature end of JPEG file" $LOG
+check "the reason is logged" has "camera: frame skipped: damaged: .*JWRN_HIT_MARKER" $LOG
 spoil noise 20
 check "frames that are no JPEG count as corrupt" at_least "$CORRUPT" 3
 check "the reason is logged" has "camera: frame skipped: a frame of .* bytes that is no JPEG" $LOG

@@ -68,6 +68,11 @@ impl Browser {
         self.post("execute/sync", &json!({ "script": script, "args": [] }))
     }
 
+    /// Later scripts run in the window's first frame, or in the window itself again.
+    pub fn enter_frame(&self, is_inside: bool) {
+        self.post("frame", &json!({ "id": if is_inside { json!(0) } else { Value::Null } }));
+    }
+
     /// Waits until an expression is true.
     #[track_caller]
     pub fn wait_for(&self, what: &str, expression: &str) {

@@ -5,10 +5,13 @@
 pub mod clips;
 pub mod coral;
 pub mod fake_edgetpu;
+pub mod fake_v4l2;
+pub mod film;
 pub mod hang;
 pub mod held;
 pub mod http;
 pub mod needs;
+pub mod nginx;
 pub mod stopping;
 
 use std::ffi::OsStr;

@@ -4,6 +4,7 @@
 //! returns. It never keeps frames for later: of several that wait, it hands over the newest and counts the rest.
 
 pub mod command;
+mod exif;
 pub mod jpeg;
 mod mjpeg;
 mod paced;
@@ -21,9 +22,9 @@ use std::fmt;
 use std::time::Duration;
 
 pub use paced::DEFAULT_FPS;
-pub use source::{FourCc, Rate, Source};
+pub use source::{FourCc, Rate, Source, Stride};
 
-use base::failure::{Failure, Kind};
+use base::failure::{Failure, Kind, SettingError};
 use pixels::frame::{Frame, PictureFormat};
 
 /// A source of frames.
@@ -77,6 +78,8 @@ pub struct CameraError {
     pub hint: String,
     /// What the pipeline should do.
     pub kind: CameraErrorKind,
+    /// The configuration key that it is about, with its value, if it is about one in particular.
+    pub setting: Option<Box<(String, String)>>,
 }
 
 /// Whether trying again can help.
@@ -103,18 +106,34 @@ impl CameraError {
     /// An error after which the source is opened again.
     pub fn retry(source: impl Into<String>, reason: impl Into<String>, hint: impl Into<String>) -> Self {
         let kind = CameraErrorKind::Retry;
-        Self { source_name: source.into(), reason: reason.into(), hint: hint.into(), kind }
+        Self { source_name: source.into(), reason: reason.into(), hint: hint.into(), kind, setting: None }
     }
 
     /// An error that only another configuration can mend.
     pub fn config(source: impl Into<String>, reason: impl Into<String>, hint: impl Into<String>) -> Self {
         let kind = CameraErrorKind::Config;
-        Self { source_name: source.into(), reason: reason.into(), hint: hint.into(), kind }
+        Self { source_name: source.into(), reason: reason.into(), hint: hint.into(), kind, setting: None }
+    }
+}
+
+impl CameraError {
+    /// An error of one setting: `key`, which is `value` now.
+    pub fn setting(
+        source: impl Into<String>,
+        key: impl Into<String>,
+        value: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self { setting: Some(Box::new((key.into(), value.into()))), ..Self::config(source, reason, "") }
     }
 }
 
 impl From<CameraError> for Failure {
     fn from(error: CameraError) -> Self {
+        if let Some(setting) = error.setting {
+            let (key, value) = *setting;
+            return SettingError::new(key, value, error.reason).into();
+        }
         let kind = match error.kind {
             CameraErrorKind::Config => Kind::Config,
             CameraErrorKind::Retry => Kind::Unavailable,
@@ -136,5 +155,9 @@ mod tests {
             let failure = Failure::from(error);
             assert_eq!((failure.kind(), failure.to_string().as_str()), (kind, "camera v4l2:/x: busy"));
         }
+        let failure =
+            Failure::from(CameraError::setting("v4l2:/x", "camera.controls.gain", "300", "expected 0 to 255"));
+        assert_eq!((failure.kind(), failure.setting()), (Kind::Config, Some("camera.controls.gain")));
+        assert_eq!(failure.to_string(), "camera.controls.gain 300: expected 0 to 255");
     }
 }

@@ -1,5 +1,5 @@
 //! Cuts a stream of bytes into JPEGs by their marker segments: files of them, and what a camera program writes.
-//! Decoding them is left to `capture::jpeg`.
+//! Decoding them, and whether a frame without its end is whole, is left to `capture::jpeg`.
 
 use std::io::{self, Read, Seek};
 
@@ -11,9 +11,17 @@ pub(super) const BUFFER: usize = 256 << 10;
 pub(super) const MAGIC: &[u8] = &[0xFF, 0xD8, 0xFF];
 /// A frame longer than this has lost its end.
 const MAX_FRAME: usize = 32 << 20;
+/// What a JPEG ends with.
+pub(super) const EOI: [u8; 2] = [0xFF, 0xD9];
 const SOS: u8 = 0xDA;
+/// SOF markers, but for three that are something else: the header of the picture itself.
+const SOF: std::ops::RangeInclusive<u8> = 0xC0..=0xCF;
+/// Markers of that range that are no SOF: DHT, JPG, DAC.
+const NO_SOF: [u8; 3] = [0xC4, 0xC8, 0xCC];
 /// Longest SOS segment: four components.
 const MAX_SOS: usize = 14;
+/// Stray bytes that may stand between two segments of a header.
+const MAX_STRAY: usize = 64;
 /// Bytes between two frames that are passed over in silence: padding, or the part headers of an HTTP stream.
 const MAX_GAP: u64 = 1024;
 /// Without a frame in so many bytes they are reported at once rather than at the next frame, which may never come.
@@ -22,7 +30,7 @@ const LONGEST_GAP: u64 = 1 << 20;
 /// What [`Splitter::next`] found.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Item {
-    /// A frame from SOI to EOI.
+    /// A frame from SOI to EOI, or to the next SOI or the end of the data where EOI is missing.
     Frame {
         /// Where it begins.
         offset: u64,
@@ -49,6 +57,21 @@ pub(super) struct Splitter<R> {
 struct Fault {
     reason: String,
     resume: usize,
+}
+
+/// How far [`Splitter::walk`] has come in a frame.
+struct Place {
+    /// The 0xFF of a marker, or some byte of a scan.
+    at: usize,
+    /// Where the last segment begins. Its length may be wrong, those before it led to a marker.
+    segment: usize,
+    has_sof: bool,
+    has_scan: bool,
+}
+
+impl Place {
+    /// Behind SOI.
+    const START: Self = Self { at: MAGIC.len() - 1, segment: MAGIC.len() - 1, has_sof: false, has_scan: false };
 }
 
 /// How the search for the next SOI ended.
@@ -101,9 +124,9 @@ impl<R: Read> Splitter<R> {
 
     /// Copies the frame that [`Self::find`] moved to.
     pub(super) fn cut(&mut self, frame: &mut Vec<u8>) -> io::Result<Item> {
-        let offset = self.offset();
         match self.walk()? {
             Ok(length) => {
+                let offset = self.offset();
                 frame.clear();
                 frame.extend_from_slice(&self.window.bytes()[..length]);
                 self.window.consume(length);
@@ -111,6 +134,7 @@ impl<R: Read> Splitter<R> {
                 Ok(Item::Frame { offset })
             }
             Err(Fault { reason, resume }) => {
+                let offset = self.offset();
                 self.window.consume(resume.min(self.window.bytes().len()));
                 self.is_lost = true;
                 Ok(Item::Broken { offset, reason })
@@ -139,53 +163,131 @@ impl<R: Read> Splitter<R> {
         Ok((Search::End, is_padding))
     }
 
-    /// Length of the frame that the window begins with, from SOI to EOI.
+    /// Length of the frame that the window begins with. Passes over what stands in front of a second SOI.
     fn walk(&mut self) -> io::Result<Result<usize, Fault>> {
-        // `at` stands on the 0xFF of a marker, or somewhere in a scan. `segment` is the start of the last segment: its
-        // length may be wrong, those before it led to a marker.
-        let (mut at, mut segment, mut in_scan) = (2, 2, false);
+        let mut place = Place::START;
         let reason = loop {
+            let at = place.at;
             if at > MAX_FRAME {
                 break format!("no end within {} MiB", MAX_FRAME >> 20);
             }
             if !self.window.fill(at + 2)? {
+                // Perhaps only the EOI is missing. The decoder knows whether the scan is whole.
+                if place.has_scan {
+                    return Ok(Ok(without_gap(self.window.bytes()).len()));
+                }
                 break "the data ends within the frame".to_owned();
             }
-            let rest = &self.window.bytes()[at..];
-            let here = self.offset() + at as u64;
-            if rest[0] != 0xFF {
-                if !in_scan {
-                    break format!("{:#04x} at byte {here}, where a marker should be", rest[0]);
-                }
-                at += find_ff(rest);
-                continue;
-            }
-            match rest[1] {
+            match [self.window.bytes()[at], self.window.bytes()[at + 1]] {
                 // Markers may be preceded by any number of 0xFF.
-                0xFF => at += 1,
-                // A byte 0xFF of the scan itself.
-                0x00 if in_scan => at += 2,
-                0x00 => break format!("no marker at byte {here}"),
-                0x01 | 0xD0..=0xD7 => at += 2,
-                0xD8 => break format!("a new frame begins at byte {here}, before this one ends"),
-                0xD9 => return Ok(Ok(at + 2)),
-                code => {
-                    (segment, in_scan) = (at, false);
-                    if !self.window.fill(at + 4)? {
-                        break "the data ends within the frame".to_owned();
+                [0xFF, 0xFF] => place.at += 1,
+                [0xFF, 0x01 | 0xD0..=0xD7] => place.at += 2,
+                [0xFF, 0xD9] => return Ok(Ok(at + 2)),
+                [0xFF, 0xD8] if self.window.fill(at + MAGIC.len())? && self.is_magic(at) => {
+                    if place.has_scan {
+                        return Ok(Ok(without_gap(&self.window.bytes()[..at]).len()));
                     }
-                    let length = &self.window.bytes()[at + 2..][..2];
-                    let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
-                    if length < 2 || code == SOS && length > MAX_SOS {
-                        break format!("segment of {length} bytes at byte {here}");
+                    if place.has_sof {
+                        break format!(
+                            "a new frame begins at byte {}, before this one ends",
+                            self.offset() + at as u64
+                        );
                     }
-                    in_scan = code == SOS;
-                    at += 2 + length;
+                    // Nothing of a picture has come yet: some cameras write the marker twice.
+                    self.window.consume(at);
+                    place = Place::START;
                 }
+                // A byte 0xFF of the scan itself.
+                [0xFF, 0x00] if place.has_scan => place.at += 2,
+                [0xFF, _] if place.has_scan => self.pass_trailer(&mut place)?,
+                [0xFF, code] if code != 0x00 && code != 0xD8 => match self.pass_segment(&mut place)? {
+                    None => {}
+                    Some(reason) => break reason,
+                },
+                _ if place.has_scan => place.at += find_ff(&self.window.bytes()[at..]),
+                _ => match self.pass_strays(&mut place)? {
+                    None => {}
+                    Some(reason) => break reason,
+                },
             }
         };
-        let resume = if in_scan { at } else { segment };
+        let resume = if place.has_scan || place.has_sof && self.is_magic(place.at) { place.at } else { place.segment };
         Ok(Err(Fault { reason, resume }))
+    }
+
+    /// Whether SOI and another marker stand at `at`, as far as has been read.
+    fn is_magic(&self, at: usize) -> bool {
+        self.window.bytes().get(at..).is_some_and(|rest| rest.starts_with(MAGIC))
+    }
+
+    /// Length of the segment at `at`, its marker left out; `None` where the data end before.
+    fn length(&mut self, at: usize) -> io::Result<Option<usize>> {
+        Ok(self.window.fill(at + 4)?.then(|| {
+            let bytes = &self.window.bytes()[at + 2..];
+            usize::from(u16::from_be_bytes([bytes[0], bytes[1]]))
+        }))
+    }
+
+    /// Passes over a segment of the header. Anything but `None` is what is wrong with it.
+    fn pass_segment(&mut self, place: &mut Place) -> io::Result<Option<String>> {
+        let Place { at, .. } = *place;
+        place.segment = at;
+        let code = self.window.bytes()[at + 1];
+        let Some(length) = self.length(at)? else { return Ok(Some("the data ends within the frame".to_owned())) };
+        if length < 2 || code == SOS && length > MAX_SOS {
+            return Ok(Some(format!("segment of {length} bytes at byte {}", self.offset() + at as u64)));
+        }
+        place.has_sof |= SOF.contains(&code) && !NO_SOF.contains(&code);
+        place.has_scan = code == SOS;
+        place.at += 2 + length;
+        Ok(None)
+    }
+
+    /// Passes over bytes of the header that are no segment, as decoders do. Many of them, or a frame that begins within the
+    /// last segment, mean that this one was cut.
+    fn pass_strays(&mut self, place: &mut Place) -> io::Result<Option<String>> {
+        let Place { at, segment, .. } = *place;
+        self.window.fill(at + MAX_STRAY)?;
+        let bytes = self.window.bytes();
+        let strays = &bytes[at..bytes.len().min(at + MAX_STRAY)];
+        let marker = strays.windows(2).position(|pair| pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xFF));
+        let is_cut = bytes[segment..at].windows(MAGIC.len()).any(|window| window == MAGIC);
+        match marker {
+            // At the SOI of something that isn't followed by another marker: pass over that as well.
+            Some(0) if !is_cut => place.at += 2,
+            Some(count) if !is_cut => place.at += count,
+            _ => {
+                let here = self.offset() + at as u64;
+                return Ok(Some(format!("{:#04x} at byte {here}, where a marker should be", strays[0])));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Passes over a marker behind a scan: with its segment, if it is one that may stand there and another marker follows, or
+    /// a scan. Otherwise it is one of the stray bytes that some cameras send there.
+    fn pass_trailer(&mut self, place: &mut Place) -> io::Result<()> {
+        let at = place.at;
+        let code = self.window.bytes()[at + 1];
+        place.at += 2;
+        // DHT, DAC, SOS, DQT, DNL, DRI, APPn, COM.
+        if !matches!(code, 0xC4 | 0xCC | 0xDA..=0xDD | 0xE0..=0xEF | 0xFE) {
+            return Ok(());
+        }
+        let Some(length) = self.length(at)?.filter(|&length| length >= 2) else { return Ok(()) };
+        let end = at + 2 + length;
+        if !self.window.fill(end + 1)? {
+            return Ok(());
+        }
+        let bytes = self.window.bytes();
+        let is_segment = match code {
+            SOS => (1..=4).any(|count| bytes[at + 4] == count && length == 6 + 2 * usize::from(count)),
+            _ => bytes[end] == 0xFF,
+        };
+        if is_segment {
+            (place.segment, place.at) = (at, end);
+        }
+        Ok(())
     }
 }
 
@@ -196,6 +298,28 @@ impl<R: Read + Seek> Splitter<R> {
     }
 }
 
+/// A frame without EOI, less what stands between it and the next: the header of a part of an HTTP stream, or of a chunk of an AVI
+/// file. They would be decoded in the place of the data that a cut frame lacks.
+fn without_gap(frame: &[u8]) -> &[u8] {
+    if let [frame @ .., b'0'..=b'9', b'0'..=b'9', b'd', b'b' | b'c', _, _, _, _] = frame {
+        return frame;
+    }
+    if !frame.ends_with(b"\n\r\n") && !frame.ends_with(b"\n\n") {
+        return frame;
+    }
+    let is_text = |byte: &u8| matches!(byte, b' '..=b'~' | b'\r' | b'\n' | b'\t');
+    let most = frame.len().saturating_sub(MAX_GAP as usize);
+    let begin = frame.iter().rposition(|byte| !is_text(byte)).map_or(0, |last| last + 1).max(most);
+    let is_boundary = |at: &usize| frame[*at..].starts_with(b"--");
+    let is_line = |at: &usize| is_boundary(at) && *at > begin && frame[at - 1] == b'\n';
+    // The last at the beginning of a line. Where there is none, the scan's last bytes may look like text.
+    let found = (begin..frame.len()).rev().find(is_line).or_else(|| (begin..frame.len()).find(is_boundary));
+    let Some(boundary) = found else { return frame };
+    let frame = &frame[..boundary];
+    let frame = frame.strip_suffix(b"\n").unwrap_or(frame);
+    frame.strip_suffix(b"\r").unwrap_or(frame)
+}
+
 /// Index of the first 0xFF, or the length. Looks at blocks first: the compiler makes one comparison of each.
 fn find_ff(bytes: &[u8]) -> usize {
     let blocks = bytes.chunks_exact(32).take_while(|block| !block.iter().fold(false, |any, &b| any | (b == 0xFF)));
@@ -204,139 +328,4 @@ fn find_ff(bytes: &[u8]) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::window::tests::Drip;
-    use super::*;
-    use crate::testing::{compress, encode};
-    use turbojpeg::Subsamp;
-
-    /// Frames and faults of a stream that is read in pieces of `step` bytes.
-    fn split_in(bytes: &[u8], step: usize) -> Vec<(u64, Result<Vec<u8>, String>)> {
-        let mut splitter = Splitter::new(Window::new(Drip(bytes, step)));
-        let (mut frame, mut found) = (Vec::new(), Vec::new());
-        loop {
-            match splitter.next(&mut frame).unwrap() {
-                Item::Frame { offset } => found.push((offset, Ok(frame.clone()))),
-                Item::Broken { offset, reason } => found.push((offset, Err(reason))),
-                Item::End => {
-                    assert_eq!(splitter.next(&mut frame).unwrap(), Item::End);
-                    return found;
-                }
-            }
-        }
-    }
-
-    fn split(bytes: &[u8]) -> Vec<(u64, Result<Vec<u8>, String>)> {
-        let found = split_in(bytes, usize::MAX);
-        assert_eq!(found, split_in(bytes, 97));
-        found
-    }
-
-    fn jpeg() -> Vec<u8> {
-        encode(32, 24, Subsamp::Sub2x2)
-    }
-
-    /// `jpeg` with a segment right behind SOI.
-    fn with_segment(jpeg: &[u8], marker: u8, payload: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(payload.len() + 2).unwrap();
-        [&jpeg[..2], &[0xFF, marker], &length.to_be_bytes(), payload, &jpeg[2..]].concat()
-    }
-
-    #[test]
-    fn frames_are_cut_at_their_own_markers() {
-        let plain = jpeg();
-        // Noise makes 0xFF bytes in the scan.
-        let noise: Vec<u8> = (0..64 * 64 * 3u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-        let noisy = compress(&noise, 64, 64, Subsamp::None);
-        assert!(noisy.windows(2).any(|pair| pair == [0xFF, 0x00]));
-        let thumbnail = with_segment(&plain, 0xE1, &plain);
-        let comment = with_segment(&plain, 0xFE, &[0xFF, 0xD9, 0xFF, 0xD8, 0xFF, 0xC0]);
-        let mut bytes = Vec::new();
-        let mut expected = Vec::new();
-        for frame in [&plain, &noisy, &thumbnail, &comment, &plain] {
-            expected.push((bytes.len() as u64, Ok(frame.clone())));
-            bytes.extend_from_slice(frame);
-        }
-        for step in [1, 2, 3, 4096, usize::MAX] {
-            assert_eq!(split_in(&bytes, step), expected);
-        }
-    }
-
-    #[test]
-    fn restart_markers_and_fill_bytes_do_not_end_a_frame() {
-        let frame = [
-            0xFF, 0xD8, 0xFF, 0xFF, 0xDB, 0, 3, 9, 0xFF, 0xDA, 0, 2, 1, 0xFF, 0xD0, 2, 0xFF, 0, 3, 0xFF, 0xD7, 0xFF,
-            0xFF, 0xFF, 0xD9,
-        ];
-        assert_eq!(split(&frame), [(0, Ok(frame.to_vec()))]);
-    }
-
-    #[test]
-    fn padding_and_short_part_headers_between_frames_are_passed_over() {
-        let frame = jpeg();
-        let header = b"\r\n--frame\r\nContent-Type: image/jpeg\r\n\r\n";
-        let bytes = [header, &frame[..], &[0; 5000], &frame, header, &frame, &[0xFF; 3000]].concat();
-        let found = split(&bytes);
-        assert_eq!(found.len(), 3);
-        assert!(found.iter().all(|(_, item)| item.as_ref() == Ok(&frame)));
-    }
-
-    #[test]
-    fn a_long_run_of_other_bytes_is_reported() {
-        let frame = jpeg();
-        let bytes = [&frame[..], &[7; 2000], &frame, &[7; 2000]].concat();
-        let found = split(&bytes);
-        assert_eq!(found[1], (frame.len() as u64, Err("2000 bytes that are no frame".to_owned())));
-        assert_eq!(found[2].1.as_ref(), Ok(&frame));
-        assert!(found[3].1.is_err());
-        assert_eq!(found.len(), 4);
-    }
-
-    #[test]
-    fn a_stream_without_frames_is_reported_while_it_goes_on() {
-        let found = split_in(&vec![7; 3 << 20], usize::MAX);
-        assert!(found.len() >= 2, "{}", found.len());
-        assert!(found.iter().all(|(_, item)| item.as_ref().is_err_and(|reason| reason.contains("no frame"))));
-        assert!(split_in(&vec![0; 3 << 20], usize::MAX).is_empty(), "padding is silent");
-    }
-
-    #[test]
-    fn a_truncated_frame_costs_only_itself() {
-        let frame = jpeg();
-        let scan = frame.windows(2).position(|pair| pair == [0xFF, 0xDA]).unwrap() + 14;
-        for cut in 3..frame.len() - 1 {
-            let bytes = [&frame[..], &frame[..cut], &frame, &frame].concat();
-            let found = split(&bytes);
-            let is_good = |(_, item): &(u64, Result<Vec<u8>, String>)| item.as_ref() == Ok(&frame);
-            assert!(is_good(&found[0]) && found.last().is_some_and(is_good), "cut at {cut}");
-            assert_eq!(found[1].0, frame.len() as u64);
-            // A segment that was cut may end where a marker of the next frame happens to stand; a scan can't.
-            if cut >= scan {
-                assert!(found[1].1.is_err());
-                assert_eq!((found.len(), found.iter().filter(|item| is_good(item)).count()), (4, 3), "cut at {cut}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_wrong_segment_length_costs_only_that_frame() {
-        let frame = jpeg();
-        let mut bad = frame.clone();
-        (bad[4], bad[5]) = (0x7F, 0xFF);
-        let found = split(&[&bad[..], &frame, &frame].concat());
-        assert_eq!(found.len(), 3);
-        assert!(found[0].1.is_err() && found[1].1.is_ok() && found[2].1.is_ok());
-    }
-
-    #[test]
-    fn find_ff_finds_the_first() {
-        for len in 0..100 {
-            let mut bytes = vec![0xFE; len];
-            assert_eq!(find_ff(&bytes), len);
-            for at in (0..len).rev() {
-                bytes[at] = 0xFF;
-                assert_eq!(find_ff(&bytes), at);
-            }
-        }
-    }
-}
+mod tests;

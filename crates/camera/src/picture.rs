@@ -1,4 +1,4 @@
-//! Reads one still picture from a file into packed RGB.
+//! Reads one still picture from a file into packed RGB, upright as its EXIF says.
 //! Lists of pictures and their pace are left to `replay`; JPEG decoding to `jpeg`.
 
 use std::fs::File;
@@ -8,7 +8,9 @@ use std::path::Path;
 use base::files;
 use image::{ImageDecoder, ImageReader, Limits};
 use pixels::frame::{Colorimetry, Layout, Picture, PictureFormat, ShortPlane, Size};
+use pixels::orientation::Orientation;
 
+use super::exif;
 use super::jpeg::{JpegDecoder, JpegError, MAX_PIXELS, MAX_SIDE};
 
 /// File name extensions of the pictures that [`load`] reads, in lower case. What a file holds decides, not its name; the
@@ -84,7 +86,7 @@ pub enum PictureError {
 /// Reads the picture at `path`: JPEG, PNG, BMP, PNM or WebP, told apart by content.
 ///
 /// Alpha is dropped, not blended; 16 bits per channel become 8; palettes are expanded, grey becomes R = G = B. The
-/// orientation that a camera notes in EXIF is ignored: pixels come as they are stored, so that masks fit the file.
+/// picture is turned upright as the orientation in its EXIF says (JPEG, PNG, WebP), so masks fit what viewers show.
 ///
 /// # Errors
 /// When the file can't be read, isn't a whole picture, or is larger than 256 MiB or 64 megapixels.
@@ -106,7 +108,7 @@ fn read(decoder: &mut JpegDecoder, file: File) -> Result<RgbPicture, PictureErro
     }
     if bytes.starts_with(&JPEG) {
         let (size, pixels) = decoder.decode_rgb(&bytes)?;
-        return Ok(RgbPicture { size, pixels });
+        return upright(RgbPicture { size, pixels }, exif::of_jpeg(&bytes));
     }
     if bytes.starts_with(&PNG) {
         return decode_png(&bytes, MAX_PIXELS);
@@ -116,7 +118,7 @@ fn read(decoder: &mut JpegDecoder, file: File) -> Result<RgbPicture, PictureErro
     if size.pixels() > MAX_PIXELS {
         return Err(PictureError::TooLarge(size));
     }
-    Ok(RgbPicture { size, pixels: rgb(decoder)? })
+    rgb(decoder)
 }
 
 /// Reads the picture that `bytes` are, as [`load`] does, unless its header announces more than `most` pixels, or pixels that
@@ -132,7 +134,7 @@ pub fn decode(bytes: &[u8], most: usize) -> Result<RgbPicture, PictureError> {
             return Err(PictureError::TooManyPixels(size));
         }
         let (size, pixels) = decoder.decode_rgb(bytes)?;
-        return Ok(RgbPicture { size, pixels });
+        return upright(RgbPicture { size, pixels }, exif::of_jpeg(bytes));
     }
     if bytes.starts_with(&PNG) {
         return decode_png(bytes, most);
@@ -148,7 +150,7 @@ pub fn decode(bytes: &[u8], most: usize) -> Result<RgbPicture, PictureError> {
     if decoder.total_bytes() > memory {
         return Err(PictureError::TooDeep { size, bytes: decoder.total_bytes() });
     }
-    Ok(RgbPicture { size, pixels: rgb(decoder)? })
+    rgb(decoder)
 }
 
 /// A PNG of at most `most` pixels, and of four bytes for each of those as it is stored. Its texts and its colour profile, which may
@@ -182,7 +184,25 @@ fn decode_png(bytes: &[u8], most: usize) -> Result<RgbPicture, PictureError> {
             pixels
         }
     };
-    Ok(RgbPicture { size, pixels })
+    let orientation = reader.info().exif_metadata.as_deref().map(exif::of_tiff);
+    upright(RgbPicture { size, pixels }, orientation.unwrap_or_default())
+}
+
+/// Turns a picture.
+fn upright(picture: RgbPicture, orientation: Orientation) -> Result<RgbPicture, PictureError> {
+    let RgbPicture { size: stored, pixels } = picture;
+    if orientation == Orientation::UPRIGHT {
+        return Ok(RgbPicture { size: stored, pixels });
+    }
+    let size = orientation.turn(stored);
+    let mut turned = room(pixels.len(), size)?;
+    for y in 0..size.height {
+        for x in 0..size.width {
+            let (x, y) = orientation.stored_at(stored, (x, y));
+            turned.extend_from_slice(&pixels[(y * stored.width + x) * 3..][..3]);
+        }
+    }
+    Ok(RgbPicture { size, pixels: turned })
 }
 
 /// Appends pixels of any kind that PNG has once it is expanded, as RGB of 8 bits. Alpha is dropped.
@@ -210,14 +230,17 @@ fn room(bytes: usize, size: Size) -> Result<Vec<u8>, PictureError> {
     Ok(room)
 }
 
-/// The pixels of a picture whose header was read.
-fn rgb(decoder: impl ImageDecoder) -> Result<Vec<u8>, PictureError> {
+/// The picture whose header was read.
+fn rgb(mut decoder: impl ImageDecoder) -> Result<RgbPicture, PictureError> {
     let size = size_of(&decoder);
+    let noted = decoder.orientation().ok().map(|noted| u16::from(noted.to_exif()));
+    let orientation = noted.and_then(Orientation::from_exif).unwrap_or_default();
     // As they are stored, and as RGB, at the same time.
     let stored = usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX);
     let both = stored.saturating_add(size.pixels().saturating_mul(3));
     drop(room(both, size)?);
-    Ok(image::DynamicImage::from_decoder(decoder)?.into_rgb8().into_raw())
+    let pixels = image::DynamicImage::from_decoder(decoder)?.into_rgb8().into_raw();
+    upright(RgbPicture { size, pixels }, orientation)
 }
 
 /// The header of a picture that is no JPEG.
@@ -272,6 +295,50 @@ mod tests {
         assert_eq!(picture.as_picture().unwrap().format().layout, Layout::Rgb);
         for (found, wanted) in picture.pixels.iter().zip(&expected.pixels) {
             assert!(found.abs_diff(*wanted) < 12);
+        }
+    }
+
+    #[test]
+    fn pictures_are_turned_upright_as_their_exif_says() {
+        let rgb = image::RgbImage::from_raw(2, 1, vec![1, 2, 3, 4, 5, 6]).unwrap();
+        let expected = |number| {
+            let (size, pixels) = match number {
+                2 | 3 => (Size::new(2, 1), vec![4, 5, 6, 1, 2, 3]),
+                5 | 6 => (Size::new(1, 2), vec![1, 2, 3, 4, 5, 6]),
+                7 | 8 => (Size::new(1, 2), vec![4, 5, 6, 1, 2, 3]),
+                _ => (Size::new(2, 1), vec![1, 2, 3, 4, 5, 6]),
+            };
+            RgbPicture { size, pixels }
+        };
+        for number in 0..=9 {
+            let noted = exif::tests::tiff(number, number % 2 == 0);
+            let (mut png, mut webp) = (Vec::new(), Vec::new());
+            let mut encoder = image::codecs::png::PngEncoder::new(&mut png);
+            image::ImageEncoder::set_exif_metadata(&mut encoder, noted.clone()).unwrap();
+            rgb.write_with_encoder(encoder).unwrap();
+            let mut encoder = image::codecs::webp::WebPEncoder::new_lossless(&mut webp);
+            image::ImageEncoder::set_exif_metadata(&mut encoder, noted).unwrap();
+            rgb.write_with_encoder(encoder).unwrap();
+            assert_eq!(decode(&png, 100).unwrap(), expected(number), "PNG, {number}");
+            assert_eq!(decode(&webp, 100).unwrap(), expected(number), "WebP, {number}");
+        }
+    }
+
+    #[test]
+    fn a_jpeg_that_exif_turns_is_its_upright_copy() {
+        let plain = encode(16, 8, turbojpeg::Subsamp::None);
+        let noted = exif::tests::tiff(8, true);
+        let length = (noted.len() as u16 + 8).to_be_bytes();
+        let turned = [&plain[..2], &[0xFF, 0xE1], &length, b"Exif\0\0", &noted, &plain[2..]].concat();
+        let (stored, upright) = (decode(&plain, 1000).unwrap(), decode(&turned, 1000).unwrap());
+        assert_eq!((stored.size, upright.size), (Size::new(16, 8), Size::new(8, 16)));
+        // Turned anticlockwise by 90 degrees: the last column is the first row.
+        for y in 0..16 {
+            for x in 0..8 {
+                let pixel =
+                    |picture: &RgbPicture, x, y| picture.pixels[(y * picture.size.width + x) * 3..][..3].to_vec();
+                assert_eq!(pixel(&upright, x, y), pixel(&stored, 15 - y, x), "{x} {y}");
+            }
         }
     }
 

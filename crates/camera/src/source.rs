@@ -120,7 +120,29 @@ impl fmt::Display for FourCc {
     }
 }
 
-text_value!([] Source, [] Rate);
+/// Bytes from the start of one row to the start of the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stride(pub usize);
+
+impl FromStr for Stride {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse()
+            .ok()
+            .filter(|bytes| (1..=65_536).contains(bytes))
+            .map(Self)
+            .ok_or_else(|| format!("stride {text:?}: expected the bytes of a row with its padding, 1 to 65536"))
+    }
+}
+
+impl fmt::Display for Stride {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+text_value!([] Source, [] Rate, [] Stride);
 
 impl Serialize for FourCc {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -160,6 +182,8 @@ mod tests {
     fn every_range_has_its_ends() {
         taken::<Rate>(&["0.001", "1000", "native", "max"]);
         refused::<Rate>(&["0.0009", "1000.1", "", "Max"]);
+        taken::<Stride>(&["1", "65536"]);
+        refused::<Stride>(&["0", "65537", "-1", "64.5", ""]);
         taken::<FourCc>(&["YUYV", "mjpg", "Y16-"]);
         refused::<FourCc>(&["YUV", "YUYV2", "Y16 ", "Y\u{e9}Y"]);
     }

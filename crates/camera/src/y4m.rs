@@ -15,7 +15,7 @@ const FRAME: &[u8] = b"FRAME";
 const MAX_LINE: usize = 4096;
 /// Without a frame in so many bytes they are reported at once rather than at the next frame, which may never come.
 const LONGEST_GAP: u64 = 64 << 20;
-const COLOUR_SPACES: &str = "C420jpeg, C420mpeg2, C420paldv, C420, C422, C444 or Cmono";
+const COLOUR_SPACES: &str = "C420jpeg, C420mpeg2, C420paldv, C420, C411, C422, C444 and Cmono";
 
 /// The frames of a stream, behind its header.
 pub(super) struct Frames<R> {
@@ -183,7 +183,7 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Reads W, H, F, C and X; interlacing (I) and pixel aspect (A) make no difference here.
+    /// Reads W, H, F, I, C and X; pixel aspect (A) makes no difference here.
     pub(super) fn parse(line: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(line).map_err(|_| "the Y4M header is not text".to_owned())?;
         let (mut width, mut height, mut fps) = (None, None, None);
@@ -195,6 +195,7 @@ impl Header {
                 "W" => width = Some(side("W", value)?),
                 "H" => height = Some(side("H", value)?),
                 "F" => fps = Some(rate(value)?),
+                "I" => interlacing(value)?,
                 "C" => (layout, color.siting) = colour_space(value)?,
                 "X" if value == "COLORRANGE=FULL" => color.range = Range::Full,
                 "X" if value == "COLORRANGE=LIMITED" => color.range = Range::Limited,
@@ -234,11 +235,37 @@ fn colour_space(value: &str) -> Result<(Layout, Siting), String> {
         "420jpeg" | "420" => (Layout::YU12, Siting::Center),
         // PAL-DV puts each chroma line on a luma line, which nothing here tells apart: half a line at most.
         "420mpeg2" | "420paldv" => (Layout::YU12, Siting::Left),
+        "411" => (Layout::Planar { h: 4, v: 1 }, Siting::Left),
         "422" => (Layout::Planar { h: 2, v: 1 }, Siting::Left),
         "444" => (Layout::Planar { h: 1, v: 1 }, Siting::Left),
         "mono" => (Layout::Grey, Siting::Left),
-        other => return Err(format!("colour space C{other} is not supported: expected {COLOUR_SPACES}")),
+        other => return Err(refused_space(other)),
     })
+}
+
+/// Why the colour space is not taken, and how ffmpeg makes one that is.
+fn refused_space(space: &str) -> String {
+    let sampling = ["420", "411", "422", "444"].into_iter().find(|sampling| space.starts_with(sampling));
+    let is_deep = |start: &str| space[start.len()..].trim_start_matches('p').parse::<u8>().is_ok();
+    let (what, instead) = match sampling {
+        Some("444") if space == "444alpha" => ("has transparency", "yuv444p".to_owned()),
+        Some(sampling) if is_deep(sampling) => ("has more than 8 bits to the sample", format!("yuv{sampling}p")),
+        None if space.strip_prefix("mono").is_some_and(|depth| depth.parse::<u8>().is_ok()) => {
+            ("has more than 8 bits to the sample", "gray".to_owned())
+        }
+        _ => ("is not known", "yuv420p".to_owned()),
+    };
+    format!("colour space C{space} {what}: add -pix_fmt {instead} to ffmpeg's arguments (taken are {COLOUR_SPACES})")
+}
+
+/// Frames whose lines are of two moments, in turns, are no pictures.
+fn interlacing(value: &str) -> Result<(), String> {
+    match value {
+        "t" | "b" | "m" => Err(format!(
+            "I{value} in the Y4M header: the frames are interlaced, lines of two moments in turns; add -vf yadif to ffmpeg's arguments"
+        )),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -266,6 +293,7 @@ mod tests {
             ("C420jpeg", Layout::YU12, 27),
             ("C420paldv", Layout::YU12, 27),
             ("C420", Layout::YU12, 27),
+            ("C411", Layout::Planar { h: 4, v: 1 }, 27),
             ("C422", Layout::Planar { h: 2, v: 1 }, 33),
             ("C444", Layout::Planar { h: 1, v: 1 }, 45),
             ("Cmono", Layout::Grey, 15),
@@ -276,6 +304,31 @@ mod tests {
                 (layout, bytes),
                 "{space}"
             );
+        }
+    }
+
+    #[test]
+    fn what_is_not_taken_is_refused_with_the_option_of_ffmpeg_that_helps() {
+        for (words, option) in [
+            ("C420p10", "-pix_fmt yuv420p "),
+            ("C422p12", "-pix_fmt yuv422p "),
+            ("C444p16", "-pix_fmt yuv444p "),
+            ("C444alpha", "-pix_fmt yuv444p "),
+            ("Cmono10", "-pix_fmt gray "),
+            ("Cmono16", "-pix_fmt gray "),
+            ("C410", "-pix_fmt yuv420p "),
+            ("C440", "-pix_fmt yuv420p "),
+            ("C", "-pix_fmt yuv420p "),
+            ("Cm\u{f6}no", "-pix_fmt yuv420p "),
+            ("It", "-vf yadif "),
+            ("Ib", "-vf yadif "),
+            ("Im C420", "-vf yadif "),
+        ] {
+            let error = parse(&format!("YUV4MPEG2 W4 H4 {words}")).unwrap_err();
+            assert!(error.contains(option) && error.contains(words.split(' ').next().unwrap()), "{error}");
+        }
+        for words in ["Ip", "I?", "I"] {
+            assert!(parse(&format!("YUV4MPEG2 W4 H4 {words}")).is_ok(), "{words}");
         }
     }
 

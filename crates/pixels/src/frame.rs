@@ -1,51 +1,11 @@
 //! Pixel layouts, pictures in memory, and what is known about a frame besides its pixels.
 
 use std::fmt;
-use std::str::FromStr;
 
 use base::clock::Instant;
-use base::text_value;
 
-/// Width and height in pixels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Size {
-    /// Pixels in a row.
-    pub width: usize,
-    /// Rows.
-    pub height: usize,
-}
-
-impl Size {
-    /// A size of `width` by `height` pixels.
-    pub const fn new(width: usize, height: usize) -> Self {
-        Self { width, height }
-    }
-
-    /// Number of pixels.
-    pub const fn pixels(self) -> usize {
-        self.width * self.height
-    }
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}x{}", self.width, self.height)
-    }
-}
-
-impl FromStr for Size {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        const LIMIT: std::ops::RangeInclusive<usize> = 1..=16_384;
-        text.split_once('x')
-            .and_then(|(w, h)| Some(Size::new(w.parse().ok()?, h.parse().ok()?)))
-            .filter(|size| LIMIT.contains(&size.width) && LIMIT.contains(&size.height))
-            .ok_or_else(|| format!("size {text:?}: expected WIDTHxHEIGHT, each 1 to 16384, such as 640x480"))
-    }
-}
-
-text_value!([] Size);
+use crate::orientation::Orientation;
+pub use crate::size::Size;
 
 /// How the bytes of an uncompressed picture are arranged. Names follow V4L2's where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,6 +68,20 @@ impl Layout {
         (0..self.planes()).map(plane).sum()
     }
 
+    /// Bytes from row to row of plane `plane` where those of the first plane are `stride` bytes apart, as V4L2 and libcamera lay
+    /// out their pictures: a plane with fewer samples to the row has shorter rows in proportion.
+    pub const fn plane_stride(self, plane: usize, stride: usize) -> usize {
+        match self {
+            Self::Planar { h, .. } if plane > 0 => stride.div_ceil(h as usize),
+            _ => stride,
+        }
+    }
+
+    /// Bytes of a whole picture whose planes follow each other, with rows of `stride` bytes in the first.
+    pub fn bytes_in_rows(self, size: Size, stride: usize) -> usize {
+        (0..self.planes()).map(|plane| self.plane_stride(plane, stride) * self.plane_extent(plane, size).1).sum()
+    }
+
     /// True for the layouts that carry luma and chroma rather than red, green and blue.
     pub const fn is_yuv(self) -> bool {
         !matches!(self, Self::Rgb | Self::Bgr)
@@ -122,6 +96,7 @@ impl fmt::Display for Layout {
             Self::Nv12 => f.write_str("NV12"),
             Self::Planar { h: 2, v: 2 } => f.write_str("YU12"),
             Self::Planar { h: 2, v: 1 } => f.write_str("YUV422P"),
+            Self::Planar { h: 4, v: 1 } => f.write_str("YUV411P"),
             Self::Planar { h: 1, v: 1 } => f.write_str("YUV444P"),
             Self::Planar { h, v } => write!(f, "YUV planar {h}x{v}"),
             Self::Rgb => f.write_str("RGB3"),
@@ -203,6 +178,7 @@ pub struct Picture<'a> {
     format: PictureFormat,
     planes: [Plane<'a>; 3],
     full_size: Size,
+    orientation: Orientation,
 }
 
 /// A plane that is too short for the picture it should hold.
@@ -240,7 +216,7 @@ impl<'a> Picture<'a> {
                 });
             }
         }
-        Ok(Self { format, planes, full_size: format.size })
+        Ok(Self { format, planes, full_size: format.size, orientation: Orientation::UPRIGHT })
     }
 
     /// A picture whose planes follow each other in one buffer, the first with rows of `stride` bytes, the chroma planes
@@ -251,11 +227,7 @@ impl<'a> Picture<'a> {
         let count = format.layout.planes();
         for (index, plane) in planes.iter_mut().enumerate().take(count) {
             let (_, rows) = format.layout.plane_extent(index, format.size);
-            let stride = match (index, format.layout) {
-                (0, _) | (_, Layout::Nv12) => stride,
-                (_, Layout::Planar { h, .. }) => stride.div_ceil(usize::from(h)),
-                _ => stride,
-            };
+            let stride = format.layout.plane_stride(index, stride);
             *plane = Plane { data: rest, stride };
             if index + 1 < count {
                 rest = rest.get(stride * rows..).unwrap_or(&[]);
@@ -278,6 +250,22 @@ impl<'a> Picture<'a> {
     /// Size of the picture as the camera sent it: larger than the format's where it was decoded at a reduced scale.
     pub const fn full_size(&self) -> Size {
         self.full_size
+    }
+
+    /// The same picture, known to lie as `orientation` says when it is turned as it was said before.
+    #[must_use]
+    pub const fn turned(self, orientation: Orientation) -> Self {
+        Self { orientation: self.orientation.then(orientation), ..self }
+    }
+
+    /// How the picture is turned upright. Planes, rows and [`Self::format`] are those of the picture as it is stored.
+    pub const fn orientation(&self) -> Orientation {
+        self.orientation
+    }
+
+    /// Size of the upright picture, at full scale.
+    pub const fn upright_size(&self) -> Size {
+        self.orientation.turn(self.full_size)
     }
 
     /// The planes; those past the layout's count are empty.

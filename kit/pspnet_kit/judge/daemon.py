@@ -110,18 +110,19 @@ class Daemon:
 
 
 def _pictures(folder: Path, pairs: Sequence[Pair]) -> list[Path]:
-    """The pictures under names of their own, in order. The daemon takes them as stored, as Dataset.read does."""
+    """The pictures under names of their own, in order, without EXIF's turn, as Dataset.read takes them."""
     folder.mkdir()
     return [store(pair.image, folder, f"{index:06}", turned=False) for index, pair in enumerate(pairs)]
 
 
 def store(path: Path, folder: Path, stem: str, turned: bool) -> Path:
-    """Puts a link to a picture's file into `folder`; a copy where EXIF turns it and it is to be `turned`."""
+    """Puts a link to a picture's file into `folder`. The daemon turns pictures as their EXIF says; a picture that is not to be
+    `turned` is copied without that."""
     with open_picture(path) as opened:
-        copied = turned and orientation(opened) != 1
+        copied = not turned and orientation(opened) != 1
     picture = folder / f"{stem}{'.png' if copied else path.suffix}"
     if copied:
-        Image.fromarray(read_image(path)).save(picture, compress_level=1)
+        Image.fromarray(read_image(path, turned=False)).save(picture, compress_level=1)
     else:
         picture.symlink_to(path.resolve())
     return picture

@@ -62,7 +62,7 @@ fn a_wrong_setting_names_its_origin() {
     let error = load(None, env(&[]), &[set("camera.raet", "1")]).unwrap_err().to_string();
     assert!(error.ends_with("did you mean camera.rate?"), "{error}");
     let error = load(None, env(&[]), &[set("publish.jsonl", "x")]).unwrap_err().to_string();
-    assert!(error.contains("unknown key; it is a section with publish.jsonl.keep, publish.jsonl.max_bytes"), "{error}");
+    assert!(error.contains("unknown key; it is a section with publish.jsonl.interval, publish.jsonl.keep"), "{error}");
     let error = load(None, env(&[("PSPNETD_CAMERA_LOOP", "maybe")]), &[]).unwrap_err().to_string();
     assert!(error.starts_with("environment PSPNETD_CAMERA_LOOP: camera.loop:"), "{error}");
 }
@@ -132,15 +132,18 @@ const PATHS: [(&str, &[(&str, &str)]); 11] = [
 ];
 
 /// All other keys. A new key stands here or above.
-const NO_PATHS: &str = "camera.format camera.loop camera.rate camera.silent_after camera.size engine.cpu_fallback \
-    engine.deadline engine.device engine.isolation engine.longest_pause engine.options engine.start_limit engine.workers gpio.alarm \
-    gpio.alarm_above gpio.alarm_active gpio.alarm_class gpio.alarm_hold gpio.button gpio.button_action \
-    gpio.button_pull gpio.heartbeat http.listen http.max_body http.max_connections http.max_pixels http.pictures http.predict \
-    http.stream_fps log.level model.fit model.threads publish.jsonl.keep publish.jsonl.max_bytes \
-    publish.jsonl.queue publish.snapshot.interval publish.snapshot.keep segment.mask telemetry.interval \
-    telemetry.latency_log.frames telemetry.latency_log.interval telemetry.latency_log.keep \
-    telemetry.latency_log.max_age telemetry.latency_log.max_bytes telemetry.latency_log.sync \
-    telemetry.pmic_command telemetry.power_rails telemetry.sensors telemetry.throttle_command";
+const NO_PATHS: &str =
+    "camera.flip camera.format camera.loop camera.rate camera.rotate camera.silent_after camera.size \
+    camera.stride engine.cpu_fallback engine.deadline engine.device engine.isolation engine.longest_pause \
+    engine.options engine.start_limit engine.workers gpio.alarm gpio.alarm_above gpio.alarm_active \
+    gpio.alarm_class gpio.alarm_hold gpio.button gpio.button_action gpio.button_pull gpio.heartbeat \
+    http.frame_ancestors http.hosts http.listen http.max_body http.max_connections http.max_pixels http.pictures \
+    http.predict http.stream_fps log.level model.fit model.threads publish.jsonl.interval publish.jsonl.keep \
+    publish.jsonl.max_bytes publish.jsonl.min_change publish.jsonl.queue publish.snapshot.interval \
+    publish.snapshot.keep segment.mask telemetry.interval telemetry.latency_log.frames \
+    telemetry.latency_log.interval telemetry.latency_log.keep telemetry.latency_log.max_age \
+    telemetry.latency_log.max_bytes telemetry.latency_log.sync telemetry.pmic_command telemetry.power_rails \
+    telemetry.sensors telemetry.throttle_command";
 
 /// `key` as the effective configuration has it.
 fn effective(config: &Config, key: &str) -> String {

@@ -12,7 +12,9 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
+use super::super::access::Sites;
 use super::*;
+use crate::config::Several;
 use crate::publish::view::{self, Gallery};
 use crate::publish::Sink;
 use crate::scene::Outcome;
@@ -56,14 +58,16 @@ impl Bench {
         let clock = Arc::new(ManualClock::default());
         let services = Services { observed, gallery: None, predictor: None };
         let connections = Connections::new(places, clock.clone());
-        Self { host: Arc::new(Host { services, access: Access::local(), connections, tls }), clock }
+        let (access, framing) = (Access::local(Sites::default()), Framing::by(&Several::default()));
+        Self { host: Arc::new(Host { services, access, connections, tls, framing }), clock }
     }
 
     /// The same with pictures.
     fn showing(self, gallery: Arc<Gallery>) -> Self {
         let connections = Arc::clone(&self.host.connections);
         let services = Services { gallery: Some(gallery), ..self.host.services.clone() };
-        Self { host: Arc::new(Host { services, access: Access::local(), connections, tls: None }), ..self }
+        let (access, framing) = (Access::local(Sites::default()), self.host.framing.clone());
+        Self { host: Arc::new(Host { services, access, connections, tls: None, framing }), ..self }
     }
 
     /// The peer's end of a new connection.

@@ -81,10 +81,16 @@ pub(super) const FAMILIES: &[Family] = &[
         maybe(s.board().and_then(|board| board.process.resident_bytes).map(|bytes| bytes as f64))
     }),
     gauge("camera_up", "", &[], "1 while the camera is open, else 0", |s| {
-        one(flag(s.state.camera.state == CameraState::Running))
+        one(flag(matches!(s.state.camera.state, CameraState::Running | CameraState::Damaged)))
     }),
     gauge("camera_state", "", &["state"], "1 for the state that the camera is in, 0 for the others", |s| {
-        let states = [CameraState::Opening, CameraState::Running, CameraState::Waiting, CameraState::Paused];
+        let states = [
+            CameraState::Opening,
+            CameraState::Running,
+            CameraState::Damaged,
+            CameraState::Waiting,
+            CameraState::Paused,
+        ];
         let is_in = |state| Some(flag(s.state.camera.state == state));
         labelled(states.map(|state| ("state", state.name().to_owned(), is_in(state))))
     }),

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use base::clock::{Clock, ManualClock};
 use base::mailbox::{mailbox, Delivery, Inlet, Take};
 use pixels::frame::FrameMeta;
+use pixels::orientation::{Flip, Rotate};
 use pixels::segment::Region;
 
 use super::*;
@@ -104,8 +105,10 @@ fn a_frame_says_when_it_was_taken_and_where_it_lies_in_the_tensor() {
     let at = |time: u64| Instant::default().after(MS * time as u32);
     let meta = FrameMeta { sequence: 5, captured: at(10), dequeued: at(12) };
     let letterbox = Settings { fit: Fit::Letterbox, mask: MaskSize::Picture, ..SETTINGS };
+    let on_its_side = Settings { orientation: Orientation::new(Rotate::Right, Flip::Off), ..letterbox };
     for (settings, mask, region) in [
         (SETTINGS, SIDE, Region::WHOLE),
+        (on_its_side, Size::new(4, 8), Region { x: 0.25, width: 0.5, ..Region::WHOLE }),
         (letterbox, Size::new(8, 4), Region { y: 0.25, height: 0.5, ..Region::WHOLE }),
     ] {
         let mut rig = Rig::new(settings);
@@ -115,7 +118,7 @@ fn a_frame_says_when_it_was_taken_and_where_it_lies_in_the_tensor() {
         assert_eq!((slot.about.meta, slot.about.converted), (meta, at(20)));
         assert_eq!((slot.about.mask_size, slot.about.region, slot.about.has_picture), (Some(mask), region, false));
         let bars = if settings.fit == Fit::Letterbox { PAD } else { 100 };
-        assert_eq!((slot.tensor[0], slot.tensor[24], slot.tensor[47]), (bars, 100, bars));
+        assert_eq!((slot.tensor[0], slot.tensor[27], slot.tensor[47]), (bars, 100, bars));
     }
 }
 

@@ -109,11 +109,16 @@ fn timed() -> ResultSlot {
 
 const CAPTURED_TO_INFERRED: u64 = 7 + 11 + 13 + 17;
 
+fn jsonl(path: &Path) -> JsonlSink {
+    let settings = Jsonl { path: path.display().to_string(), ..Jsonl::default() };
+    JsonlSink::open(&settings, Arc::new(base::clock::SystemClock)).unwrap().unwrap()
+}
+
 #[test]
 fn every_stage_has_its_own_time_in_the_result_in_the_json_and_in_the_histograms() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.jsonl");
-    let jsonl = JsonlSink::open(&Jsonl { path: path.display().to_string(), ..Jsonl::default() }).unwrap().unwrap();
+    let jsonl = jsonl(&path);
     let mut gate = None;
     let mut rig = Rig::cpu(|clock| {
         let (kept, _, told) = sink("kept", clock, vec![Work::Take(ms(29))]);
@@ -150,7 +155,7 @@ fn every_stage_has_its_own_time_in_the_result_in_the_json_and_in_the_histograms(
 fn a_result_has_what_was_seen_what_ran_it_and_what_was_lost_so_far() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.jsonl");
-    let jsonl = JsonlSink::open(&Jsonl { path: path.display().to_string(), ..Jsonl::default() }).unwrap().unwrap();
+    let jsonl = jsonl(&path);
     let engines = EngineStatus::new("edgetpu", 2, true);
     engines.came_up(0, None);
     engines.failed(1, "gone");

@@ -8,14 +8,12 @@ use base::priority;
 use bytes::Bytes;
 use model::labels::Palette;
 use pixels::frame::Size;
-use turbojpeg::{Compressor, Image, PixelFormat, Subsamp};
+use turbojpeg::Compressor;
 
 use super::gallery::{Audience, Encoded, Layer, Watched};
+use super::jpeg;
 use crate::publish::images;
 use crate::scene::Outcome;
-
-/// A JPEG quality at which a live picture shows no blocks.
-const QUALITY: i32 = 80;
 
 /// A result on its way to the encoder. Its buffers circulate.
 pub(super) struct Shot {
@@ -135,20 +133,10 @@ impl Encoder {
     }
 
     fn encode_rgb(&mut self, pixels: &[u8], size: Size) -> io::Result<Bytes> {
-        let Size { width, height } = size;
-        let image = Image { pixels, width, pitch: width * 3, height, format: PixelFormat::RGB };
-        let jpeg = match self.jpeg.take() {
-            Some(jpeg) => jpeg,
-            None => compressor().map_err(io::Error::other)?,
+        let compressor = match self.jpeg.take() {
+            Some(compressor) => compressor,
+            None => jpeg::compressor()?,
         };
-        let bytes = self.jpeg.insert(jpeg).compress_to_vec(image).map_err(io::Error::other)?;
-        Ok(bytes.into())
+        jpeg::encode(self.jpeg.insert(compressor), pixels, size)
     }
-}
-
-fn compressor() -> turbojpeg::Result<Compressor> {
-    let mut jpeg = Compressor::new()?;
-    jpeg.set_quality(QUALITY)?;
-    jpeg.set_subsamp(Subsamp::Sub2x2)?;
-    Ok(jpeg)
 }

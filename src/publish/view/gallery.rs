@@ -2,13 +2,16 @@
 //! of it; drawing and encoding are left to `encoder`.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use base::sync::lock;
 use bytes::Bytes;
 use tokio::sync::watch;
+
+use super::notice::{Notice, Notices};
+use crate::telemetry::state::State;
 
 /// How long a still picture may take to come. A camera that runs has one in a fraction of it.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -100,6 +103,8 @@ pub enum NoPicture {
 #[derive(Debug)]
 pub struct Gallery {
     audience: Arc<Audience>,
+    notices: Notices,
+    said: AtomicBool,
 }
 
 /// What the pipeline's threads, the encoder and everybody who watches share.
@@ -128,7 +133,7 @@ pub(super) type Watched = (Layer, watch::Sender<Option<Encoded>>);
 
 impl Gallery {
     pub(super) fn new(audience: Arc<Audience>) -> Self {
-        Self { audience }
+        Self { audience, notices: Notices::default(), said: AtomicBool::new(false) }
     }
 
     /// Watches `layer` until the viewer is dropped. It is encoded once, however many watch.
@@ -145,6 +150,19 @@ impl Gallery {
         match tokio::time::timeout(PATIENCE, viewer.next()).await {
             Ok(picture) => picture.ok_or(NoPicture::Ended),
             Err(_) => Err(NoPicture::None),
+        }
+    }
+
+    /// A picture of words that says what `state` tells; None while results come. Those who ask at the same time share it.
+    pub async fn notice(&self, state: &State) -> Option<Notice> {
+        match self.notices.of(state).await {
+            Ok(notice) => notice,
+            Err(error) => {
+                if !self.said.swap(true, Ordering::Relaxed) {
+                    log::warn!("view: the picture that says that none comes can't be encoded: {error}");
+                }
+                None
+            }
         }
     }
 

@@ -2,10 +2,14 @@
 //!
 //! While nobody looks, nothing is converted, copied or encoded. While somebody does, the publish thread copies a result now
 //! and then, and the thread `view` draws and encodes it, once for each layer that is watched, however many watch. It gives
-//! way to the pipeline, and the pipeline never waits for it: what it has no time for is skipped.
+//! way to the pipeline, and the pipeline never waits for it: what it has no time for is skipped. Where no result comes, a
+//! viewer asks for a notice instead, a picture of words that says so.
 
 mod encoder;
+mod font;
 mod gallery;
+mod jpeg;
+mod notice;
 mod pace;
 
 use std::io;
@@ -23,6 +27,7 @@ use gallery::Audience;
 use pace::Pace;
 
 pub use gallery::{Encoded, Gallery, Layer, NoPicture, Opacity, Viewer};
+pub use notice::Notice;
 
 /// Results under way to the encoder: one that is encoded, and the next.
 const SHOTS: usize = 2;

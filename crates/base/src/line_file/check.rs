@@ -5,13 +5,14 @@ use std::path::Path;
 
 use rustix::fs::{access, Access};
 
-use super::Place;
+use super::{remedy, Place};
 use crate::failure::SettingError;
 
-/// Whether the file of `place` could be appended to; true of standard output. Nothing is made or changed.
+/// Whether the file of `place` could be appended to; true of standard output. Nothing is made or changed. What the program waits
+/// for, such as a disk that can't be written now, is a warning.
 ///
 /// # Errors
-/// Why not.
+/// Why not, where waiting doesn't mend it.
 pub fn check(place: &Place) -> Result<(), SettingError> {
     if place.path == "-" {
         return Ok(());
@@ -22,7 +23,14 @@ pub fn check(place: &Place) -> Result<(), SettingError> {
         Ok(_) => access(path, Access::WRITE_OK).map_err(io::Error::from),
         Err(_) => takes_files(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))),
     };
-    outcome.map_err(|error| SettingError::new(place.key, place.path.clone(), error.to_string()).of(&error))
+    let Err(error) = outcome else { return Ok(()) };
+    match remedy(&error) {
+        Some(hint) => Err(SettingError::new(place.key, place.path.clone(), format!("{error}{hint}"))),
+        None => {
+            log::warn!("{}: {}: {error}; the program would try again with every line", place.name, place.path);
+            Ok(())
+        }
+    }
 }
 
 /// Whether files can be made in `folder`.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::values::{Bytes, Seconds};
 
 pub use check::{check, takes_files};
-pub use target::Target;
+pub use target::{remedy, Target};
 #[cfg(any(test, feature = "testing"))]
 pub use writer::detached;
 pub use writer::{Inlet, Writer};

@@ -9,6 +9,8 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::io::Errno;
+
 use super::age::{first_line_time, is_older};
 use super::{rotated, Place, SyncPolicy};
 use crate::failure::SettingError;
@@ -78,7 +80,7 @@ impl Target {
         }
         match append(&path) {
             Ok((open, torn)) => Ok((End::File { path, file: Some(open) }, torn)),
-            Err(error) => match remedy(error.kind()) {
+            Err(error) => match remedy(&error) {
                 Some(hint) => Err(SettingError::new(place.key, place.path.clone(), format!("{error}{hint}"))),
                 None => {
                     log::warn!("{name}: {}: {error}; trying again with every line", path.display());
@@ -203,11 +205,14 @@ impl Target {
 }
 
 /// What to do about a path that can't be opened, for errors that waiting doesn't mend; None for all others.
-const fn remedy(kind: ErrorKind) -> Option<&'static str> {
-    match kind {
+pub fn remedy(error: &io::Error) -> Option<&'static str> {
+    match error.kind() {
         ErrorKind::NotFound => Some("; make its folder first"),
         ErrorKind::PermissionDenied => Some("; the user who runs pspnetd must be able to write there"),
         ErrorKind::IsADirectory | ErrorKind::NotADirectory => Some(""),
+        // A name that is too long, or has a NUL in it.
+        ErrorKind::InvalidFilename | ErrorKind::InvalidInput => Some(""),
+        _ if Errno::from_io_error(error) == Some(Errno::LOOP) => Some(""),
         _ => None,
     }
 }

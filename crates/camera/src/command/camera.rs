@@ -14,9 +14,10 @@ use pixels::frame::{Frame, FrameMeta, Picture, PictureFormat, Size};
 
 use super::super::jpeg::JpegDecoder;
 use super::super::{Camera, CameraError, Poll};
-use super::frames::{Expected, Found};
+use super::frames::{Expected, Found, Raw};
 use super::process::Process;
 use super::reader::{self, Arrived, Meeting, Taken};
+use super::slant::Suspicion;
 use super::{CommandOptions, LogLimit};
 
 /// How long a program whose output has ended may take to end as well.
@@ -52,6 +53,9 @@ pub(super) struct CommandCamera {
     last: Option<(PictureFormat, Size)>,
     /// What the log says of it.
     said: Said,
+    /// What it says of rows that seem to have another length.
+    suspected: Said,
+    suspicion: Suspicion,
     last_sign: Instant,
     clock: Arc<dyn Clock>,
     silent_after: Duration,
@@ -66,7 +70,7 @@ impl CommandCamera {
         process: Process,
         expected: Expected,
         decoder: JpegDecoder,
-        said: Said,
+        limit: &LogLimit,
         clock: &Arc<dyn Clock>,
     ) -> Self {
         let name = options.line.name().to_owned();
@@ -79,7 +83,9 @@ impl CommandCamera {
             expected,
             found: None,
             last: None,
-            said,
+            said: limit.said.clone(),
+            suspected: limit.suspected.clone(),
+            suspicion: Suspicion::default(),
             last_sign: clock.now(),
             clock: Arc::clone(clock),
             silent_after: options.silent_after,
@@ -155,12 +161,28 @@ impl CommandCamera {
         Err(self.retry(format!("silent: no frame for {limit} s{said}"), hint))
     }
 
+    /// Rows seem to have `stride` bytes.
+    fn suspect(&self, raw: Raw, stride: usize) {
+        let Raw { format, stride: said } = raw;
+        let words = format!(
+            "command {}: the raw frames look slanted, as if their rows had about {stride} bytes instead of {said}; look at a \
+             picture, and check camera.size ({}) and camera.stride ({said}): rows with padding need it",
+            self.name, format.size
+        );
+        if self.suspected.is_news(&words) {
+            log::warn!("camera: {words}");
+        }
+    }
+
     fn hand_over(&mut self, arrived: &Arrived, take: &mut dyn FnMut(&Frame<'_>)) -> Poll {
         let meta = FrameMeta { sequence: arrived.sequence, captured: arrived.at, dequeued: self.clock.now() };
         let picture = match self.found {
-            Some(Found::Y4m(format) | Found::Raw(format)) => {
-                let (stride, _) = format.layout.plane_extent(0, format.size);
-                Picture::contiguous(format, stride, &arrived.bytes).map_err(|short| short.to_string())
+            Some(Found::Y4m(format)) => picture(Raw::packed(format), &arrived.bytes),
+            Some(Found::Raw(raw)) => {
+                if let Some(stride) = self.suspicion.of(&raw, &arrived.bytes) {
+                    self.suspect(raw, stride);
+                }
+                picture(raw, &arrived.bytes)
             }
             Some(Found::Jpeg) | None => {
                 self.decoder.decode(&arrived.bytes).map(|decoded| decoded.picture).map_err(|error| error.to_string())
@@ -214,7 +236,7 @@ impl Camera for CommandCamera {
 
     fn format(&self) -> Option<PictureFormat> {
         match (self.last, self.expected) {
-            (Some((format, _)), _) | (None, Expected::Raw(format)) => Some(format),
+            (Some((format, _)), _) | (None, Expected::Raw(Raw { format, .. })) => Some(format),
             (None, _) => None,
         }
     }
@@ -234,6 +256,10 @@ impl Drop for CommandCamera {
     }
 }
 
+fn picture(raw: Raw, bytes: &[u8]) -> Result<Picture<'_>, String> {
+    Picture::contiguous(raw.format, raw.stride, bytes).map_err(|short| short.to_string())
+}
+
 /// What stands before each line of a program called `name`. The daemon's own lines about the camera begin with `camera:`, and
 /// whoever reads them must not take the program's words for those.
 fn speaker(name: &str) -> String {
@@ -246,11 +272,15 @@ fn speaker(name: &str) -> String {
 
 /// "command rpicam-vid, MJPEG 640x480 YU12", as far as it is known.
 fn describe(name: &str, found: Option<Found>, expected: Expected, last: Option<(PictureFormat, Size)>) -> String {
-    let raw = |format: PictureFormat| format!("raw {} {}", format.size, format.layout);
+    let raw = |raw: Raw| {
+        let Raw { format, stride } = raw;
+        let rows = if raw == Raw::packed(format) { String::new() } else { format!(", rows of {stride} bytes") };
+        format!("raw {} {}{rows}", format.size, format.layout)
+    };
     let frames = match (found, last, expected) {
         (Some(Found::Jpeg), Some((format, full)), _) => format!("MJPEG {full} {}", format.layout),
         (Some(Found::Y4m(format)), ..) => format!("Y4M {} {}", format.size, format.layout),
-        (Some(Found::Raw(format)), ..) | (_, _, Expected::Raw(format)) => raw(format),
+        (Some(Found::Raw(found)), ..) | (_, _, Expected::Raw(found)) => raw(found),
         (_, _, Expected::Jpeg) | (Some(Found::Jpeg), ..) => "MJPEG".to_owned(),
         (None, _, Expected::Any) => "MJPEG or Y4M".to_owned(),
     };

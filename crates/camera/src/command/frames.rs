@@ -12,6 +12,27 @@ use super::super::y4m::{self, HeaderError};
 /// The start codes of H.264 and H.265 streams.
 const START_CODES: [&[u8]; 2] = [&[0, 0, 0, 1], &[0, 0, 1]];
 
+/// Frames of equal length, without anything between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Raw {
+    /// What they are.
+    pub(super) format: PictureFormat,
+    /// Bytes from row to row of the first plane.
+    pub(super) stride: usize,
+}
+
+impl Raw {
+    /// Frames whose rows have no padding.
+    pub(super) const fn packed(format: PictureFormat) -> Self {
+        Self { format, stride: format.layout.plane_extent(0, format.size).0 }
+    }
+
+    /// Bytes of a frame; its last row has its padding too.
+    pub(super) fn bytes(&self) -> usize {
+        self.format.layout.bytes_in_rows(self.format.size, self.stride)
+    }
+}
+
 /// What a command is expected to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
@@ -19,8 +40,8 @@ pub(super) enum Expected {
     Any,
     /// JPEGs, whatever stands between them.
     Jpeg,
-    /// Frames of this format and nothing else.
-    Raw(PictureFormat),
+    /// Such frames and nothing else.
+    Raw(Raw),
 }
 
 /// What a command was found to send.
@@ -31,7 +52,7 @@ pub(super) enum Found {
     /// Uncompressed frames of a Y4M stream.
     Y4m(PictureFormat),
     /// Uncompressed frames.
-    Raw(PictureFormat),
+    Raw(Raw),
 }
 
 /// Why a stream can't be read.
@@ -75,7 +96,7 @@ pub(super) enum Cutter<R> {
         /// The stream.
         window: Window<R>,
         /// What they are.
-        format: PictureFormat,
+        raw: Raw,
     },
 }
 
@@ -83,7 +104,7 @@ impl<R: Read> Cutter<R> {
     /// Looks at the first bytes of `input`, and waits for them. `None` when there are none.
     pub(super) fn open(input: R, expected: Expected) -> Result<Option<Self>, Refusal> {
         let mut window = Window::new(input);
-        if let Expected::Raw(format) = expected {
+        if let Expected::Raw(raw) = expected {
             // What came first is enough to look at: a small frame may be all there is for a while.
             if !window.fill(1)? {
                 return Ok(None);
@@ -92,7 +113,7 @@ impl<R: Read> Cutter<R> {
                 let hint = "leave camera.format at \"auto\": Y4M says itself what it holds";
                 return Err(Refusal::new("camera.format says raw frames, and this is Y4M", hint));
             }
-            return Ok(Some(Self::Raw { window, format }));
+            return Ok(Some(Self::Raw { window, raw }));
         }
         if !window.fill(y4m::MAGIC.len())? && window.bytes().is_empty() {
             return Ok(None);
@@ -123,7 +144,7 @@ impl<R: Read> Cutter<R> {
         match self {
             Self::Jpeg(_) => Found::Jpeg,
             Self::Y4m(frames) => Found::Y4m(frames.header().format),
-            Self::Raw { format, .. } => Found::Raw(*format),
+            Self::Raw { raw, .. } => Found::Raw(*raw),
         }
     }
 
@@ -154,8 +175,8 @@ impl<R: Read> Cutter<R> {
                 y4m::Item::Broken { offset, reason } => Cut::Broken(format!("byte {offset}: {reason}")),
                 y4m::Item::End => Cut::End,
             },
-            Self::Raw { window, format } => {
-                let needed = format.layout.bytes(format.size);
+            Self::Raw { window, raw } => {
+                let needed = raw.bytes();
                 frame.resize(needed, 0);
                 match window.read_to(frame)? {
                     0 => Cut::End,
@@ -186,8 +207,9 @@ mod tests {
     use pixels::frame::{Colorimetry, Layout, Size};
     use turbojpeg::Subsamp;
 
-    fn grey(width: usize, height: usize) -> PictureFormat {
-        PictureFormat { layout: Layout::Grey, size: Size::new(width, height), color: Colorimetry::JPEG }
+    fn grey(width: usize, height: usize) -> Raw {
+        let size = Size::new(width, height);
+        Raw::packed(PictureFormat { layout: Layout::Grey, size, color: Colorimetry::JPEG })
     }
 
     /// What comes of `bytes`, frame by frame.
@@ -249,5 +271,18 @@ mod tests {
         assert_eq!(found[..2], [Ok(b"abcd".to_vec()), Ok(b"efgh".to_vec())]);
         assert!(found[2].as_ref().is_err_and(|reason| reason.contains("1 of the frame's 4 bytes")));
         assert_eq!(found.len(), 3);
+    }
+
+    #[test]
+    fn padded_rows_are_part_of_a_frame() {
+        let frame = Raw { stride: 3, ..grey(2, 2) };
+        assert_eq!(
+            cut(b"ab.cd.ef.gh.", Expected::Raw(frame)),
+            Ok(vec![Ok(b"ab.cd.".to_vec()), Ok(b"ef.gh.".to_vec())])
+        );
+        let format = PictureFormat { layout: Layout::YU12, ..frame.format };
+        // Chroma rows have half the bytes of luma rows, rounded up.
+        assert_eq!([4, 5].map(|stride| Raw { format, stride }.bytes()), [8 + 2 * 2, 10 + 2 * 3]);
+        assert_eq!(Raw { format: PictureFormat { layout: Layout::Nv12, ..format }, stride: 4 }.bytes(), 8 + 4);
     }
 }

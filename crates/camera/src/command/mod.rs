@@ -2,13 +2,14 @@
 //! camera is used, by way of rpicam-vid.
 //!
 //! The parts: `process` starts and ends the program, `frames` cuts what it writes, `reader` keeps the newest frame, `camera`
-//! makes frames of it and notices the end. What it says goes into the log by way of `child`. Opening again after an error is
+//! makes frames of it and notices the end, `slant` notices rows of another length than was said. What it says goes into the log by way of `child`. Opening again after an error is
 //! left to the pipeline.
 
 mod camera;
 mod frames;
 mod process;
 mod reader;
+mod slant;
 
 use std::io;
 use std::sync::Arc;
@@ -20,11 +21,11 @@ use base::command_line::CommandLine;
 use pixels::frame::{Colorimetry, Layout, PictureFormat, Size};
 
 use self::camera::{CommandCamera, Said};
-use self::frames::Expected;
+use self::frames::{Expected, Raw};
 use self::process::Process;
 use super::jpeg::{JpegDecoder, MAX_PIXELS};
 use super::{Camera, CameraError};
-use crate::FourCc;
+use crate::{FourCc, Stride};
 
 /// Which program, and what it sends.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,8 +34,10 @@ pub struct CommandOptions {
     pub line: CommandLine,
     /// What it sends: `None` tells MJPEG and Y4M by their first bytes; `MJPG`, or a raw format, which needs a size.
     pub format: Option<FourCc>,
-    /// Size of its raw frames, whose rows have no padding.
+    /// Size of its raw frames.
     pub size: Option<Size>,
+    /// Bytes from row to row of its raw frames, of the first plane; `None`: rows have no padding.
+    pub stride: Option<Stride>,
     /// A program that sends no frame for this long is taken for dead.
     pub silent_after: Duration,
     /// Size of the model's input: JPEG pictures that are much larger are decoded at reduced scale.
@@ -49,10 +52,17 @@ impl CommandOptions {
 
     fn expected(&self) -> Result<Expected, CameraError> {
         let wrong = |reason: String, hint: &str| Err(CameraError::config(self.source(), reason, hint));
-        let Some(format) = self.format else { return Ok(Expected::Any) };
+        let not_raw = |expected| match self.stride {
+            None => Ok(expected),
+            Some(_) => wrong(
+                "camera.stride is for raw frames: MJPEG and Y4M have no padding".to_owned(),
+                "leave camera.stride out, or say what the raw frames are: camera.format and camera.size",
+            ),
+        };
+        let Some(format) = self.format else { return not_raw(Expected::Any) };
         let Some(layout) = format.layout() else {
             if [b"MJPG", b"JPEG"].contains(&&format.0) {
-                return Ok(Expected::Jpeg);
+                return not_raw(Expected::Jpeg);
             }
             let taken: Vec<_> = FourCc::TAKEN.iter().map(FourCc::to_string).collect();
             return wrong(format!("pixel format {format} is not taken"), &format!("taken are {}", taken.join(", ")));
@@ -72,7 +82,18 @@ impl CommandOptions {
             return wrong(format!("camera.size = \"{size}\": NV12 frames have an even width"), "");
         }
         // What rpicam-vid's --codec yuv420 sends (libcamera's "sYCC"), and what a JPEG would hold.
-        Ok(Expected::Raw(PictureFormat { layout, size, color: Colorimetry::JPEG }))
+        let packed = Raw::packed(PictureFormat { layout, size, color: Colorimetry::JPEG });
+        let stride = self.stride.map_or(packed.stride, |Stride(bytes)| bytes);
+        if stride < packed.stride {
+            return wrong(
+                format!(
+                    "camera.stride = {stride} is less than a row of {size} {format}, which has {} bytes",
+                    packed.stride
+                ),
+                "it is the bytes of a row with its padding",
+            );
+        }
+        Ok(Expected::Raw(Raw { stride, ..packed }))
     }
 }
 
@@ -82,6 +103,7 @@ impl CommandOptions {
 pub struct LogLimit {
     words: child::LogLimit,
     said: Said,
+    suspected: Said,
 }
 
 /// Starts the program. Frames are waited for by [`Camera::poll`].
@@ -102,7 +124,7 @@ pub fn open(
     decoder.set_wanted(options.wanted);
     let started = Process::start(&options.line);
     let (process, stdout, stderr) = started.map_err(|error| not_started(&source, &options.line, &error))?;
-    let mut camera = CommandCamera::new(options, process, expected, decoder, limit.said.clone(), clock);
+    let mut camera = CommandCamera::new(options, process, expected, decoder, limit, clock);
     // Dropped where a thread can't be started, the camera ends the program and the other thread.
     let no_thread = |error: io::Error| CameraError::retry(&source, error.to_string(), "");
     camera.read(stdout, stderr, limit).map_err(no_thread)?;
@@ -149,7 +171,7 @@ mod tests {
 
     fn options(line: &str) -> CommandOptions {
         let line = line.parse().unwrap();
-        CommandOptions { line, format: None, size: None, silent_after: LIMIT, wanted: None }
+        CommandOptions { line, format: None, size: None, stride: None, silent_after: LIMIT, wanted: None }
     }
 
     fn raw(line: &str, format: &[u8; 4], size: Size) -> CommandOptions {
@@ -296,6 +318,9 @@ mod tests {
             (raw("cat", b"H264", vga), "taken are YUYV"),
             (raw("cat", b"NV12", Size::new(641, 480)), "even width"),
             (raw("cat", b"GREY", Size::new(16384, 16384)), "64 megapixels"),
+            (CommandOptions { stride: Some(Stride(1279)), ..raw("cat", b"YUYV", vga) }, "which has 1280 bytes"),
+            (CommandOptions { stride: Some(Stride(640)), ..raw("cat", b"MJPG", vga) }, "camera.stride is for raw"),
+            (CommandOptions { stride: Some(Stride(640)), ..options("cat") }, "camera.stride is for raw"),
         ] {
             let error = start(&options).err().unwrap();
             assert!(error.to_string().contains(words), "{error}");

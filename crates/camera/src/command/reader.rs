@@ -175,7 +175,7 @@ pub(super) fn read_frames(
     // Without leave to make it larger it stays as it is, and works as well.
     let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE);
     let length = match expected {
-        Expected::Raw(format) => format.layout.bytes(format.size),
+        Expected::Raw(raw) => raw.bytes(),
         Expected::Any | Expected::Jpeg => BUFFER,
     };
     // One is filled here, one waits, one is looked at.

@@ -8,7 +8,7 @@ use base::files;
 use pixels::frame::{Picture, PictureFormat, Size};
 
 use super::super::jpeg::JpegDecoder;
-use super::super::mjpeg::{Item, Splitter, BUFFER};
+use super::super::mjpeg::{Item, Splitter, BUFFER, EOI};
 use super::super::paced::{Advance, Sequence};
 use super::super::window::Window;
 use super::super::CameraError;
@@ -48,9 +48,17 @@ impl Mjpeg {
         while source.splitter.offset() < MAX_SEARCH {
             match source.advance()? {
                 Advance::Ready => {
-                    source.first = source.picture().ok().map(|picture| (picture.format(), picture.full_size()));
-                    source.rewind()?;
-                    return Ok(source);
+                    let first = source.picture().map(|picture| (picture.format(), picture.full_size()));
+                    // What has no end may be anything that begins like a frame.
+                    let has_end = source.frame.ends_with(&EOI);
+                    match first {
+                        Err(reason) if !has_end => first_fault = first_fault.or(Some(reason)),
+                        other => {
+                            source.first = other.ok();
+                            source.rewind()?;
+                            return Ok(source);
+                        }
+                    }
                 }
                 Advance::Corrupt(reason) => first_fault = first_fault.or(Some(reason)),
                 Advance::End => break,
@@ -148,7 +156,7 @@ mod tests {
         let Err(Poll::Corrupt(reason)) = poll_once(&mut *camera) else { panic!() };
         assert!(reason.starts_with(&format!("frame 1 at byte {}: ", frame.len())), "{reason}");
         let Err(Poll::Corrupt(reason)) = poll_once(&mut *camera) else { panic!() };
-        assert!(reason.starts_with("frame 2 at byte ") && reason.contains("Corrupt JPEG data"), "{reason}");
+        assert!(reason.starts_with("frame 2 at byte ") && reason.contains("JWRN_HIT_MARKER"), "{reason}");
         assert_eq!(poll_once(&mut *camera).unwrap().sequence, 3);
         assert_eq!(poll_once(&mut *camera), Err(Poll::End));
     }

@@ -9,10 +9,12 @@ use rustix::io::Errno;
 use serde::Serialize;
 use v4l::v4l_sys as sys;
 
+use super::controls::{controls, ControlInfo};
 use super::errors::hint;
 use super::names::stable_names;
 use super::negotiate::{FormatInfo, DEFAULT_SIZE};
 use super::node::{Capability, Node};
+use super::offers::formats;
 
 /// A V4L2 device node, as `pspnetd devices` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -29,6 +31,9 @@ pub struct DeviceInfo {
     pub bus: String,
     /// What it offers. Empty for what is no camera.
     pub formats: Vec<FormatInfo>,
+    /// Its controls, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub controls: Option<Vec<ControlInfo>>,
     /// Why it can't be used; nothing when it can.
     pub unusable: Option<String>,
 }
@@ -36,6 +41,15 @@ pub struct DeviceInfo {
 /// All V4L2 video nodes of this machine, in a stable order.
 pub fn list() -> Vec<DeviceInfo> {
     list_for(DEFAULT_SIZE)
+}
+
+/// The same with the controls of each camera.
+pub fn list_with_controls() -> Vec<DeviceInfo> {
+    let mut devices = list();
+    for device in devices.iter_mut().filter(|device| !device.formats.is_empty()) {
+        device.controls = Some(Node::open(&device.path).map(|node| controls(&node)).unwrap_or_default());
+    }
+    devices
 }
 
 /// All V4L2 video nodes; rates of a range of sizes are those at the size nearest to `wanted`.
@@ -75,49 +89,75 @@ fn inspect(path: &Path, wanted: Size) -> DeviceInfo {
     };
     info.unusable = refusal(&capability).map(str::to_owned);
     if info.unusable.is_none() {
-        info.formats = node.formats(wanted);
-        info.unusable = no_format(&info.formats);
+        info.formats = formats(&node, capability.planes(), wanted);
+        info.unusable = no_format(&capability, &info.formats).or_else(|| reserve(&capability).map(str::to_owned));
     }
-    if info.unusable.is_none() && node.is_busy() {
+    if info.unusable.is_none() && node.is_busy(capability.planes()) {
         info.unusable = Some(hint(Some(Errno::BUSY), &users_of(path)));
     }
     Capability { card: info.card, driver: info.driver, bus: info.bus, .. } = capability;
     info
 }
 
+/// What to do instead of reading the camera on a Raspberry Pi's ribbon cable.
+const PI_CSI: &str =
+    "this is the Pi's CSI camera: use command:rpicam-vid --verbose=0 -n -t 0 --codec mjpeg --width 640 \
+                      --height 480 --framerate 30 -o - (docs/csi-cameras.md)";
+
+/// Drivers of image processors and codecs. Some of their nodes capture, but only what a program feeds into the other end.
+const PROCESSORS: [&str; 5] = ["bcm2835-isp", "pispbe", "bcm2835-codec", "rpivid", "rpi-hevc-dec"];
+
 /// Why a node with this capability is no camera that can be read.
 pub(super) fn refusal(capability: &Capability) -> Option<&'static str> {
-    let has = |flags: u32| capability.flags & flags != 0;
-    if has(sys::V4L2_CAP_VIDEO_M2M | sys::V4L2_CAP_VIDEO_M2M_MPLANE) {
+    // Earlier versions of v4l2loopback say that they are memory to memory, beside capture and output.
+    let is_loopback = capability.driver == "v4l2 loopback";
+    if !is_loopback && capability.has(sys::V4L2_CAP_VIDEO_M2M | sys::V4L2_CAP_VIDEO_M2M_MPLANE) {
         return Some("not a capture device: a codec or converter (memory to memory)");
     }
-    // These nodes can capture, but only what a program feeds into the processor's other end.
-    if ["bcm2835-isp", "pispbe", "bcm2835-codec", "rpi-hevc-dec"].contains(&capability.driver.as_str()) {
+    if PROCESSORS.contains(&capability.driver.as_str()) {
         return Some("not a capture device: an image processor, fed by another program");
     }
-    if has(sys::V4L2_CAP_VIDEO_CAPTURE) {
-        let streams = has(sys::V4L2_CAP_STREAMING);
+    if capability.has(sys::V4L2_CAP_VIDEO_CAPTURE | sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE) {
+        if is_pi_csi(capability) && capability.needs_media_controller() {
+            return Some(PI_CSI);
+        }
+        let streams = capability.has(sys::V4L2_CAP_STREAMING);
         return (!streams).then_some("can't stream: the driver has read() only");
     }
-    if has(sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE) {
-        return Some("multi-planar only: pspnetd reads single-planar devices");
-    }
-    if has(sys::V4L2_CAP_META_CAPTURE) {
+    if capability.has(sys::V4L2_CAP_META_CAPTURE) {
         return Some("not a capture device: metadata only");
     }
     Some("not a capture device")
 }
 
+/// The receiver of a Pi's ribbon cable: Unicam up to Pi 4, under several names, and the camera front end of a Pi 5.
+fn is_pi_csi(capability: &Capability) -> bool {
+    capability.driver.contains("unicam") || capability.driver.starts_with("rp1-cfe")
+}
+
+/// Why a node that may be read is not taken unless it is named.
+fn reserve(capability: &Capability) -> Option<&'static str> {
+    capability.needs_media_controller().then_some(
+        "part of a camera pipeline, which sends nothing until a program has set it up: use libcamera's program \
+         (command:…, docs/csi-cameras.md), or set it up with media-ctl and name this device",
+    )
+}
+
 /// Why none of `formats` can be used, if none can.
-pub(super) fn no_format(formats: &[FormatInfo]) -> Option<String> {
+pub(super) fn no_format(capability: &Capability, formats: &[FormatInfo]) -> Option<String> {
     if formats.iter().any(|format| format.taken) {
         return None;
     }
     if formats.is_empty() {
         return Some("offers no formats: is a sensor connected?".into());
     }
-    let names: Vec<_> = formats.iter().map(|format| format.fourcc.to_string()).collect();
-    Some(format!("offers only formats that pspnetd doesn't take: {}", names.join(", ")))
+    let name = |format: &FormatInfo| {
+        let pieces = if format.fourcc.is_in_pieces() { " (in several pieces of memory)" } else { "" };
+        format!("{}{pieces}", format.fourcc)
+    };
+    let names: Vec<_> = formats.iter().map(name).collect();
+    let reason = format!("offers only formats that pspnetd doesn't take: {}", names.join(", "));
+    Some(if is_pi_csi(capability) { format!("{PI_CSI}; it {reason}") } else { reason })
 }
 
 #[cfg(test)]
@@ -125,7 +165,10 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
 
     use super::*;
+    use crate::v4l2::node::Planes;
     use crate::FourCc;
+
+    const IO_MC: u32 = 0x2000_0000;
 
     fn capability(driver: &str, flags: u32) -> Capability {
         Capability { driver: driver.into(), flags, ..Capability::default() }
@@ -139,12 +182,37 @@ mod tests {
             ("uvcvideo", sys::V4L2_CAP_META_CAPTURE | sys::V4L2_CAP_STREAMING, "metadata"),
             ("bcm2835-codec", sys::V4L2_CAP_VIDEO_M2M_MPLANE | sys::V4L2_CAP_STREAMING, "codec"),
             ("bcm2835-isp", camera, "image processor"),
-            ("qcom-camss", sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE | sys::V4L2_CAP_STREAMING, "multi-planar only"),
+            ("hantro", sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE, "read() only"),
+            ("unicam", camera | IO_MC, "this is the Pi's CSI camera: use command:rpicam-vid "),
+            ("bcm2835-unicam-", camera | IO_MC, "this is the Pi's CSI camera: use command:rpicam-vid "),
+            ("rp1-cfe", camera | IO_MC | sys::V4L2_CAP_META_CAPTURE, "this is the Pi's CSI camera"),
+            ("rp1-cfe", sys::V4L2_CAP_META_CAPTURE | IO_MC, "metadata"),
+            ("pispbe", sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE | sys::V4L2_CAP_STREAMING, "image processor"),
+            ("rpivid", sys::V4L2_CAP_VIDEO_M2M_MPLANE | sys::V4L2_CAP_STREAMING, "codec"),
             ("pwc", sys::V4L2_CAP_VIDEO_CAPTURE | sys::V4L2_CAP_READWRITE, "read() only"),
             ("vivid", sys::V4L2_CAP_VIDEO_OUTPUT | sys::V4L2_CAP_STREAMING, "not a capture device"),
         ] {
             let refused = refusal(&capability(driver, flags)).unwrap();
             assert!(refused.contains(words), "{driver}: {refused}");
+        }
+    }
+
+    #[test]
+    fn what_a_program_must_set_up_is_read_only_where_it_is_named() {
+        let single = sys::V4L2_CAP_VIDEO_CAPTURE | sys::V4L2_CAP_STREAMING;
+        let multi = sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE | sys::V4L2_CAP_STREAMING;
+        for (driver, flags, planes, named) in [
+            ("uvcvideo", single, Planes::Single, false),
+            // An HDMI receiver at a Pi's ribbon cable, which needs no media controller.
+            ("unicam", single, Planes::Single, false),
+            ("rk_hdmirx", multi, Planes::Multi, false),
+            ("vivid", single | multi, Planes::Single, false),
+            ("rkisp1", multi | IO_MC, Planes::Multi, true),
+            ("sun6i-csi", single | IO_MC, Planes::Single, true),
+        ] {
+            let capability = capability(driver, flags);
+            assert_eq!(refusal(&capability), None, "{driver}");
+            assert_eq!((capability.planes(), reserve(&capability).is_some()), (planes, named), "{driver}");
         }
     }
 
@@ -194,9 +262,16 @@ mod tests {
             taken: FourCc(*name).cost().is_some(),
             sizes: Vec::new(),
         };
-        let reason = no_format(&[format(b"pBAA"), format(b"RG10")]).unwrap();
+        let camera = capability("camera", sys::V4L2_CAP_VIDEO_CAPTURE);
+        let reason = no_format(&camera, &[format(b"pBAA"), format(b"RG10")]).unwrap();
         assert!(reason.ends_with("pBAA, RG10"), "{reason}");
-        assert_eq!(no_format(&[format(b"H264"), format(b"MJPG")]), None);
-        assert!(no_format(&[]).unwrap().contains("sensor"));
+        assert_eq!(no_format(&camera, &[format(b"H264"), format(b"MJPG")]), None);
+        assert!(no_format(&camera, &[]).unwrap().contains("sensor"));
+        let reason = no_format(&camera, &[format(b"NM12"), format(b"pBAA")]).unwrap();
+        assert!(reason.ends_with("NM12 (in several pieces of memory), pBAA"), "{reason}");
+        // The legacy driver of a Pi, which needs no media controller, and sends what the sensor has.
+        let unicam = capability("unicam", sys::V4L2_CAP_VIDEO_CAPTURE);
+        let reason = no_format(&unicam, &[format(b"pBAA")]).unwrap();
+        assert!(reason.starts_with("this is the Pi's CSI camera: use command:rpicam-vid "), "{reason}");
     }
 }

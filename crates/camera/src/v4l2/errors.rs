@@ -28,9 +28,20 @@ impl Fault {
     pub(super) fn into_camera_error(self, device: &Path) -> CameraError {
         let errno = Errno::from_io_error(&self.error);
         let holders = if errno == Some(Errno::BUSY) { users_of(device) } else { Vec::new() };
-        CameraError::retry(device.display().to_string(), self.to_string(), hint(errno, &holders))
+        let is_start = self.call == "VIDIOC_STREAMON";
+        let hint = match errno {
+            Some(Errno::NOLINK | Errno::INVAL) if is_start => NOT_STARTED.into(),
+            _ => hint(errno, &holders),
+        };
+        CameraError::retry(device.display().to_string(), self.to_string(), hint)
     }
 }
+
+/// What a driver says when its stream can't start as things are.
+const NOT_STARTED: &str =
+    "the driver refused to start: a camera of the board itself needs its pipeline set up (by media-ctl, or \
+                           use libcamera's program: docs/csi-cameras.md); of another, try another format or size from \
+                           `pspnetd devices`";
 
 /// What the user can do about `errno`; `holders` are the programs that have the device open.
 pub(super) fn hint(errno: Option<Errno>, holders: &[DeviceUser]) -> String {
@@ -93,6 +104,8 @@ mod tests {
             (Errno::IO, "cable"),
             (Errno::NOSPC, "USB bandwidth"),
             (Errno::NOTTY, "no V4L2 device"),
+            (Errno::INVAL, "media-ctl"),
+            (Errno::NOLINK, "media-ctl"),
         ] {
             let error = error(errno);
             assert!(error.hint.contains(words), "{errno}: {}", error.hint);

@@ -28,6 +28,15 @@ impl FourCc {
         Self(*b"JPEG"),
     ];
 
+    /// Whether a picture is in several pieces of memory by the format's definition: the variants with an M of the multi-planar
+    /// interface.
+    pub(super) fn is_in_pieces(self) -> bool {
+        const PIECES: [&[u8; 4]; 12] = [
+            b"NM12", b"NM21", b"NM16", b"NM61", b"TM12", b"VM12", b"YM12", b"YM21", b"YM16", b"YM61", b"YM24", b"YM42",
+        ];
+        PIECES.contains(&&self.0)
+    }
+
     /// Place in [`Self::TAKEN`], or nothing for a format that is not taken.
     pub(super) fn cost(self) -> Option<usize> {
         Self::TAKEN.iter().position(|taken| *taken == self)

@@ -1,36 +1,48 @@
-//! One open V4L2 device node: what it is, what it offers, and its format. Streaming is `ring.rs`'s.
+//! One open V4L2 device node: what it is, its frame rate, and the way for every request to it. What it offers is in
+//! `offers.rs`, its format in `format.rs`, streaming in `ring.rs`.
 //!
-//! The `v4l` crate opens the node and lists sizes and rates. Capabilities, formats and pixel formats are asked for
-//! directly with its structures, because its own types panic on text that is no UTF-8 and on numbers newer than the
-//! crate, and leave out the colour encoding.
+//! The `v4l` crate opens the node and brings the kernel's structures and request numbers. Its own requests are not used: they
+//! go through `syscall`, past libraries that stand before the C library's `ioctl`, as `libcamerify` puts one there; its types
+//! panic on text that is no UTF-8 and on numbers newer than the crate; and it leaves out the colour encoding.
 #![allow(unsafe_code)]
 
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::{io, mem};
 
-use pixels::frame::Size;
 use rustix::io::{Errno, FdFlags};
-use v4l::frameinterval::FrameIntervalEnum;
-use v4l::framesize::FrameSizeEnum;
 use v4l::v4l2::vidioc;
-use v4l::video::Capture;
-use v4l::{v4l_sys as sys, Device, Fraction};
+use v4l::{v4l_sys as sys, Device};
 
-use super::color::ColorFields;
-use super::negotiate::{Extent, FormatInfo, Interval, Rates, SizeInfo};
-use crate::FourCc;
+use super::negotiate::Interval;
 
-/// Buffer type of single-planar capture, as every request names it.
-pub(super) const CAPTURE: u32 = sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE;
+/// V4L2_CAP_IO_MC, which older headers lack: what is captured is set up through the media controller.
+const CAP_IO_MC: u32 = 0x2000_0000;
 
-/// More formats than any driver lists: ends the enumeration of one that never says "no more".
-const MOST_FORMATS: u32 = 128;
+/// Which of V4L2's two interfaces a device is asked through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Planes {
+    /// A picture is one piece of memory.
+    Single,
+    /// A picture may be in several.
+    Multi,
+}
+
+impl Planes {
+    /// The type of buffer, as every request names it.
+    pub(super) fn buffer_type(self) -> u32 {
+        match self {
+            Self::Single => sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE,
+            Self::Multi => sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE,
+        }
+    }
+}
 
 /// Structures that the kernel fills in: any bits are valid values of them, all zeroes among them.
 ///
 /// # Safety
-/// Implement it only for plain C structures without references, whose pointers nothing here follows.
+/// Implement it only for plain C structures without references. Where the kernel follows a pointer of one, the code that fills
+/// in the pointer answers for what it points to.
 pub(super) unsafe trait Plain: Sized {
     /// The structure with every byte zero.
     fn zeroed() -> Self {
@@ -39,18 +51,34 @@ pub(super) unsafe trait Plain: Sized {
     }
 }
 
-// SAFETY: integers and byte arrays.
-unsafe impl Plain for sys::v4l2_capability {}
-// SAFETY: integers and byte arrays.
-unsafe impl Plain for sys::v4l2_fmtdesc {}
-// SAFETY: integers, and a union whose pointers belong to overlays, which nothing here uses.
-unsafe impl Plain for sys::v4l2_format {}
-// SAFETY: integers and byte arrays.
-unsafe impl Plain for sys::v4l2_requestbuffers {}
-// SAFETY: integers, and a union whose pointers belong to memory types that nothing here uses.
-unsafe impl Plain for sys::v4l2_buffer {}
-// SAFETY: an integer.
-unsafe impl Plain for std::os::raw::c_int {}
+/// Structures of integers, byte arrays, unions of these, and pointers.
+macro_rules! plain {
+    ($($structure:ty),+ $(,)?) => {
+        $(
+            // SAFETY: integers, byte arrays, unions of these, and raw pointers: any bits are valid.
+            unsafe impl Plain for $structure {}
+        )+
+    };
+}
+
+plain!(
+    sys::v4l2_capability,
+    sys::v4l2_fmtdesc,
+    sys::v4l2_frmsizeenum,
+    sys::v4l2_frmivalenum,
+    sys::v4l2_format,
+    sys::v4l2_streamparm,
+    sys::v4l2_requestbuffers,
+    sys::v4l2_buffer,
+    sys::v4l2_plane,
+    sys::v4l2_queryctrl,
+    sys::v4l2_query_ext_ctrl,
+    sys::v4l2_querymenu,
+    sys::v4l2_control,
+    sys::v4l2_ext_control,
+    sys::v4l2_ext_controls,
+    std::os::raw::c_int,
+);
 
 /// What `VIDIOC_QUERYCAP` tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,14 +90,25 @@ pub(super) struct Capability {
     pub flags: u32,
 }
 
-/// The format that the driver really set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PixelFormat {
-    pub fourcc: FourCc,
-    pub size: Size,
-    /// Bytes from row to row; 0 for compressed formats.
-    pub stride: usize,
-    pub color: ColorFields,
+impl Capability {
+    /// Whether it has any of these `V4L2_CAP_*`.
+    pub(super) fn has(&self, flags: u32) -> bool {
+        self.flags & flags != 0
+    }
+
+    /// The interface to ask it through: the multi-planar one where it has nothing else.
+    pub(super) fn planes(&self) -> Planes {
+        if self.has(sys::V4L2_CAP_VIDEO_CAPTURE) {
+            Planes::Single
+        } else {
+            Planes::Multi
+        }
+    }
+
+    /// Whether it is one end of a pipeline that programs set up through the media controller.
+    pub(super) fn needs_media_controller(&self) -> bool {
+        self.has(CAP_IO_MC)
+    }
 }
 
 /// An open device node. It is closed when this is dropped, and not inherited by child processes.
@@ -113,8 +152,13 @@ impl Node {
             return Err(Errno::INVAL.into());
         }
         let argument: *mut T = argument;
+        // Through the C library's own function, which a preloaded library may stand before.
         // SAFETY: the argument is exclusively borrowed, as large as the request says, and any bits are valid in it.
-        unsafe { v4l::v4l2::ioctl(self.raw_fd(), request, argument.cast()) }
+        let result = unsafe { libc::ioctl(self.raw_fd(), request, argument) };
+        if result == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
     }
 
     /// Asks what the device is.
@@ -130,132 +174,35 @@ impl Node {
         })
     }
 
-    /// Lists formats, sizes and rates. Rates of a range of sizes are those at the size nearest to `wanted`.
-    pub(super) fn formats(&self, wanted: Size) -> Vec<FormatInfo> {
-        let mut formats = Vec::new();
-        for index in 0..MOST_FORMATS {
-            let mut raw = sys::v4l2_fmtdesc { index, type_: CAPTURE, ..sys::v4l2_fmtdesc::zeroed() };
-            if self.ioctl(vidioc::VIDIOC_ENUM_FMT, &mut raw).is_err() {
-                break;
-            }
-            let fourcc = FourCc(raw.pixelformat.to_le_bytes());
-            let taken = fourcc.cost().is_some();
-            let sizes = self.sizes(fourcc, wanted);
-            formats.push(FormatInfo { fourcc, description: text(&raw.description), taken, sizes });
-        }
-        formats
-    }
-
-    fn sizes(&self, fourcc: FourCc, wanted: Size) -> Vec<SizeInfo> {
-        let listed = self.device.enum_framesizes(v4l::FourCC::new(&fourcc.0)).unwrap_or_default();
-        let info = |size: FrameSizeEnum| {
-            let extent = extent(&size);
-            SizeInfo { extent, rates: self.rates(fourcc, extent.nearest(wanted)) }
-        };
-        listed.into_iter().map(|listed| info(listed.size)).collect()
-    }
-
-    fn rates(&self, fourcc: FourCc, size: Size) -> Rates {
-        let (Ok(width), Ok(height)) = (u32::try_from(size.width), u32::try_from(size.height)) else {
-            return Rates::Discrete(Vec::new());
-        };
-        let listed = self.device.enum_frameintervals(v4l::FourCC::new(&fourcc.0), width, height);
-        let mut discrete = Vec::new();
-        for listed in listed.unwrap_or_default() {
-            match listed.interval {
-                FrameIntervalEnum::Discrete(fraction) => discrete.push(interval(fraction)),
-                FrameIntervalEnum::Stepwise(range) => {
-                    return Rates::Range { slowest: interval(range.max), fastest: interval(range.min) };
-                }
-            }
-        }
-        Rates::Discrete(discrete)
-    }
-
-    /// Sets format, size, and the bytes of a row (0: the driver's choice). The answer is what the driver made of them: it may
-    /// differ in everything.
-    pub(super) fn set_format(&self, fourcc: FourCc, size: Size, stride: usize) -> io::Result<PixelFormat> {
-        let number = |value: usize| u32::try_from(value).map_err(|_| io::Error::from(Errno::INVAL));
-        // The buffer size stays zero: the driver chooses it. A stride from earlier would be kept as padding.
-        let pix = sys::v4l2_pix_format {
-            width: number(size.width)?,
-            height: number(size.height)?,
-            pixelformat: u32::from_le_bytes(fourcc.0),
-            field: sys::v4l2_field_V4L2_FIELD_NONE,
-            bytesperline: number(stride)?,
-            sizeimage: 0,
-            colorspace: sys::v4l2_colorspace_V4L2_COLORSPACE_DEFAULT,
-            priv_: sys::V4L2_PIX_FMT_PRIV_MAGIC,
-            flags: 0,
-            __bindgen_anon_1: sys::v4l2_pix_format__bindgen_ty_1 { ycbcr_enc: 0 },
-            quantization: 0,
-            xfer_func: 0,
-        };
-        let mut raw = sys::v4l2_format::zeroed();
-        raw.type_ = CAPTURE;
-        raw.fmt.pix = pix;
-        self.ioctl(vidioc::VIDIOC_S_FMT, &mut raw)?;
-        // SAFETY: the type is single-planar capture, so the kernel filled in `pix`; all of it is plain integers.
-        let (pix, ycbcr_enc) = unsafe { (raw.fmt.pix, raw.fmt.pix.__bindgen_anon_1.ycbcr_enc) };
-        // Without the magic number the driver knows nothing of the fields behind it.
-        let extended = pix.priv_ == sys::V4L2_PIX_FMT_PRIV_MAGIC;
-        let known = |field: u32| if extended { field } else { 0 };
-        Ok(PixelFormat {
-            fourcc: FourCc(pix.pixelformat.to_le_bytes()),
-            size: Size::new(pix.width as usize, pix.height as usize),
-            stride: pix.bytesperline as usize,
-            color: ColorFields {
-                colorspace: pix.colorspace,
-                ycbcr_enc: known(ycbcr_enc),
-                quantization: known(pix.quantization),
-            },
-        })
-    }
-
     /// Sets the frame interval, where `wanted` names one, and tells which one holds. Nothing for a driver that has none.
-    pub(super) fn set_interval(&self, wanted: Option<Interval>) -> Option<Interval> {
-        let set = wanted.map(|wanted| {
-            let fraction = Fraction::new(wanted.numerator, wanted.denominator);
-            self.device.set_params(&v4l::video::capture::Parameters::new(fraction))
-        });
-        let params = match set {
-            Some(Ok(params)) => Some(params),
-            Some(Err(_)) | None => self.device.params().ok(),
+    pub(super) fn set_interval(&self, planes: Planes, wanted: Option<Interval>) -> Option<Interval> {
+        let asked = |request, interval: Interval| {
+            let mut raw = sys::v4l2_streamparm::zeroed();
+            raw.type_ = planes.buffer_type();
+            raw.parm.capture.timeperframe =
+                sys::v4l2_fract { numerator: interval.numerator, denominator: interval.denominator };
+            self.ioctl(request, &mut raw).ok()?;
+            // SAFETY: the type is capture, so the kernel filled in `capture`; all of it is integers.
+            let held = unsafe { raw.parm.capture.timeperframe };
+            Some(Interval { numerator: held.numerator, denominator: held.denominator })
         };
-        let held = interval(params?.interval);
-        (held.rate() > 0.0).then_some(held)
+        let set = wanted.and_then(|wanted| asked(vidioc::VIDIOC_S_PARM, wanted));
+        let nothing = Interval { numerator: 0, denominator: 0 };
+        set.or_else(|| asked(vidioc::VIDIOC_G_PARM, nothing)).filter(|held| held.rate() > 0.0)
     }
 
     /// Whether somebody streams from the device: only the owner of its buffers, if there is one, may free none of them.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self, planes: Planes) -> bool {
         let mut raw = sys::v4l2_requestbuffers::zeroed();
-        raw.type_ = CAPTURE;
+        raw.type_ = planes.buffer_type();
         raw.memory = sys::v4l2_memory_V4L2_MEMORY_MMAP;
         let freed = self.ioctl(vidioc::VIDIOC_REQBUFS, &mut raw);
         freed.is_err_and(|error| Errno::from_io_error(&error) == Some(Errno::BUSY))
     }
 }
 
-fn interval(fraction: Fraction) -> Interval {
-    Interval { numerator: fraction.numerator, denominator: fraction.denominator }
-}
-
-fn extent(size: &FrameSizeEnum) -> Extent {
-    match size {
-        FrameSizeEnum::Discrete(size) => Extent::Discrete { width: size.width as usize, height: size.height as usize },
-        FrameSizeEnum::Stepwise(range) => Extent::Stepwise {
-            min_width: range.min_width as usize,
-            max_width: range.max_width as usize,
-            step_width: range.step_width as usize,
-            min_height: range.min_height as usize,
-            max_height: range.max_height as usize,
-            step_height: range.step_height as usize,
-        },
-    }
-}
-
 /// Text of a fixed field: up to the first zero, whatever its encoding.
-fn text(field: &[u8]) -> String {
+pub(super) fn text(field: &[u8]) -> String {
     let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
     String::from_utf8_lossy(&field[..end]).trim().to_owned()
 }
@@ -279,8 +226,8 @@ mod tests {
         let node = Node::open(file.path()).unwrap();
         let error = node.capability().unwrap_err();
         assert_eq!(Errno::from_io_error(&error), Some(Errno::NOTTY));
-        assert!(node.formats(Size::new(640, 480)).is_empty());
-        assert!(!node.is_busy());
+        assert!(!node.is_busy(Planes::Single));
+        assert_eq!(node.set_interval(Planes::Single, Some(Interval { numerator: 1, denominator: 30 })), None);
         let flags = rustix::io::fcntl_getfd(node.fd()).unwrap();
         assert!(flags.contains(FdFlags::CLOEXEC));
     }

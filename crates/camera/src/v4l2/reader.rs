@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use v4l::v4l_sys as sys;
 
 use super::errors::Fault;
+use super::pace::{News, Pace};
 use super::ring::{Filled, Queue, Ready};
 use crate::jpeg::JpegDecoder;
 use crate::{Camera, CameraError, Poll};
@@ -55,6 +56,7 @@ pub(super) struct Reader<Q> {
     /// A faulty frame that came right behind the one that was handed over.
     faulty: Option<String>,
     odd_stamps: bool,
+    pace: Option<Pace>,
 }
 
 /// Why a [`Reader`] can't go on.
@@ -92,7 +94,14 @@ impl<Q: Queue> Reader<Q> {
             skipped: 0,
             faulty: None,
             odd_stamps: false,
+            pace: None,
         }
+    }
+
+    /// Says when the camera sends fewer frames than `rate` per second, to which it was set.
+    pub(super) fn expecting(mut self, rate: Option<f64>) -> Self {
+        self.pace = rate.map(Pace::new);
+        self
     }
 
     fn poll_queue(&mut self, wait: Duration, take: &mut dyn FnMut(&Frame<'_>)) -> Result<Poll, Failure> {
@@ -104,11 +113,13 @@ impl<Q: Queue> Reader<Q> {
             return self.idle();
         }
         let mut newest: Option<(Filled, FrameMeta)> = None;
+        let mut came = 0;
         // Bounded, because a camera that is faster than we are would fill the buffers again for ever.
         for _ in 0..self.queue.count().max(1) {
             let Some(filled) = self.queue.dequeue()? else {
                 break;
             };
+            came += 1;
             let meta = self.meta(&filled);
             if let Some(reason) = flaw(&self.pixels, &filled, self.queue.bytes(&filled)) {
                 self.queue.requeue(filled)?;
@@ -122,6 +133,10 @@ impl<Q: Queue> Reader<Q> {
                 self.skipped += 1;
                 self.queue.requeue(older)?;
             }
+        }
+        if came >= self.queue.count() {
+            // There was no room for more.
+            self.pace.iter_mut().for_each(Pace::disturbed);
         }
         match newest {
             Some((filled, meta)) => self.hand_over(filled, meta, take),
@@ -180,6 +195,9 @@ impl<Q: Queue> Reader<Q> {
         self.last_sign = dequeued;
         let (sequence, missed) = self.sequence.next(filled.sequence);
         self.skipped += missed;
+        if let Some(news) = self.pace.as_mut().and_then(|pace| pace.frame(sequence, dequeued)) {
+            self.say(news);
+        }
         let stamp = captured(filled, dequeued);
         if stamp.is_none() && !self.odd_stamps {
             self.odd_stamps = true;
@@ -189,6 +207,23 @@ impl<Q: Queue> Reader<Q> {
             );
         }
         FrameMeta { sequence, captured: stamp.unwrap_or(dequeued), dequeued }
+    }
+}
+
+impl<Q: Queue> Reader<Q> {
+    fn say(&self, news: News) {
+        let device = self.device.display();
+        let set = self.pace.as_ref().map_or(0.0, Pace::set);
+        match news {
+            News::Slow(rate) => log::warn!(
+                "{device}: the camera sends {rate:.1} frames per second where {set:.1} are set: in low light it exposes for \
+                 longer (with a fixed exposure, or exposure_dynamic_framerate off, in [camera.controls] it keeps the rate); \
+                 a slow USB port or hub does the same"
+            ),
+            News::Well(rate) => {
+                log::info!("{device}: the camera sends {rate:.1} frames per second again, of {set:.1} that are set");
+            }
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use v4l::v4l2::vidioc;
 use v4l::v4l_sys as sys;
 
 use super::errors::Fault;
-use super::node::{Node, Plain, CAPTURE};
+use super::node::{Node, Plain, Planes};
 
 /// PROT_READ and MAP_SHARED of `mmap`, the same on every Linux.
 const PROT_READ: std::os::raw::c_int = 1;
@@ -76,6 +76,8 @@ impl Driver for Node {
 #[derive(Debug)]
 pub(super) struct Filled {
     index: usize,
+    /// Bytes before the picture, which a multi-planar driver may put there.
+    start: usize,
     /// Bytes that the driver wrote.
     pub used: usize,
     /// `V4L2_BUF_FLAG_*`.
@@ -94,6 +96,7 @@ struct Mapping {
 /// The buffers of a streaming device. Dropping it stops the stream and frees them, whatever state the device is in.
 pub(super) struct Ring<D: Driver = Node> {
     mappings: Vec<Mapping>,
+    planes: Planes,
     // After the buffers: the node closes last, which makes the kernel let go even where a call failed.
     node: D,
 }
@@ -103,13 +106,13 @@ unsafe impl<D: Driver> Send for Ring<D> {}
 
 impl<D: Driver> Ring<D> {
     /// Asks for `count` buffers, maps and queues them, and starts the stream.
-    pub(super) fn start(node: D, count: u32) -> Result<Self, Fault> {
+    pub(super) fn start(node: D, planes: Planes, count: u32) -> Result<Self, Fault> {
         let mut request = sys::v4l2_requestbuffers::zeroed();
         request.count = count;
-        request.type_ = CAPTURE;
+        request.type_ = planes.buffer_type();
         request.memory = sys::v4l2_memory_V4L2_MEMORY_MMAP;
         node.ioctl(vidioc::VIDIOC_REQBUFS, &mut request).map_err(Fault::in_call("VIDIOC_REQBUFS"))?;
-        let mut ring = Self { mappings: Vec::new(), node };
+        let mut ring = Self { mappings: Vec::new(), planes, node };
         for index in 0..request.count {
             let mapping = ring.map(index)?;
             ring.mappings.push(mapping);
@@ -117,21 +120,23 @@ impl<D: Driver> Ring<D> {
         for index in 0..ring.mappings.len() {
             ring.queue(index)?;
         }
-        let mut kind = CAPTURE as std::os::raw::c_int;
+        let mut kind = planes.buffer_type() as std::os::raw::c_int;
         ring.node.ioctl(vidioc::VIDIOC_STREAMON, &mut kind).map_err(Fault::in_call("VIDIOC_STREAMON"))?;
         Ok(ring)
     }
 
+    /// What it streams from.
+    pub(super) fn driver(&self) -> &D {
+        &self.node
+    }
+
     fn map(&self, index: u32) -> Result<Mapping, Fault> {
-        let mut buffer = descriptor(index);
-        self.node.ioctl(vidioc::VIDIOC_QUERYBUF, &mut buffer).map_err(Fault::in_call("VIDIOC_QUERYBUF"))?;
-        let length = buffer.length as usize;
-        // SAFETY: for mapped memory the kernel filled in the offset; it is a plain integer.
-        let offset = unsafe { buffer.m.offset };
+        let about = self.exchange(vidioc::VIDIOC_QUERYBUF, index).map_err(Fault::in_call("VIDIOC_QUERYBUF"))?;
+        let length = about.length;
         let device = self.node.fd().as_raw_fd();
+        let offset = about.offset.into();
         // SAFETY: a fresh mapping at an address of the kernel's choice touches nothing that exists.
-        let start =
-            unsafe { v4l::v4l2::mmap(std::ptr::null_mut(), length, PROT_READ, MAP_SHARED, device, offset.into()) };
+        let start = unsafe { v4l::v4l2::mmap(std::ptr::null_mut(), length, PROT_READ, MAP_SHARED, device, offset) };
         let start = start.map_err(Fault::in_call("mmap"))?;
         match NonNull::new(start.cast()) {
             Some(start) => Ok(Mapping { start, length }),
@@ -140,9 +145,44 @@ impl<D: Driver> Ring<D> {
     }
 
     fn queue(&self, index: usize) -> Result<(), Fault> {
-        let mut buffer = descriptor(index as u32);
-        self.node.ioctl(vidioc::VIDIOC_QBUF, &mut buffer).map_err(Fault::in_call("VIDIOC_QBUF"))
+        self.exchange(vidioc::VIDIOC_QBUF, index as u32).map(drop).map_err(Fault::in_call("VIDIOC_QBUF"))
     }
+
+    /// Sends `request` about a buffer; what the driver says of it.
+    fn exchange(&self, request: vidioc::_IOC_TYPE, index: u32) -> io::Result<About> {
+        let mut plane = sys::v4l2_plane::zeroed();
+        let mut buffer = sys::v4l2_buffer::zeroed();
+        buffer.index = index;
+        buffer.type_ = self.planes.buffer_type();
+        buffer.memory = sys::v4l2_memory_V4L2_MEMORY_MMAP;
+        if self.planes == Planes::Multi {
+            // Of this type of buffer the kernel reads and writes as many planes as `length` says: this one, which outlives
+            // the request.
+            buffer.m.planes = &raw mut plane;
+            buffer.length = 1;
+        }
+        self.node.ioctl(request, &mut buffer)?;
+        let (start, used, length) = match self.planes {
+            Planes::Single => (0, buffer.bytesused, buffer.length),
+            Planes::Multi => (plane.data_offset, plane.bytesused.saturating_sub(plane.data_offset), plane.length),
+        };
+        // SAFETY: integers, whatever their bits: for mapped memory the kernel filled in the one that the type of buffer has.
+        let (of_buffer, of_plane) = unsafe { (buffer.m.offset, plane.m.mem_offset) };
+        let offset = if self.planes == Planes::Single { of_buffer } else { of_plane };
+        let (index, start, used) = (buffer.index as usize, start as usize, used as usize);
+        let stamp = (buffer.timestamp.tv_sec, buffer.timestamp.tv_usec);
+        let filled = Filled { index, start, used, flags: buffer.flags, sequence: buffer.sequence, stamp };
+        Ok(About { filled, offset, length: length as usize })
+    }
+}
+
+/// What a driver says of a buffer.
+struct About {
+    filled: Filled,
+    /// Where to map it.
+    offset: u32,
+    /// Its bytes.
+    length: usize,
 }
 
 impl<D: Driver> Queue for Ring<D> {
@@ -159,31 +199,26 @@ impl<D: Driver> Queue for Ring<D> {
     }
 
     fn dequeue(&mut self) -> Result<Option<Filled>, Fault> {
-        let mut buffer = descriptor(0);
-        if let Err(error) = self.node.ioctl(vidioc::VIDIOC_DQBUF, &mut buffer) {
-            if error.kind() == io::ErrorKind::WouldBlock {
-                return Ok(None);
-            }
-            return Err(Fault::in_call("VIDIOC_DQBUF")(error));
-        }
-        let index = buffer.index as usize;
-        let Some(mapping) = self.mappings.get(index) else {
+        let mut filled = match self.exchange(vidioc::VIDIOC_DQBUF, 0) {
+            Ok(about) => about.filled,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(Fault::in_call("VIDIOC_DQBUF")(error)),
+        };
+        let Some(mapping) = self.mappings.get(filled.index) else {
             return Err(Fault::in_call("VIDIOC_DQBUF")(Errno::PROTO.into()));
         };
-        Ok(Some(Filled {
-            index,
-            used: (buffer.bytesused as usize).min(mapping.length),
-            flags: buffer.flags,
-            sequence: buffer.sequence,
-            stamp: (buffer.timestamp.tv_sec, buffer.timestamp.tv_usec),
-        }))
+        filled.start = filled.start.min(mapping.length);
+        filled.used = filled.used.min(mapping.length - filled.start);
+        Ok(Some(filled))
     }
 
     fn bytes<'a>(&'a self, filled: &'a Filled) -> &'a [u8] {
         let mapping = &self.mappings[filled.index];
+        let start = filled.start.min(mapping.length);
+        let length = filled.used.min(mapping.length - start);
         // SAFETY: the mapping is that long and lives as long as self. The kernel gave the buffer out with `filled` and
         // writes to it only after `requeue`, which consumes `filled` and so ends this borrow.
-        unsafe { slice::from_raw_parts(mapping.start.as_ptr(), filled.used.min(mapping.length)) }
+        unsafe { slice::from_raw_parts(mapping.start.as_ptr().add(start), length) }
     }
 
     fn requeue(&mut self, filled: Filled) -> Result<(), Fault> {
@@ -197,7 +232,7 @@ impl<D: Driver> Queue for Ring<D> {
 
 impl<D: Driver> Drop for Ring<D> {
     fn drop(&mut self) {
-        let mut kind = CAPTURE as std::os::raw::c_int;
+        let mut kind = self.planes.buffer_type() as std::os::raw::c_int;
         let stopped = self.node.ioctl(vidioc::VIDIOC_STREAMOFF, &mut kind);
         for mapping in self.mappings.drain(..) {
             // SAFETY: mapped by us, unmapped only here, and no slice of it outlives self.
@@ -207,7 +242,7 @@ impl<D: Driver> Drop for Ring<D> {
             }
         }
         let mut request = sys::v4l2_requestbuffers::zeroed();
-        request.type_ = CAPTURE;
+        request.type_ = self.planes.buffer_type();
         request.memory = sys::v4l2_memory_V4L2_MEMORY_MMAP;
         let freed = self.node.ioctl(vidioc::VIDIOC_REQBUFS, &mut request);
         // An unplugged device refuses both; closing the node, which follows, ends the stream and frees the rest.
@@ -219,19 +254,11 @@ impl<D: Driver> Drop for Ring<D> {
     }
 }
 
-fn descriptor(index: u32) -> sys::v4l2_buffer {
-    let mut buffer = sys::v4l2_buffer::zeroed();
-    buffer.index = index;
-    buffer.type_ = CAPTURE;
-    buffer.memory = sys::v4l2_memory_V4L2_MEMORY_MMAP;
-    buffer
-}
-
 #[cfg(test)]
 impl Filled {
     /// A buffer of a test's own queue.
     pub(super) fn new(index: usize, used: usize, flags: u32, sequence: u32, stamp: (i64, i64)) -> Self {
-        Self { index, used, flags, sequence, stamp }
+        Self { index, start: 0, used, flags, sequence, stamp }
     }
 
     /// Which buffer it is.

@@ -37,6 +37,7 @@ impl Vector for Avx2 {
         fn xor(a: __m256i, b: __m256i) -> __m256i = _mm256_xor_si256(a, b);
         fn or(a: __m256i, b: __m256i) -> __m256i = _mm256_or_si256(a, b);
         fn shuffle(bytes: __m256i, mask: __m256i) -> __m256i = _mm256_shuffle_epi8(bytes, mask);
+        fn zip(a: __m256i, b: __m256i) -> [__m256i; 2] = [_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b)];
         fn splat(value: i16) -> __m256i = _mm256_set1_epi16(value);
         fn add(a: __m256i, b: __m256i) -> __m256i = _mm256_add_epi16(a, b);
         fn sub(a: __m256i, b: __m256i) -> __m256i = _mm256_sub_epi16(a, b);
@@ -123,6 +124,24 @@ impl Vector for Avx2 {
             _mm256_storeu_si256(to.add(32).cast(), _mm256_blend_epi32::<0xf0>(r, p));
             _mm256_storeu_si256(to.add(64).cast(), _mm256_permute2x128_si256::<0x31>(q, r));
         }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn write_apart(bytes: __m256i, to: [*mut u8; 2]) {
+        // SAFETY: as above.
+        unsafe {
+            _mm_storeu_si128(to[0].cast(), _mm256_castsi256_si128(bytes));
+            _mm_storeu_si128(to[1].cast(), _mm256_extracti128_si256::<1>(bytes));
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn reverse(bytes: __m256i) -> __m256i {
+        let places = _mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        let halves = _mm256_shuffle_epi8(bytes, _mm256_broadcastsi128_si256(places));
+        _mm256_permute2x128_si256::<1>(halves, halves)
     }
 
     #[inline]

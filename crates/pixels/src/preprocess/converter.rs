@@ -7,7 +7,7 @@ use crate::segment::Region;
 /// Value of the bars beside a letterboxed picture: middle grey.
 pub const PAD: u8 = 128;
 
-/// Writes pictures into one model's input tensor. It prepares itself anew when the format of the pictures changes.
+/// Writes pictures into one model's input tensor. It prepares itself anew when the format of the pictures, or how they lie, changes.
 pub struct Converter {
     target: Size,
     fit: Fit,
@@ -26,7 +26,7 @@ impl Converter {
     /// # Errors
     /// When a side of the picture is zero or too long, or the tensor has another size.
     pub fn convert(&mut self, picture: &Picture<'_>, tensor: &mut [u8]) -> Result<Region, PreprocessError> {
-        let source = picture.format();
+        let source = picture.into();
         let prepared = Preprocessor::renew(&mut self.prepared, source, self.target, self.fit, &self.map, PAD)?;
         prepared.run(picture, tensor)?;
         Ok(region(prepared.placement(), self.target))

@@ -5,9 +5,10 @@
 /// vector is inlined there.
 macro_rules! kernels {
     ($vector:ty, $instructions:literal) => {
-        use $crate::preprocess::{colour::Colour, generic, kernels::*, taps::Row};
+        use $crate::preprocess::{colour::Colour, generic, kernels::*, strip::Tile, taps::Row};
 
-        pub(super) const KERNELS: Kernels = Kernels { load, vertical, horizontal, widen, finish };
+        pub(super) const KERNELS: Kernels =
+            Kernels { load, vertical, horizontal, widen, widen_reversed, finish, finish_apart, turn };
 
         #[target_feature(enable = $instructions)]
         fn load(packing: Packing, source: &[u8], into: [&mut [u8]; 3]) {
@@ -49,6 +50,24 @@ macro_rules! kernels {
         fn finish(colour: &Colour, rows: [&[i16]; 3], flip: u8, into: &mut [u8]) {
             // SAFETY: as above.
             unsafe { generic::finish::<$vector>(colour, rows, flip, into) }
+        }
+
+        #[target_feature(enable = $instructions)]
+        fn widen_reversed(source: &[u8], into: &mut [i16]) {
+            // SAFETY: as above.
+            unsafe { generic::widen_reversed::<$vector>(source, into) }
+        }
+
+        #[target_feature(enable = $instructions)]
+        fn finish_apart(colour: &Colour, rows: [&[i16]; 3], flip: u8, into: [&mut [u8]; 3]) {
+            // SAFETY: as above.
+            unsafe { generic::finish_apart::<$vector>(colour, rows, flip, into) }
+        }
+
+        #[target_feature(enable = $instructions)]
+        fn turn(tile: &Tile<'_>, into: &mut [u8]) {
+            // SAFETY: as above.
+            unsafe { generic::turn::<$vector>(tile, into) }
         }
     };
 }

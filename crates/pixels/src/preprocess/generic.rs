@@ -7,7 +7,8 @@
 
 use super::colour::{Chroma, Colour, Luma, FRACTION_BITS};
 use super::kernels::{Mix, Packing, PAD};
-use super::scalar::load_rest;
+use super::scalar::{self, load_rest, widen_rest};
+use super::strip::{Tile, TILE};
 use super::taps::{Row, Scale, BLOCK, SCALED_BITS};
 use super::vector::Vector;
 
@@ -245,6 +246,23 @@ pub(super) unsafe fn widen<V: Vector>(source: &[u8], into: &mut [i16]) {
 }
 
 #[inline(always)]
+pub(super) unsafe fn widen_reversed<V: Vector>(source: &[u8], into: &mut [i16]) {
+    let words = source.len() / V::BYTES;
+    let last = source.len() - V::BYTES * words.min(1);
+    for (word, out) in into.chunks_exact_mut(V::BYTES).take(words).enumerate() {
+        // SAFETY: the caller vouches for the CPU; the source has so many words, counted from its end, and a chunk has as many
+        // values as a vector has bytes.
+        unsafe {
+            let bytes = V::reverse(V::read(source.as_ptr().add(last - word * V::BYTES)));
+            let [low, high] = V::widen(V::xor(bytes, V::splat_byte(0x80 ^ V::FLIP)));
+            V::write_words(low, out.as_mut_ptr());
+            V::write_words(high, out.as_mut_ptr().add(V::LANES));
+        }
+    }
+    widen_rest(source, into, words * V::BYTES, V::FLIP);
+}
+
+#[inline(always)]
 pub(super) unsafe fn finish<V: Vector>(colour: &Colour, rows: [&[i16]; 3], flip: u8, into: &mut [u8]) {
     // SAFETY: the caller vouches for the CPU.
     unsafe {
@@ -276,6 +294,89 @@ unsafe fn paint<V: Vector>(paint: &impl Paint<V>, rows: [&[i16]; 3], flip: u8, i
         unsafe { V::write_triples(pixels(paint, rows, first, flip), last.as_mut_ptr()) };
         rest.copy_from_slice(&last[..rest.len()]);
     }
+}
+
+#[inline(always)]
+pub(super) unsafe fn finish_apart<V: Vector>(colour: &Colour, rows: [&[i16]; 3], flip: u8, into: [&mut [u8]; 3]) {
+    // SAFETY: the caller vouches for the CPU.
+    unsafe {
+        match colour {
+            Colour::Rgb => paint_apart::<V>(&Plain, rows, flip ^ 0x80, into),
+            Colour::Grey(luma) => paint_apart::<V>(&Light::<V>::new(luma), rows, flip, into),
+            Colour::Yuv(luma, chroma) => paint_apart::<V>(&Matrix::<V>::new(luma, chroma), rows, flip, into),
+        }
+    }
+}
+
+/// As [`paint`], with each component in a row of its own, all padded.
+#[inline(always)]
+unsafe fn paint_apart<V: Vector>(paint: &impl Paint<V>, rows: [&[i16]; 3], flip: u8, into: [&mut [u8]; 3]) {
+    let length = into[0].len() / V::BYTES * V::BYTES;
+    assert!(rows.iter().all(|row| row.len() >= length) && into.iter().all(|row| row.len() >= length));
+    let [red, green, blue] = into.map(<[u8]>::as_mut_ptr);
+    for first in (0..length).step_by(V::BYTES) {
+        // SAFETY: the caller vouches for the CPU; so many pixels lie in the rows, and so many bytes have room.
+        unsafe {
+            let [r, g, b] = pixels(paint, rows, first, flip);
+            V::write(r, red.add(first));
+            V::write(g, green.add(first));
+            V::write(b, blue.add(first));
+        }
+    }
+}
+
+/// Rows become columns, in tiles of [`TILE`] rows and as many columns as a vector has bytes. The last tile may write columns
+/// again that the one before it has written.
+///
+/// What a row of pixels has in turn, red, green and blue, comes of itself where the components of the rows are turned in turn.
+#[inline(always)]
+pub(super) unsafe fn turn<V: Vector>(tile: &Tile<'_>, into: &mut [u8]) {
+    let &Tile { slots, offsets, apart, columns, pitch, upwards } = tile;
+    let Ok(offsets) = <&[usize; TILE]>::try_from(offsets) else { return scalar::turn(tile, into) };
+    if columns < V::BYTES {
+        return scalar::turn(tile, into);
+    }
+    assert!(offsets.iter().all(|offset| offset + 2 * apart + columns <= slots.len()));
+    assert!((columns - 1) * pitch + 3 * TILE <= into.len());
+    let step = if upwards { pitch.wrapping_neg() } else { pitch };
+    let top = into[tile.row_of(0)..].as_mut_ptr();
+    for word in 0..columns.div_ceil(V::BYTES) {
+        let first = (word * V::BYTES).min(columns - V::BYTES);
+        for third in 0..3 {
+            // SAFETY: the caller vouches for the CPU; a vector lies at each offset in each component, and the row of every column
+            // has room for as many pixels as there are rows.
+            unsafe {
+                let from = slots.as_ptr().add(first);
+                let turned = turn_bytes::<V>(std::array::from_fn(|at| {
+                    let at = third * TILE + at;
+                    V::read(from.add(offsets[at / 3] + at % 3 * apart))
+                }));
+                let mut row = top.wrapping_add(first.wrapping_mul(step)).wrapping_add(third * TILE);
+                for bytes in turned {
+                    V::write_apart(bytes, [row, row.wrapping_add(step.wrapping_mul(16))]);
+                    row = row.wrapping_add(step);
+                }
+            }
+        }
+    }
+}
+
+/// Byte `c` of each 16 bytes of `rows`, for each `c` from 0 to 15.
+///
+/// # Safety
+/// The CPU has the instructions of `V`.
+#[inline(always)]
+unsafe fn turn_bytes<V: Vector>(mut rows: [V::Bytes; TILE]) -> [V::Bytes; TILE] {
+    // The place of a byte, its row and its column, is a number of 8 bits. A round turns these bits by one.
+    for _ in 0..4 {
+        let mut next = rows;
+        for row in 0..TILE / 2 {
+            // SAFETY: the caller vouches for the CPU.
+            [next[2 * row], next[2 * row + 1]] = unsafe { V::zip(rows[row], rows[row + TILE / 2]) };
+        }
+        rows = next;
+    }
+    rows
 }
 
 /// Red, green and blue of one vector of pixels, from the one at index `first`.

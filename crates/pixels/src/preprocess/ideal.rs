@@ -94,16 +94,20 @@ fn rgb(picture: &Picture<'_>, target: Size, x: usize, y: usize) -> [f64; 3] {
     rgb.map(|value| value.clamp(0.0, 255.0))
 }
 
-/// Largest and mean difference of the scalar reference from the ideal.
-fn difference(owned: &Owned, target: Size) -> (f64, f64) {
-    let picture = owned.picture();
+/// Largest and mean difference of the scalar reference from the ideal, for a picture that lies so.
+fn difference(owned: &Owned, orientation: Orientation, target: Size) -> (f64, f64) {
+    let picture = owned.picture().turned(orientation);
+    let source = Source::from(&picture);
     let mut pass =
-        Preprocessor::with_backend(owned.format, target, Fit::Stretch, PixelMap::Identity, 0, Backend::Scalar).unwrap();
+        Preprocessor::with_backend(source, target, Fit::Stretch, PixelMap::Identity, 0, Backend::Scalar).unwrap();
     let mut tensor = vec![0; target.pixels() * 3];
     pass.run(&picture, &mut tensor).unwrap();
     let (mut max, mut sum) = (0f64, 0.0);
     for (at, pixel) in tensor.chunks(3).enumerate() {
-        let ideal = rgb(&picture, target, at % target.width, at / target.width);
+        // The ideal knows the picture as it is stored.
+        let stored = orientation.turn(target);
+        let (x, y) = orientation.stored_at(stored, (at % target.width, at / target.width));
+        let ideal = rgb(&picture, stored, x, y);
         for (ideal, &byte) in ideal.iter().zip(pixel) {
             let error = (ideal - f64::from(byte)).abs();
             max = max.max(error);
@@ -127,9 +131,13 @@ fn the_reference_is_near_the_ideal() {
             let color = Colorimetry { matrix, range, siting };
             let format = PictureFormat { layout, size: Size::new(61, 47), color };
             let noise = Owned::new(format, 3, random_bytes(11));
-            for (width, height) in targets {
-                let (max, mean) = difference(&noise, Size::new(width, height));
-                assert!(max <= 3.0 && mean <= 0.6, "{max} {mean}: {layout} {color:?} to {width}x{height}");
+            let turns = Orientation::ALL.into_iter().cycle().skip(1);
+            for ((width, height), turned) in targets.into_iter().zip(turns) {
+                for orientation in [Orientation::UPRIGHT, turned] {
+                    let (max, mean) = difference(&noise, orientation, Size::new(width, height));
+                    let what = format!("{layout} {color:?} {orientation:?} to {width}x{height}");
+                    assert!(max <= 3.0 && mean <= 0.6, "{max} {mean}: {what}");
+                }
             }
         }
     }

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use super::colour::Colour;
+use super::strip::Tile;
 use super::taps::{Row, Scale};
 use crate::simd::Backend;
 
@@ -35,6 +36,9 @@ pub(super) struct Mix<'a> {
     pub(super) scale: Option<Scale>,
 }
 
+/// A row of each component, to be written.
+pub(super) type RowsMut<'a> = [&'a mut [u8]; 3];
+
 /// The kernels of a backend; `scalar.rs` says what each computes.
 ///
 /// They are `unsafe` only because the processor must have their instructions, and [`Backend::kernels`] sees to that:
@@ -42,11 +46,14 @@ pub(super) struct Mix<'a> {
 /// slice. A backend may keep the bytes of its rows in its own form between `load` and `finish`, so kernels of different
 /// backends don't mix.
 pub(super) struct Kernels {
-    pub(super) load: unsafe fn(Packing, &[u8], [&mut [u8]; 3]),
+    pub(super) load: unsafe fn(Packing, &[u8], RowsMut<'_>),
     pub(super) vertical: unsafe fn(&Mix<'_>, &mut [u8]),
     pub(super) horizontal: unsafe fn(&Row, &[u8], &mut [i16]),
     pub(super) widen: unsafe fn(&[u8], &mut [i16]),
+    pub(super) widen_reversed: unsafe fn(&[u8], &mut [i16]),
     pub(super) finish: unsafe fn(&Colour, [&[i16]; 3], u8, &mut [u8]),
+    pub(super) finish_apart: unsafe fn(&Colour, [&[i16]; 3], u8, RowsMut<'_>),
+    pub(super) turn: unsafe fn(&Tile<'_>, &mut [u8]),
 }
 
 impl Kernels {
@@ -74,10 +81,28 @@ impl Kernels {
         unsafe { (self.widen)(source, into) }
     }
 
+    /// The same with the last sample first. `source` has as many samples as there are outputs; `into` is padded to [`PAD`].
+    pub(super) fn widen_reversed(&self, source: &[u8], into: &mut [i16]) {
+        // SAFETY: as in `load`.
+        unsafe { (self.widen_reversed)(source, into) }
+    }
+
     /// Resized rows, padded to [`PAD`], to R, G, B in turn, with the bits of `flip` flipped.
     pub(super) fn finish(&self, colour: &Colour, rows: [&[i16]; 3], flip: u8, into: &mut [u8]) {
         // SAFETY: as in `load`.
         unsafe { (self.finish)(colour, rows, flip, into) }
+    }
+
+    /// The same to R, G and B apart, padded as well.
+    pub(super) fn finish_apart(&self, colour: &Colour, rows: [&[i16]; 3], flip: u8, into: [&mut [u8]; 3]) {
+        // SAFETY: as in `load`.
+        unsafe { (self.finish_apart)(colour, rows, flip, into) }
+    }
+
+    /// Rows of R, G and B apart to columns of R, G, B in turn.
+    pub(super) fn turn(&self, tile: &Tile<'_>, into: &mut [u8]) {
+        // SAFETY: as in `load`.
+        unsafe { (self.turn)(tile, into) }
     }
 }
 

@@ -11,6 +11,8 @@ mod kernels;
 mod map;
 mod planes;
 mod scalar;
+mod source;
+mod strip;
 mod taps;
 
 #[cfg(target_arch = "x86_64")]
@@ -30,17 +32,22 @@ mod x86;
 mod ideal;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turned;
 
 use crate::frame::{Layout, Picture, PictureFormat, Size};
+use crate::orientation::Orientation;
 
 pub use crate::simd::Backend;
 pub use converter::{Converter, PAD};
 pub use fit::Fit;
 pub use map::{Normalisation, PixelMap};
+pub use source::Source;
 
 use colour::Colour;
 use kernels::Kernels;
 use planes::Planes;
+use strip::Strip;
 
 /// Longest side of a picture or tensor.
 pub const MAX_SIDE: usize = 1 << 15;
@@ -86,6 +93,14 @@ pub enum PreprocessError {
         /// What came.
         found: PictureFormat,
     },
+    /// The picture lies in another way than the pass was prepared for.
+    #[error("prepared for pictures that lie in another way")]
+    Orientation {
+        /// What the pass was prepared for.
+        expected: Orientation,
+        /// What came.
+        found: Orientation,
+    },
     /// The tensor is of another size than the pass was prepared for.
     #[error("the tensor needs {expected} bytes, got {found}")]
     TensorLength {
@@ -98,7 +113,7 @@ pub enum PreprocessError {
 
 /// The prepared pass from pictures of one format into tensors of one size: uint8 or int8, NHWC `[1, h, w, 3]`, R G B.
 pub struct Preprocessor {
-    source: PictureFormat,
+    source: Source,
     target: Size,
     placement: Rect,
     map: PixelMap,
@@ -106,6 +121,8 @@ pub struct Preprocessor {
     kernels: &'static Kernels,
     colour: Colour,
     planes: Planes,
+    /// Where the camera's rows become columns.
+    strip: Option<Strip>,
     /// A row of bars as the tensor holds it.
     bar: Vec<u8>,
 }
@@ -115,7 +132,13 @@ impl Preprocessor {
     ///
     /// # Errors
     /// If a size or layout is unusable.
-    pub fn new(source: PictureFormat, target: Size, fit: Fit, map: PixelMap, pad: u8) -> Result<Self, PreprocessError> {
+    pub fn new(
+        source: impl Into<Source>,
+        target: Size,
+        fit: Fit,
+        map: PixelMap,
+        pad: u8,
+    ) -> Result<Self, PreprocessError> {
         Self::with_backend(source, target, fit, map, pad, Backend::detect())
     }
 
@@ -124,25 +147,30 @@ impl Preprocessor {
     /// # Errors
     /// If a size or layout is unusable, or the machine can't run the backend.
     pub fn with_backend(
-        source: PictureFormat,
+        source: impl Into<Source>,
         target: Size,
         fit: Fit,
         map: PixelMap,
         pad: u8,
         backend: Backend,
     ) -> Result<Self, PreprocessError> {
-        for (what, size) in [("a picture", source.size), ("a tensor", target)] {
+        let source = source.into();
+        let Source { format, orientation } = source;
+        for (what, size) in [("a picture", format.size), ("a tensor", target)] {
             if [size.width, size.height].iter().any(|side| !(1..=MAX_SIDE).contains(side)) {
                 return Err(PreprocessError::Size { what, size });
             }
         }
-        if let Layout::Planar { h, v } = source.layout {
+        if let Layout::Planar { h, v } = format.layout {
             if ![h, v].iter().all(|step| matches!(step, 1 | 2 | 4)) {
-                return Err(PreprocessError::ChromaSteps { layout: source.layout });
+                return Err(PreprocessError::ChromaSteps { layout: format.layout });
             }
         }
         let kernels = backend.kernels().ok_or(PreprocessError::Backend(backend))?;
-        let placement = place(source.size, target, fit);
+        let placement = place(orientation.turn(format.size), target, fit);
+        // Upright, and as the camera's rows and columns go.
+        let upright = Size::new(placement.width, placement.height);
+        let turned = orientation.turn(upright);
         let bar = (0..target.width * 3).map(|byte| map.apply(byte % 3, pad)).collect();
         Ok(Self {
             source,
@@ -151,8 +179,9 @@ impl Preprocessor {
             map,
             backend,
             kernels,
-            colour: Colour::new(source.layout, source.color),
-            planes: Planes::new(source, Size::new(placement.width, placement.height)),
+            colour: Colour::new(format.layout, format.color),
+            planes: Planes::new(source, turned),
+            strip: orientation.is_swapped().then(|| Strip::new(turned.width)),
             bar,
         })
     }
@@ -164,7 +193,7 @@ impl Preprocessor {
     /// As [`Self::new`]; the slot is empty then.
     pub fn renew<'a>(
         slot: &'a mut Option<Self>,
-        source: PictureFormat,
+        source: Source,
         target: Size,
         fit: Fit,
         map: &PixelMap,
@@ -177,8 +206,8 @@ impl Preprocessor {
         }
     }
 
-    /// Format of the pictures it takes.
-    pub fn source(&self) -> PictureFormat {
+    /// What pictures it takes.
+    pub fn source(&self) -> Source {
         self.source
     }
 
@@ -197,25 +226,49 @@ impl Preprocessor {
     /// # Errors
     /// If the picture or the tensor is not what the pass was prepared for; the tensor is then untouched.
     pub fn run(&mut self, picture: &Picture<'_>, tensor: &mut [u8]) -> Result<(), PreprocessError> {
-        if picture.format() != self.source {
-            return Err(PreprocessError::Format { expected: self.source, found: picture.format() });
+        let (expected, found) = (self.source, Source::from(picture));
+        if found.format != expected.format {
+            return Err(PreprocessError::Format { expected: expected.format, found: found.format });
+        }
+        if found.orientation != expected.orientation {
+            let (expected, found) = (expected.orientation, found.orientation);
+            return Err(PreprocessError::Orientation { expected, found });
         }
         let expected = self.bar.len() * self.target.height;
         if tensor.len() != expected {
             return Err(PreprocessError::TensorLength { expected, found: tensor.len() });
         }
-        let Rect { x, y, width, height } = self.placement;
         self.planes.restart();
+        self.paint_bars(tensor);
+        if self.strip.is_some() {
+            self.run_turned(picture, tensor);
+        } else {
+            self.run_straight(picture, tensor);
+        }
+        Ok(())
+    }
+
+    fn paint_bars(&self, tensor: &mut [u8]) {
+        let Rect { x, y, width, height } = self.placement;
         for (row, line) in tensor.chunks_exact_mut(self.bar.len()).enumerate() {
             if !(y..y + height).contains(&row) {
                 line.copy_from_slice(&self.bar);
-                continue;
+            } else if width < self.target.width {
+                let (left, right) = (x * 3, (x + width) * 3);
+                line[..left].copy_from_slice(&self.bar[..left]);
+                line[right..].copy_from_slice(&self.bar[right..]);
             }
-            let (left, line) = line.split_at_mut(x * 3);
-            let (line, right) = line.split_at_mut(width * 3);
-            left.copy_from_slice(&self.bar[..left.len()]);
-            right.copy_from_slice(&self.bar[..right.len()]);
-            let rows = self.planes.resize(self.kernels, picture, row - y);
+        }
+    }
+
+    /// The camera's rows are rows.
+    fn run_straight(&mut self, picture: &Picture<'_>, tensor: &mut [u8]) {
+        let Rect { x, y, width, height } = self.placement;
+        let upwards = self.source.orientation.is_mirrored_down();
+        for row in 0..height {
+            let line = y + if upwards { height - 1 - row } else { row };
+            let line = &mut tensor[line * self.bar.len() + x * 3..][..width * 3];
+            let rows = self.planes.resize(self.kernels, picture, row);
             self.kernels.finish(&self.colour, rows, self.map.flip(), line);
             if let PixelMap::Table(tables) = &self.map {
                 for pixel in line.chunks_exact_mut(3) {
@@ -225,7 +278,28 @@ impl Preprocessor {
                 }
             }
         }
-        Ok(())
+    }
+
+    /// The camera's rows are columns.
+    fn run_turned(&mut self, picture: &Picture<'_>, tensor: &mut [u8]) {
+        let Some(strip) = &mut self.strip else { return };
+        let Rect { x, y, width, .. } = self.placement;
+        let orientation = self.source.orientation;
+        let mirrors = [orientation.is_mirrored_across(), orientation.is_mirrored_down()];
+        let into = &mut tensor[y * self.bar.len() + x * 3..];
+        for row in 0..width {
+            let rows = self.planes.resize(self.kernels, picture, row);
+            let mut finished = strip.row(row);
+            self.kernels.finish_apart(&self.colour, rows, self.map.flip(), finished.each_mut().map(|row| &mut **row));
+            if let PixelMap::Table(tables) = &self.map {
+                for (row, table) in finished.into_iter().zip(tables.iter()) {
+                    for byte in row {
+                        *byte = table[usize::from(*byte)];
+                    }
+                }
+            }
+            strip.put(self.kernels, (row, width), mirrors, self.bar.len(), into);
+        }
     }
 }
 

@@ -24,6 +24,7 @@ impl Vector for Neon {
         fn xor(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t = veorq_u8(a, b);
         fn or(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t = vorrq_u8(a, b);
         fn shuffle(bytes: uint8x16_t, mask: uint8x16_t) -> uint8x16_t = vqtbl1q_u8(bytes, mask);
+        fn zip(a: uint8x16_t, b: uint8x16_t) -> [uint8x16_t; 2] = [vzip1q_u8(a, b), vzip2q_u8(a, b)];
         fn splat(value: i16) -> int16x8_t = vdupq_n_s16(value);
         fn add(a: int16x8_t, b: int16x8_t) -> int16x8_t = vaddq_s16(a, b);
         fn sub(a: int16x8_t, b: int16x8_t) -> int16x8_t = vsubq_s16(a, b);
@@ -112,6 +113,20 @@ impl Vector for Neon {
     unsafe fn write_triples([a, b, c]: [uint8x16_t; 3], to: *mut u8) {
         // SAFETY: as above.
         unsafe { vst3q_u8(to, uint8x16x3_t(a, b, c)) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn write_apart(bytes: uint8x16_t, [to, _]: [*mut u8; 2]) {
+        // SAFETY: as above.
+        unsafe { vst1q_u8(to, bytes) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn reverse(bytes: uint8x16_t) -> uint8x16_t {
+        let halves = vrev64q_u8(bytes);
+        vextq_u8::<8>(halves, halves)
     }
 
     #[inline]

@@ -5,7 +5,8 @@
 
 use super::kernels::{Kernels, Mix, Packing, PAD};
 use super::taps::{Axis, Column, Row};
-use crate::frame::{Layout, Picture, PictureFormat, Siting, Size};
+use super::Source;
+use crate::frame::{Layout, Picture, Siting, Size};
 
 /// All that the resize keeps between rows. One value serves one picture at a time.
 pub(super) struct Planes {
@@ -13,6 +14,10 @@ pub(super) struct Planes {
     /// Resized rows of the three components, `padded` values each.
     resized: Vec<i16>,
     padded: usize,
+    /// Values of a resized row.
+    width: usize,
+    /// Rows come with their last value first.
+    reversed: bool,
 }
 
 /// Components that share their rows.
@@ -50,45 +55,55 @@ struct Component {
 }
 
 impl Planes {
-    pub(super) fn new(source: PictureFormat, target: Size) -> Self {
+    /// For resized pictures of `target`, whose rows are the camera's rows. Where the upright picture has them as rows too, they
+    /// come with left and right as that has them.
+    pub(super) fn new(Source { format: source, orientation }: Source, target: Size) -> Self {
         let Size { width, height } = source.size;
+        let [against_x, against_y] = match (orientation.is_mirrored_across(), orientation.is_mirrored_down()) {
+            (x, y) if orientation.is_swapped() => [y, x],
+            (x, y) => [x, y],
+        };
+        let reversed = against_x && !orientation.is_swapped();
         let across = |step: u8, left: bool| {
             let step = usize::from(step);
-            Axis { samples: width.div_ceil(step), pixels: width, step, left, outputs: target.width }
+            let samples = width.div_ceil(step);
+            Axis { samples, pixels: width, step, left, outputs: target.width, mirrored: against_x }
         };
         let down = |step: u8| {
             let step = usize::from(step);
-            Axis { samples: height.div_ceil(step), pixels: height, step, left: false, outputs: target.height }
+            let samples = height.div_ceil(step);
+            Axis { samples, pixels: height, step, left: false, outputs: target.height, mirrored: against_y }
         };
         let left = source.color.siting == Siting::Left;
         let full = across(1, false);
+        let group = |packing, plane, down: Axis, across: &[_]| Group::new(packing, plane, &down, across, reversed);
         let groups = match source.layout {
-            Layout::Grey => vec![Group::new(Packing::Plain, 0, down(1), &[(0, full)])],
-            Layout::Rgb => vec![Group::new(Packing::Triples, 0, down(1), &[(0, full), (1, full), (2, full)])],
-            Layout::Bgr => vec![Group::new(Packing::Triples, 0, down(1), &[(2, full), (1, full), (0, full)])],
+            Layout::Grey => vec![group(Packing::Plain, 0, down(1), &[(0, full)])],
+            Layout::Rgb => vec![group(Packing::Triples, 0, down(1), &[(0, full), (1, full), (2, full)])],
+            Layout::Bgr => vec![group(Packing::Triples, 0, down(1), &[(2, full), (1, full), (0, full)])],
             Layout::Yuyv | Layout::Uyvy => {
                 let packing = if source.layout == Layout::Yuyv { Packing::Yuyv } else { Packing::Uyvy };
                 let half = across(2, left);
-                vec![Group::new(packing, 0, down(1), &[(0, full), (1, half), (2, half)])]
+                vec![group(packing, 0, down(1), &[(0, full), (1, half), (2, half)])]
             }
             Layout::Nv12 => {
                 let half = across(2, left);
                 vec![
-                    Group::new(Packing::Plain, 0, down(1), &[(0, full)]),
-                    Group::new(Packing::Pairs, 1, down(2), &[(1, half), (2, half)]),
+                    group(Packing::Plain, 0, down(1), &[(0, full)]),
+                    group(Packing::Pairs, 1, down(2), &[(1, half), (2, half)]),
                 ]
             }
             Layout::Planar { h, v } => {
                 let part = across(h, left);
                 vec![
-                    Group::new(Packing::Plain, 0, down(1), &[(0, full)]),
-                    Group::new(Packing::Plain, 1, down(v), &[(1, part)]),
-                    Group::new(Packing::Plain, 2, down(v), &[(2, part)]),
+                    group(Packing::Plain, 0, down(1), &[(0, full)]),
+                    group(Packing::Plain, 1, down(v), &[(1, part)]),
+                    group(Packing::Plain, 2, down(v), &[(2, part)]),
                 ]
             }
         };
         let padded = target.width.next_multiple_of(PAD);
-        Self { groups, resized: vec![0; padded * 3], padded }
+        Self { groups, resized: vec![0; padded * 3], padded, width: target.width, reversed }
     }
 
     /// Forgets the rows of the last picture.
@@ -108,6 +123,7 @@ impl Planes {
                 let into = &mut self.resized[component.index * self.padded..][..self.padded];
                 match &component.row {
                     Some(row) => kernels.horizontal(row, source, into),
+                    None if self.reversed => kernels.widen_reversed(&source[..self.width], into),
                     None => kernels.widen(source, into),
                 }
             }
@@ -117,12 +133,12 @@ impl Planes {
 }
 
 impl Group {
-    fn new(packing: Packing, plane: usize, down: Axis, across: &[(usize, Axis)]) -> Self {
-        let column = Column::new(&down);
+    fn new(packing: Packing, plane: usize, down: &Axis, across: &[(usize, Axis)], reversed: bool) -> Self {
+        let column = Column::new(down);
         let mut slot = 0;
         let mut components = Vec::new();
         for &(index, axis) in across {
-            let row = (!axis.is_identity()).then(|| Row::new(&axis));
+            let row = (!axis.is_identity()).then(|| Row::new(&axis, reversed));
             let reach = row.as_ref().map_or(axis.outputs, |row| row.reach);
             // Packed 4:2:2 has an even number of luma samples, one more than an odd width.
             let length = reach.max(axis.samples + 1).next_multiple_of(PAD);

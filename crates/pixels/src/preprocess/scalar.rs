@@ -4,9 +4,11 @@
 
 use super::colour::{Chroma, Colour, Luma, FRACTION_BITS};
 use super::kernels::{Kernels, Mix, Packing};
+use super::strip::Tile;
 use super::taps::{Row, Scale, BLOCK, SCALED_BITS};
 
-pub(super) const KERNELS: Kernels = Kernels { load, vertical, horizontal, widen, finish };
+pub(super) const KERNELS: Kernels =
+    Kernels { load, vertical, horizontal, widen, widen_reversed, finish, finish_apart, turn };
 
 fn load(packing: Packing, source: &[u8], into: [&mut [u8]; 3]) {
     load_flipped(packing, source, into, 0);
@@ -106,23 +108,58 @@ fn widen(source: &[u8], into: &mut [i16]) {
     }
 }
 
+/// [`widen`] with the last sample first.
+fn widen_reversed(source: &[u8], into: &mut [i16]) {
+    widen_rest(source, into, 0, 0);
+}
+
+/// Widens, in reverse, what a SIMD loop has left over after `done` samples, of rows whose bytes have the bits of `flip` flipped.
+pub(super) fn widen_rest(source: &[u8], into: &mut [i16], done: usize, flip: u8) {
+    for (out, &value) in into[done..].iter_mut().zip(source[..source.len() - done].iter().rev()) {
+        *out = i16::from_be_bytes([value ^ flip ^ 0x80, 0]);
+    }
+}
+
 /// Resized rows to interleaved R, G, B; the bits of `flip` are flipped at the end.
 fn finish(colour: &Colour, rows: [&[i16]; 3], flip: u8, into: &mut [u8]) {
     for (x, out) in into.chunks_exact_mut(3).enumerate() {
-        let rgb = match colour {
-            Colour::Rgb => rows.map(|row| (((row[x] + 128) >> 8) as u8) ^ 0x80),
-            Colour::Grey(luma) => [to_byte(scaled_luma(*luma, rows[0][x])); 3],
-            Colour::Yuv(luma, Chroma { red_v, green_u, green_v, blue_u }) => {
-                let y = scaled_luma(*luma, rows[0][x]);
-                let (u, v) = (rows[1][x], rows[2][x]);
-                let red = y + mulhrs(v, *red_v);
-                let green = y + mulhrs(u, *green_u) + mulhrs(v, *green_v);
-                let blue = y + mulhrs(u, *blue_u);
-                [to_byte(red), to_byte(green), to_byte(blue)]
-            }
-        };
-        for (out, value) in out.iter_mut().zip(rgb) {
+        for (out, value) in out.iter_mut().zip(pixel(colour, rows, x)) {
             *out = value ^ flip;
+        }
+    }
+}
+
+/// The same to R, G and B apart.
+fn finish_apart(colour: &Colour, rows: [&[i16]; 3], flip: u8, [r, g, b]: [&mut [u8]; 3]) {
+    for (x, ((r, g), b)) in r.iter_mut().zip(g).zip(b).enumerate() {
+        [*r, *g, *b] = pixel(colour, rows, x).map(|value| value ^ flip);
+    }
+}
+
+/// Red, green and blue of the pixel at `x`.
+fn pixel(colour: &Colour, rows: [&[i16]; 3], x: usize) -> [u8; 3] {
+    match colour {
+        Colour::Rgb => rows.map(|row| (((row[x] + 128) >> 8) as u8) ^ 0x80),
+        Colour::Grey(luma) => [to_byte(scaled_luma(*luma, rows[0][x])); 3],
+        Colour::Yuv(luma, Chroma { red_v, green_u, green_v, blue_u }) => {
+            let y = scaled_luma(*luma, rows[0][x]);
+            let (u, v) = (rows[1][x], rows[2][x]);
+            let red = y + mulhrs(v, *red_v);
+            let green = y + mulhrs(u, *green_u) + mulhrs(v, *green_v);
+            let blue = y + mulhrs(u, *blue_u);
+            [to_byte(red), to_byte(green), to_byte(blue)]
+        }
+    }
+}
+
+/// Row `k` of the tile becomes pixel `k` of the rows of `into`.
+pub(super) fn turn(tile: &Tile<'_>, into: &mut [u8]) {
+    for column in 0..tile.columns {
+        let row = &mut into[tile.row_of(column)..][..tile.offsets.len() * 3];
+        for (pixel, &offset) in row.chunks_exact_mut(3).zip(tile.offsets) {
+            for (component, byte) in pixel.iter_mut().enumerate() {
+                *byte = tile.slots[offset + component * tile.apart + column];
+            }
         }
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct Axis {
     pub(super) left: bool,
     /// Output samples.
     pub(super) outputs: usize,
+    /// The axis runs against that of the upright picture: weights are rounded as they are along that.
+    pub(super) mirrored: bool,
 }
 
 /// Taps of every output along an axis, all with the same even number of taps.
@@ -83,7 +85,9 @@ impl Axis {
             let centre = ((2 * output + 1) * self.pixels) as f64 / (2 * self.outputs * self.step) as f64;
             let position = (centre - 0.5 + self.shift()).clamp(0.0, last as f64);
             let mut index = position as usize;
-            let mut right = ((position - index as f64) * f64::from(WEIGHT_SUM)).round() as u32;
+            let right = (position - index as f64) * f64::from(WEIGHT_SUM);
+            // A half goes to the sample that is later in the upright picture.
+            let mut right = if self.mirrored { (right - 0.5).ceil() } else { right.round() } as u32;
             if right == WEIGHT_SUM {
                 (index, right) = (index + 1, 0);
             }
@@ -218,18 +222,29 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn new(axis: &Axis) -> Self {
+    /// With `reversed` the last output comes first.
+    pub(super) fn new(axis: &Axis, reversed: bool) -> Self {
         let Taps { count, index, weight, scale } = axis.taps();
         let pairs = count / 2;
         // Outputs that only fill the last block repeat the last real one.
-        let tap = |output: usize, tap: usize| output.min(axis.outputs - 1) * count + tap;
+        let source = |output: usize| {
+            let output = output.min(axis.outputs - 1);
+            if reversed {
+                axis.outputs - 1 - output
+            } else {
+                output
+            }
+        };
+        let tap = |output: usize, tap: usize| source(output) * count + tap;
+        // Lowest and highest output of a half.
+        let ends = |half: usize| if reversed { (half * 8 + 7, half * 8) } else { (half * 8, half * 8 + 7) };
         let halves = axis.outputs.div_ceil(BLOCK) * 2;
-        let span = (0..halves).map(|half| index[tap(half * 8 + 7, 1)] + 1 - index[tap(half * 8, 0)]).max();
+        let span = (0..halves).map(|half| index[tap(ends(half).1, 1)] + 1 - index[tap(ends(half).0, 0)]).max();
         let loads = span.unwrap_or(1).div_ceil(16);
         let blocks = halves / 2;
         let scale = scale.map_or(Vec::new(), |scale| {
             let block = |block: usize| {
-                let at = |lane: usize| scale[(block * BLOCK + lane).min(axis.outputs - 1)];
+                let at = |lane: usize| scale[source(block * BLOCK + lane)];
                 [std::array::from_fn(|lane| at(lane).bias), std::array::from_fn(|lane| at(lane).factor)]
             };
             (0..blocks).map(block).collect()
@@ -245,7 +260,7 @@ impl Row {
         };
         for half in 0..halves {
             let (block, side) = (half / 2, half % 2);
-            let base = index[tap(half * 8, 0)];
+            let base = index[tap(ends(half).0, 0)];
             row.base[block][side] = base as u32;
             row.reach = row.reach.max(base + 2 * (pairs - 1) + 16 * loads);
             for output in 0..8 {
@@ -282,6 +297,7 @@ mod tests {
                 step,
                 left,
                 outputs,
+                mirrored: false,
             })
         })
     }
@@ -324,7 +340,7 @@ mod tests {
 
     #[test]
     fn halving_takes_the_mean_of_two() {
-        let axis = Axis { samples: 8, pixels: 8, step: 1, left: false, outputs: 4 };
+        let axis = Axis { samples: 8, pixels: 8, step: 1, left: false, outputs: 4, mirrored: false };
         let taps = axis.taps();
         assert_eq!(taps.index, [0, 1, 2, 3, 4, 5, 6, 7]);
         assert_eq!(taps.weight, [128; 8]);
@@ -332,7 +348,7 @@ mod tests {
 
     #[test]
     fn whole_samples_of_an_area_weigh_the_same() {
-        let axis = Axis { samples: 10, pixels: 10, step: 1, left: false, outputs: 4 };
+        let axis = Axis { samples: 10, pixels: 10, step: 1, left: false, outputs: 4, mirrored: false };
         let taps = axis.taps();
         assert_eq!(taps.weight, [102, 102, 51, 0, 51, 102, 102, 0, 102, 102, 51, 0, 51, 102, 102, 0]);
         assert_eq!(taps.index[4..8], [2, 3, 4, 5]);
@@ -341,7 +357,7 @@ mod tests {
     #[test]
     fn left_chroma_lies_on_its_first_pixel() {
         // Same size, half as many samples: every second pixel is a sample, the others lie between two.
-        let axis = Axis { samples: 4, pixels: 8, step: 2, left: true, outputs: 8 };
+        let axis = Axis { samples: 4, pixels: 8, step: 2, left: true, outputs: 8, mirrored: false };
         let taps = axis.taps();
         assert_eq!(taps.index, [0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 3]);
         assert_eq!(taps.weight, [128; 16]);
@@ -350,7 +366,8 @@ mod tests {
     #[test]
     fn a_mild_shrink_takes_one_load_and_one_pair() {
         for (pixels, outputs) in [(640, 384), (768, 384), (100, 384), (767, 384)] {
-            let row = Row::new(&Axis { samples: pixels, pixels, step: 1, left: false, outputs });
+            let row =
+                Row::new(&Axis { samples: pixels, pixels, step: 1, left: false, outputs, mirrored: false }, false);
             assert_eq!((row.loads, row.pairs), (1, 1));
         }
     }

@@ -100,22 +100,24 @@ proptest! {
         target in size(),
         same_size in proptest::bool::weighted(0.1),
         color in color(),
+        orientation in proptest::sample::select(&Orientation::ALL[..]),
         letterbox in any::<bool>(),
         map in map(),
         padding in prop_oneof![Just(0usize), 1..40usize],
         seed in any::<u64>(),
     ) {
-        let target = if same_size { size } else { target };
+        let target = if same_size { orientation.turn(size) } else { target };
         let fit = if letterbox { Fit::Letterbox } else { Fit::Stretch };
         let owned = Owned::new(PictureFormat { layout, size, color }, padding, random_bytes(seed));
+        let picture = owned.picture().turned(orientation);
         let run = |backend| {
             let mut pass =
-                Preprocessor::with_backend(owned.format, target, fit, map.clone(), 114, backend).unwrap();
+                Preprocessor::with_backend(Source::from(&picture), target, fit, map.clone(), 114, backend).unwrap();
             let mut tensor = vec![0xa5; target.pixels() * 3];
-            pass.run(&owned.picture(), &mut tensor).unwrap();
+            pass.run(&picture, &mut tensor).unwrap();
             // A second picture must not see the first.
             let mut again = vec![0x5a; target.pixels() * 3];
-            pass.run(&owned.picture(), &mut again).unwrap();
+            pass.run(&picture, &mut again).unwrap();
             assert_eq!(tensor, again);
             tensor
         };

@@ -45,6 +45,8 @@ pub(super) trait Vector {
     /// Reads what four vectors hold of `Y0 U Y1 V` or, with chroma first, `U Y0 V Y1`, applies [`Self::FLIP`], and
     /// writes two vectors of Y, one of U and one of V.
     unsafe fn split_quads(from: *const u8, chroma_first: bool, to: [*mut u8; 3]);
+    /// Writes the first 16 bytes at the first pointer, and the others, if there are any, at the second.
+    unsafe fn write_apart(bytes: Self::Bytes, to: [*mut u8; 2]);
     /// Writes three components in turn.
     unsafe fn write_triples(triples: [Self::Bytes; 3], to: *mut u8);
 
@@ -53,6 +55,11 @@ pub(super) trait Vector {
     unsafe fn or(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
     /// Bytes at the places that `mask` gives, counted within each 16 bytes; 0 for a place of 0xff.
     unsafe fn shuffle(bytes: Self::Bytes, mask: Self::Bytes) -> Self::Bytes;
+
+    /// Bytes of both in turn, of the first 8 of each 16 bytes, and of the last 8.
+    unsafe fn zip(a: Self::Bytes, b: Self::Bytes) -> [Self::Bytes; 2];
+    /// The last byte first.
+    unsafe fn reverse(bytes: Self::Bytes) -> Self::Bytes;
 
     unsafe fn splat(value: i16) -> Self::Words;
     /// Wraps around.

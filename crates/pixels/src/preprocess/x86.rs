@@ -139,6 +139,9 @@ impl Vector for Sse41 {
         fn xor(a: __m128i, b: __m128i) -> __m128i = _mm_xor_si128(a, b);
         fn or(a: __m128i, b: __m128i) -> __m128i = _mm_or_si128(a, b);
         fn shuffle(bytes: __m128i, mask: __m128i) -> __m128i = _mm_shuffle_epi8(bytes, mask);
+        fn zip(a: __m128i, b: __m128i) -> [__m128i; 2] = [_mm_unpacklo_epi8(a, b), _mm_unpackhi_epi8(a, b)];
+        fn reverse(bytes: __m128i) -> __m128i =
+            _mm_shuffle_epi8(bytes, _mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
         fn splat(value: i16) -> __m128i = _mm_set1_epi16(value);
         fn add(a: __m128i, b: __m128i) -> __m128i = _mm_add_epi16(a, b);
         fn sub(a: __m128i, b: __m128i) -> __m128i = _mm_sub_epi16(a, b);
@@ -222,6 +225,13 @@ impl Vector for Sse41 {
             _mm_storeu_si128(to.add(16).cast(), q);
             _mm_storeu_si128(to.add(32).cast(), r);
         }
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse4.1")]
+    unsafe fn write_apart(bytes: __m128i, [to, _]: [*mut u8; 2]) {
+        // SAFETY: as above.
+        unsafe { _mm_storeu_si128(to.cast(), bytes) }
     }
 
     #[inline]

@@ -76,11 +76,15 @@ fn drained(pipe: &mut File) -> Vec<u8> {
     all
 }
 
+/// Puts what can't be opened in the place of a file, with an error that tells nobody to mend anything (ENXIO): a socket that is left.
+fn hinder(path: &Path) {
+    drop(std::os::unix::net::UnixListener::bind(path).unwrap());
+}
+
 #[test]
 fn a_torn_line_is_closed_also_where_the_file_could_not_be_opened_at_the_start() {
     let (_folder, path) = folder();
-    // A link to itself can't be opened now, and no message says that it never can.
-    std::os::unix::fs::symlink(&path, &path).unwrap();
+    hinder(&path);
     let mut target = Target::open(&place(&path)).unwrap();
     assert!(!target.write(b"lost\n"));
     std::fs::remove_file(&path).unwrap();
@@ -100,7 +104,7 @@ fn a_path_is_refused_where_waiting_mends_nothing_and_tried_again_elsewhere() {
         (ErrorKind::StorageFull, None),
         (ErrorKind::ReadOnlyFilesystem, None),
     ] {
-        assert_eq!(remedy(kind), hint, "{kind}");
+        assert_eq!(remedy(&kind.into()), hint, "{kind}");
     }
     let (folder, path) = folder();
     std::fs::write(&path, "").unwrap();
@@ -150,7 +154,7 @@ fn a_file_is_rotated_as_soon_as_its_size_reaches_the_limit() {
 fn a_file_that_was_opened_late_counts_whole_as_well() {
     for (before, rotated) in [("1234567890123456789", true), ("123456789012345678", false)] {
         let (folder, path) = folder();
-        std::os::unix::fs::symlink(&path, &path).unwrap();
+        hinder(&path);
         let mut target = Target::open(&Place { max_bytes: Bytes(30), ..place(&path) }).unwrap();
         std::fs::remove_file(&path).unwrap();
         // Its torn line is closed with a newline, which counts too.

@@ -237,6 +237,38 @@ fn what_is_no_jpeg_is_corrupt() {
 }
 
 #[test]
+fn jpegs_that_are_whole_are_taken_whatever_is_odd_about_them() {
+    let jpeg = encode(64, 48, turbojpeg::Subsamp::Sub2x1);
+    let other = encode(32, 16, turbojpeg::Subsamp::Sub2x2);
+    let bare = &jpeg[..jpeg.len() - 2];
+    let comment = crate::testing::with_segment(&[], 0, 0xFE, b"of the next");
+    let whole = [
+        [&jpeg[..2], &jpeg].concat(),
+        [bare, &[0; 4096]].concat(),
+        [bare, &[0x55; 608], &comment, &[0xFF, 0xD9]].concat(),
+        [bare, &comment].concat(),
+        [bare, &other].concat(),
+        [&jpeg[..], &other].concat(),
+    ];
+    let half = &jpeg[..jpeg.len() * 2 / 3];
+    let cut = [half.to_vec(), [half, &[0; 30_000]].concat(), [half, &jpeg].concat()];
+    let mut script = Script { count: 1, ..Script::default() };
+    whole.iter().chain(&cut).enumerate().for_each(|(number, bytes)| script.frame(number as u32, MONOTONIC, bytes));
+    let pixels = Pixels::Jpeg { decoder: Box::new(JpegDecoder::new().unwrap()), last: None };
+    let (mut reader, _) = reader(script, pixels);
+    for number in 0..whole.len() {
+        let (result, taken) = poll(&mut reader);
+        assert_eq!((result, taken.len()), (Ok(Poll::Taken), 1), "{number}");
+        assert_eq!(reader.format().unwrap().size, Size::new(64, 48), "{number}");
+    }
+    for number in 0..cut.len() {
+        let (result, taken) = poll(&mut reader);
+        assert!(taken.is_empty(), "{number}");
+        assert!(matches!(result, Ok(Poll::Corrupt(reason)) if reason.starts_with("damaged: ")), "{number}");
+    }
+}
+
+#[test]
 fn jpeg_frames_are_decoded_at_the_scale_that_the_model_needs() {
     let jpeg = encode(64, 48, turbojpeg::Subsamp::Sub2x1);
     let mut script = Script::default();

@@ -31,6 +31,8 @@ struct Log {
 struct Fake {
     log: Arc<Mutex<Log>>,
     count: u32,
+    /// Bytes before the picture of a multi-planar driver's buffers.
+    before: Option<u32>,
     memory: OwnedFd,
     /// Its name as /proc/self/maps shows it.
     name: String,
@@ -45,7 +47,20 @@ impl Fake {
         let fd = OwnedFd::from(file);
         let name = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap();
         let log = Arc::<Mutex<Log>>::default();
-        (Self { log: Arc::clone(&log), count, memory: fd, name: name.to_str().unwrap().to_owned() }, log)
+        (Self { log: Arc::clone(&log), count, before: None, memory: fd, name: name.to_str().unwrap().to_owned() }, log)
+    }
+
+    fn planes(&self) -> Planes {
+        self.before.map_or(Planes::Single, |_| Planes::Multi)
+    }
+
+    /// What a request of a multi-planar driver's buffer points to.
+    #[allow(clippy::mut_from_ref)] // it lies beside the buffer, and the caller of the request has lent it
+    fn plane(&self, buffer: &sys::v4l2_buffer) -> Option<&mut sys::v4l2_plane> {
+        self.before?;
+        assert_eq!(buffer.length, 1, "planes");
+        // SAFETY: a request of this type comes with a pointer to as many planes as the length says.
+        Some(unsafe { &mut *buffer.m.planes })
     }
 
     /// How many of its buffers are mapped.
@@ -57,13 +72,16 @@ impl Fake {
         let buffers = || {
             // SAFETY: `ioctl` checked the size, and these requests come with this structure.
             let buffers = unsafe { &mut *argument.cast::<sys::v4l2_requestbuffers>() };
-            assert_eq!((buffers.type_, buffers.memory), (CAPTURE, sys::v4l2_memory_V4L2_MEMORY_MMAP));
+            assert_eq!(
+                (buffers.type_, buffers.memory),
+                (self.planes().buffer_type(), sys::v4l2_memory_V4L2_MEMORY_MMAP)
+            );
             buffers
         };
         let buffer = || {
             // SAFETY: as above.
             let buffer = unsafe { &mut *argument.cast::<sys::v4l2_buffer>() };
-            assert_eq!((buffer.type_, buffer.memory), (CAPTURE, sys::v4l2_memory_V4L2_MEMORY_MMAP));
+            assert_eq!((buffer.type_, buffer.memory), (self.planes().buffer_type(), sys::v4l2_memory_V4L2_MEMORY_MMAP));
             buffer
         };
         // SAFETY: as above.
@@ -80,16 +98,32 @@ impl Fake {
             }
             vidioc::VIDIOC_QUERYBUF => {
                 let buffer = buffer();
-                buffer.length = LENGTH as u32;
-                buffer.m.offset = buffer.index * APART as u32;
+                match self.plane(buffer) {
+                    Some(plane) => {
+                        plane.length = LENGTH as u32;
+                        plane.m.mem_offset = buffer.index * APART as u32;
+                    }
+                    None => {
+                        buffer.length = LENGTH as u32;
+                        buffer.m.offset = buffer.index * APART as u32;
+                    }
+                }
                 format!("QUERYBUF {}", buffer.index)
             }
             vidioc::VIDIOC_QBUF => format!("QBUF {}", buffer().index),
             vidioc::VIDIOC_DQBUF => {
                 let filled = log.filled.pop_front().unwrap_or(Err(Errno::AGAIN))?;
                 let buffer = buffer();
-                (buffer.index, buffer.length) = (filled.index as u32, LENGTH as u32);
+                buffer.index = filled.index as u32;
                 (buffer.bytesused, buffer.flags, buffer.sequence) = (filled.used as u32, filled.flags, filled.sequence);
+                match self.plane(buffer) {
+                    Some(plane) => {
+                        // What the other interface would have said counts for nothing.
+                        (buffer.bytesused, plane.bytesused) = (7, filled.used as u32);
+                        plane.data_offset = self.before.unwrap();
+                    }
+                    None => buffer.length = LENGTH as u32,
+                }
                 (buffer.timestamp.tv_sec, buffer.timestamp.tv_usec) = filled.stamp;
                 return Ok(());
             }
@@ -131,7 +165,7 @@ fn calls(log: &Mutex<Log>) -> Vec<String> {
 #[test]
 fn what_is_no_camera_fails_at_the_first_call_and_names_it() {
     let node = Node::open(Path::new("/dev/null")).unwrap();
-    let fault = Ring::start(node, 4).err().unwrap();
+    let fault = Ring::start(node, Planes::Single, 4).err().unwrap();
     assert_eq!(fault.to_string(), "VIDIOC_REQBUFS: Inappropriate ioctl for device (os error 25)");
 }
 
@@ -139,13 +173,29 @@ fn what_is_no_camera_fails_at_the_first_call_and_names_it() {
 fn buffers_are_mapped_and_queued_before_the_stream_starts_and_unmapped_before_they_are_freed() {
     let (fake, log) = Fake::new(3);
     // The driver has fewer than it was asked for.
-    let ring = Ring::start(fake, 4).unwrap();
+    let ring = Ring::start(fake, Planes::Single, 4).unwrap();
     assert_eq!((ring.count(), ring.node.mapped()), (3, 3));
     let expected = ["REQBUFS 4", "QUERYBUF 0", "QUERYBUF 1", "QUERYBUF 2", "QBUF 0", "QBUF 1", "QBUF 2", "STREAMON 1"];
     assert_eq!(calls(&log), expected);
     drop(ring);
     assert_eq!(calls(&log), ["STREAMOFF 1", "REQBUFS 0"]);
     assert_eq!(log.lock().unwrap().mapped_when_freed, Some(0));
+}
+
+#[test]
+fn a_multi_planar_drivers_picture_is_its_plane_without_what_stands_before_it() {
+    let (mut fake, log) = Fake::new(2);
+    fake.before = Some(64);
+    let mut ring = Ring::start(fake, Planes::Multi, 2).unwrap();
+    assert_eq!(calls(&log), ["REQBUFS 2", "QUERYBUF 0", "QUERYBUF 1", "QBUF 0", "QBUF 1", "STREAMON 9"]);
+    for (index, said, used) in [(1, 164, 100), (0, 64, 0), (1, 10, 0), (0, 4096, 4032), (1, 9999, 4032)] {
+        log.lock().unwrap().filled.push_back(Ok(filled(index, said)));
+        let filled = ring.dequeue().unwrap().unwrap();
+        assert_eq!(ring.bytes(&filled), vec![index as u8; used], "{said} bytes");
+        ring.requeue(filled).unwrap();
+    }
+    drop(ring);
+    assert_eq!(log.lock().unwrap().calls[5..], ["STREAMOFF 9", "REQBUFS 0"]);
 }
 
 #[test]
@@ -158,7 +208,7 @@ fn a_start_that_fails_anywhere_names_the_call_and_leaves_nothing_behind() {
     ] {
         let (fake, log) = Fake::new(4);
         log.lock().unwrap().failing = Some((failing, Errno::NODEV));
-        let fault = Ring::start(fake, 4).err().unwrap();
+        let fault = Ring::start(fake, Planes::Single, 4).err().unwrap();
         assert_eq!((fault.call, Errno::from_io_error(&fault.error)), (named, Some(Errno::NODEV)));
         let calls = calls(&log);
         if failing == "REQBUFS 4" {
@@ -173,7 +223,7 @@ fn a_start_that_fails_anywhere_names_the_call_and_leaves_nothing_behind() {
 #[test]
 fn a_frame_is_as_long_as_the_driver_says_and_never_longer_than_its_buffer() {
     let (fake, log) = Fake::new(3);
-    let mut ring = Ring::start(fake, 3).unwrap();
+    let mut ring = Ring::start(fake, Planes::Single, 3).unwrap();
     for (index, said, used) in
         [(1, 100, 100), (2, 0, 0), (0, 4095, 4095), (2, 4096, 4096), (1, 4097, 4096), (0, u32::MAX as usize, 4096)]
     {
@@ -191,7 +241,7 @@ fn a_frame_is_as_long_as_the_driver_says_and_never_longer_than_its_buffer() {
 #[test]
 fn what_a_driver_says_of_a_frame_arrives_and_its_buffer_goes_back() {
     let (fake, log) = Fake::new(4);
-    let mut ring = Ring::start(fake, 4).unwrap();
+    let mut ring = Ring::start(fake, Planes::Single, 4).unwrap();
     let told = Filled::new(2, 7, sys::V4L2_BUF_FLAG_ERROR, 4_000_000_000, (123, 456_789));
     log.lock().unwrap().filled.extend([Ok(told), Ok(filled(0, 1))]);
     calls(&log);
@@ -209,7 +259,7 @@ fn what_a_driver_says_of_a_frame_arrives_and_its_buffer_goes_back() {
 #[test]
 fn a_dequeue_that_fails_or_names_a_buffer_that_is_none_is_a_fault() {
     let (fake, log) = Fake::new(2);
-    let mut ring = Ring::start(fake, 2).unwrap();
+    let mut ring = Ring::start(fake, Planes::Single, 2).unwrap();
     log.lock().unwrap().filled.extend([
         Err(Errno::NODEV),
         Err(Errno::IO),
@@ -230,7 +280,7 @@ fn waiting_tells_a_frame_from_silence_and_from_a_device_that_is_gone() {
     let (mut driver, device) = UnixStream::pair().unwrap();
     let (mut fake, _) = Fake::new(0);
     fake.memory = device.into();
-    let mut ring = Ring::start(fake, 4).unwrap();
+    let mut ring = Ring::start(fake, Planes::Single, 4).unwrap();
     let wait = |ring: &mut Ring<Fake>| ring.wait(Duration::from_millis(1)).unwrap();
     assert_eq!(wait(&mut ring), Ready::No);
     driver.write_all(b"a frame").unwrap();
