@@ -192,7 +192,7 @@ fn an_interlaced_camera_is_told_and_half_pictures_are_refused() {
     let fake = FakeV4l2::new();
     fake.plug(0, &format!("{USB}field 4\n"));
     let Some(finished) = check(&fake, "auto", &[]) else { return };
-    says(&finished.expect(0).stderr, &["/dev/video0: is interlaced"]);
+    says(&finished.expect(0).stderr, &["/dev/video0: the picture is interlaced"]);
     for field in [5, 6, 7] {
         fake.plug(0, &format!("{USB}field {field}\n"));
         fake.plug(1, USB);

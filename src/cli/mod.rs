@@ -24,7 +24,7 @@ use signal_hook::consts::SIGXFSZ;
 
 /// A camera daemon that tells what covers the picture and how long each step took.
 ///
-/// pspnetd reads camera frames, runs an int8 PSPNet on each, and writes one JSON line per frame with the share of the
+/// pspnetd reads camera frames, runs an int8 PSPNet on each, and writes JSON lines, one per frame or one in each interval, with the share of the
 /// picture that every class covers. Latency per stage goes to the log on standard error.
 ///
 /// Start with `pspnetd run --camera pattern:640x480`, then `pspnetd devices` and `pspnetd run --camera auto`.

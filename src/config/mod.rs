@@ -159,7 +159,7 @@ impl std::fmt::Display for ModelPath {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Segment {
-    /// Size of the class map: `picture` (the camera's own size), or `WxH`.
+    /// Size of the class map: `picture` (the upright picture's size), or `WxH`.
     pub mask: MaskSize,
 }
 
@@ -167,7 +167,7 @@ pub struct Segment {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Publish {
-    /// One JSON object per frame.
+    /// JSON objects, one per frame or one in each interval.
     pub jsonl: Jsonl,
     /// Pictures of what was seen.
     pub snapshot: Snapshot,

@@ -285,6 +285,8 @@ impl CaptureStage {
         if news.is_first {
             log::warn!("{}", CameraLine::FrameSkipped(reason));
         }
+        // The lines below say it themselves.
+        let reason = reason.strip_prefix("damaged: ").unwrap_or(reason);
         if let Some((damaged, frames, time)) = news.counts {
             let text = format!("{damaged} of {frames} in {:.0} s, the last: {reason}", time.as_secs_f64());
             log::warn!("{}", CameraLine::FramesDamaged(&text));
@@ -300,8 +302,10 @@ impl CaptureStage {
 
     /// Ends what damaged frames began.
     fn whole(&mut self, camera: &dyn Camera) {
-        if let Some(count) = self.damage.whole() {
-            log::info!("{}", CameraLine::Whole(&format!("after {count} damaged ones")));
+        if let Some(recovered) = self.damage.whole() {
+            if recovered.is_said {
+                log::info!("{}", CameraLine::Whole(&format!("after {} damaged ones", recovered.damaged)));
+            }
             self.stage.vitals.set_camera(CameraState::Running, &camera.describe());
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use base::clock::Clock;
 use base::failure::{Failure, SettingError};
-use base::line_file::{remedy, takes_files};
+use base::line_file::{remedy, takes_files, LONGEST_NAME};
 use base::logging::FIGURES;
 use base::outbox::{Carrier, Closing, Fate, Outbox, OutboxHealth, Words};
 use jiff::Timestamp;
@@ -24,8 +24,6 @@ use crate::config::{Config, Snapshot};
 use crate::scene::Outcome;
 
 const KEY: &str = "publish.snapshot.dir";
-/// Bytes in a file's name (NAME_MAX).
-const LONGEST_NAME: usize = 255;
 /// Pictures under way: one that is written, and the next.
 const PICTURES: usize = 2;
 /// A picture takes some megabytes, and the next may come in hours.
@@ -237,31 +235,33 @@ impl PictureWriter {
     }
 }
 
-/// Our files in `folder` that end in `ending`.
-fn ours(folder: &Path, ending: &str) -> Vec<PathBuf> {
-    let is_ours = |path: &PathBuf| {
-        path.file_name()
-            .and_then(|name| name.to_str())
-            .is_some_and(|name| name.starts_with("overlay-") && name.ends_with(ending))
-    };
-    let entries = std::fs::read_dir(folder).into_iter().flatten();
-    entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_ours).collect()
+/// Our files in `folder` that end in `ending`, each with its number.
+fn ours(folder: &Path, ending: &str) -> Vec<(u64, PathBuf)> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    files.filter_map(|entry| Some((number(entry.file_name().to_str()?, ending)?, entry.path()))).collect()
 }
 
 /// The pictures in `folder` in the order in which they were written, each with its number. The time in a name can't tell: a board
 /// without a clock of its own wakes up in the past, and one whose clock was wrong in the future. Pictures of earlier versions, which
 /// have no number, come first.
 fn pictures(folder: &Path) -> Vec<(u64, PathBuf)> {
-    let mut pictures: Vec<_> = ours(folder, ".png").into_iter().map(|path| (number(&path), path)).collect();
+    let mut pictures = ours(folder, ".png");
     pictures.sort();
     pictures
 }
 
-/// The number of `overlay-NUMBER-TIME.png`; 0 where there is none.
-fn number(path: &Path) -> u64 {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let parts = name.strip_prefix("overlay-").and_then(|rest| rest.split_once('-'));
-    parts.and_then(|(number, _)| number.parse().ok()).unwrap_or(0)
+/// The number of `overlay-NUMBER-TIME.png`; 0 of `overlay-TIME.png`. Files with other names are somebody else's.
+fn number(name: &str, ending: &str) -> Option<u64> {
+    let rest = name.strip_prefix("overlay-")?.strip_suffix(ending)?;
+    let (number, time) = rest.split_once('-').unwrap_or(("000000", rest));
+    let is_time = |text: &str| {
+        let parts = text.strip_suffix('Z').and_then(|text| text.split_once('T'));
+        parts.is_some_and(|(day, time)| !day.is_empty() && !time.is_empty())
+            && text.bytes().all(|byte| b"0123456789.TZ".contains(&byte))
+    };
+    let is_number = number.len() >= 6 && number.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number && is_time(time)).then(|| number.parse().ok()).flatten()
 }
 
 /// Deletes the oldest pictures past `keep`, where 0 keeps all; whether there were any.
@@ -280,7 +280,7 @@ fn is_full(error: &io::Error) -> bool {
 
 /// Deletes what a stop in the middle of a write left behind.
 fn remove_partial(folder: &Path) {
-    ours(folder, ".png.partial").iter().for_each(|path| remove(path));
+    ours(folder, ".png.partial").iter().for_each(|(_, path)| remove(path));
 }
 
 fn remove(path: &Path) {
@@ -381,20 +381,23 @@ mod tests {
 
     #[test]
     fn what_the_last_run_left_half_written_goes_at_start_and_nothing_else() {
-        let others = ["notes.txt", "other.png", "other.png.partial", "overlay-1.png", "overlay-1.png.partial.gz"];
-        let halves = ["overlay-2.png.partial", "overlay-3.png.partial"];
+        let others =
+            ["notes.txt", "other.png", "other.png.partial", "overlay-1.png.partial", "overlay-1.png.partial.gz"];
+        let halves = ["overlay-19700101T000000.000Z.png.partial", "overlay-000003-19700101T000000.000Z.png.partial"];
         let bench = Bench::new(1, &[&others[..], &halves].concat());
         assert_eq!(names(&bench.dir), others);
     }
 
     #[test]
     fn only_pictures_of_this_program_are_pruned() {
-        let others = ["other.png", "overlay-notes.txt"];
-        let mut bench = Bench::new(1, &[&others[..], &["overlay-0.png"]].concat());
+        let (others, old) =
+            (["other.png", "overlay-000009-me.png", "overlay-18446744073709551615-holiday.png"], file(0, 0));
+        let mut bench = Bench::new(1, &[&others[..], &[&*old]].concat());
+        // A folder is no picture, whatever it is called.
+        std::fs::create_dir(bench.dir.join(file(7, 7))).unwrap();
         bench.publish();
-        let oldest = bench.dir.join("overlay-0.png");
-        wait_for(|| !oldest.exists());
-        assert_eq!(names(&bench.dir), [others[0], &file(1, 0), others[1]]);
+        wait_for(|| !bench.dir.join(&old).exists());
+        assert_eq!(names(&bench.dir), [others[0], &file(1, 0), &file(7, 7), others[1], others[2]]);
     }
 
     #[test]
@@ -441,7 +444,7 @@ mod tests {
 
     #[test]
     fn what_is_past_keep_goes_at_the_start() {
-        let bench = Bench::new(2, &["overlay-000001-a.png", "overlay-000002-a.png", "overlay-000003-a.png"]);
+        let bench = Bench::new(2, &[&*file(1, 0), &*file(2, 0), &*file(3, 0)]);
         assert_eq!(pictures(&bench.dir).into_iter().map(|(number, _)| number).collect::<Vec<_>>(), [2, 3]);
     }
 

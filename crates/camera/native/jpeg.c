@@ -461,10 +461,16 @@ static void scale_all_alike(struct pspnetd_jpeg *self)
 
     if (SCALED(component) == SMALLEST_SCALED(info)) continue;
     SET_SCALED(component, SMALLEST_SCALED(info));
-    component->MCU_sample_width = component->MCU_width * SMALLEST_SCALED(info);
     changed = 1;
   }
-  if (changed) info->idct->start_pass(info);
+  if (!changed) return;
+  /* Components of other scans have no MCU yet: theirs is worked out when their scan begins. */
+  for (i = 0; i < info->comps_in_scan; i++) {
+    jpeg_component_info *component = info->cur_comp_info[i];
+
+    component->MCU_sample_width = component->MCU_width * SMALLEST_SCALED(info);
+  }
+  info->idct->start_pass(info);
 }
 
 /* Copies a row of MCUs from the room that it was decoded to. Samples that only fill up the plane stay as they are. */

@@ -22,6 +22,10 @@ pub(super) struct Damage {
     in_a_row: Option<(u64, Instant)>,
     /// When the words of the state were made; None while the camera doesn't count as damaged.
     told: Option<Instant>,
+    /// When the log last had that the camera counts as damaged, and the pause to the next time.
+    said: Option<(Instant, Duration)>,
+    /// The log has of this time that the camera counts as damaged.
+    is_said: bool,
     log: Option<Log>,
 }
 
@@ -45,8 +49,17 @@ pub(super) struct News {
     pub(super) is_first: bool,
     /// The log's next line: damaged frames, all frames, the time in which they came.
     pub(super) counts: Option<(u64, u64, Duration)>,
-    /// The camera counts as damaged, by so many frames in a row; true when it did not before.
+    /// The camera counts as damaged, by so many frames in a row; true where that belongs into the log.
     pub(super) state: Option<(u64, bool)>,
+}
+
+/// A whole frame came where the camera counted as damaged.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Recovered {
+    /// Damaged frames in a row until then.
+    pub(super) damaged: u64,
+    /// The log has that the camera counted as damaged.
+    pub(super) is_said: bool,
 }
 
 impl Damage {
@@ -55,13 +68,25 @@ impl Damage {
         (self.in_a_row, self.told) = (None, None);
     }
 
-    /// Notes a whole frame. Where the camera counted as damaged until now: the number of damaged frames in a row.
-    pub(super) fn whole(&mut self) -> Option<u64> {
+    /// Notes a whole frame; what that ends.
+    pub(super) fn whole(&mut self) -> Option<Recovered> {
         if let Some(log) = &mut self.log {
             log.frames += 1;
         }
-        let (count, _) = self.in_a_row.take()?;
-        self.told.take().map(|_| count)
+        let (damaged, _) = self.in_a_row.take()?;
+        self.told.take().map(|_| Recovered { damaged, is_said: std::mem::take(&mut self.is_said) })
+    }
+
+    /// Whether the log is told again that the camera counts as damaged: a camera that goes to and fro doesn't fill it.
+    fn may_say(&mut self, now: Instant) -> bool {
+        let pause = match self.said {
+            Some((at, pause)) if now.since(at) < pause => return false,
+            Some((at, pause)) if now.since(at) < pause + QUIET => (pause * 2).min(LONGEST_PAUSE),
+            _ => FIRST_PAUSE,
+        };
+        self.said = Some((now, pause));
+        self.is_said = true;
+        true
     }
 
     /// Notes a damaged frame.
@@ -71,7 +96,8 @@ impl Damage {
         self.in_a_row = Some((count, since));
         let is_due = self.told.is_none_or(|told| now.since(told) >= RENEWED);
         if count >= ENOUGH && now.since(since) >= LONG_ENOUGH && is_due {
-            news.state = Some((count, self.told.replace(now).is_none()));
+            let is_new = self.told.replace(now).is_none();
+            news.state = Some((count, is_new && self.may_say(now)));
         }
         match &mut self.log {
             Some(log) if now.since(log.newest) < QUIET => {
@@ -131,6 +157,29 @@ mod tests {
     }
 
     #[test]
+    fn a_camera_that_goes_to_and_fro_is_told_rarer_and_rarer() {
+        let seconds = |marks: String| -> Vec<usize> {
+            let said = told(&marks).into_iter().filter(|(_, news)| news.state.is_some_and(|(_, is_said)| is_said));
+            said.map(|(second, _)| second).collect()
+        };
+        assert_eq!(seconds("xx.".repeat(60)), [1, 13, 34, 76, 157]);
+        // After a long time without it, it is said at once.
+        assert_eq!(seconds(format!("xx{}xx.xx", ".".repeat(700))), [1, 703]);
+        // Each end belongs to a beginning.
+        let mut damage = Damage::default();
+        let mut ends = Vec::new();
+        for tenth in 0..200u64 {
+            let now = Instant::from_nanos(tenth * 100_000_000);
+            if tenth % 20 < 15 {
+                damage.damaged(now);
+            } else {
+                ends.extend(damage.whole().map(|recovered| recovered.is_said));
+            }
+        }
+        assert_eq!(ends, [true, false, false, false, false, true, false, false, false, false]);
+    }
+
+    #[test]
     fn a_pause_never_grows_past_an_hour_and_after_ten_quiet_minutes_it_is_news() {
         let mut damage = Damage::default();
         let at = |seconds: u64| Instant::from_nanos(seconds * 1_000_000_000);
@@ -150,12 +199,13 @@ mod tests {
         assert_eq!(states("xxx."), [(1, (11, true)), (2, (21, false))]);
         assert_eq!(states("x.x.x."), []);
         assert_eq!(states("//////"), []);
-        assert_eq!(states("xx.xx"), [(1, (11, true)), (4, (11, true))]);
+        // Soon after the first time it is in the state, and not in the log.
+        assert_eq!(states("xx.xx"), [(1, (11, true)), (4, (11, false))]);
         // A slow camera: two are too few.
         let mut damage = Damage::default();
         let at = |seconds: u64| Instant::from_nanos(seconds * 1_000_000_000);
         assert_eq!([0, 5, 10].map(|second| damage.damaged(at(second)).state), [None, None, Some((3, true))]);
-        assert_eq!((damage.whole(), damage.whole()), (Some(3), None));
+        assert_eq!((damage.whole(), damage.whole()), (Some(Recovered { damaged: 3, is_said: true }), None));
         damage.damaged(at(11));
         damage.opened();
         assert_eq!(damage.whole(), None);

@@ -92,7 +92,7 @@ pub struct Encoded {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoPicture {
     /// None came in time.
-    #[error("no picture came within {} s: the camera is waited for, paused, or slow; /api/v1/state says which", PATIENCE.as_secs())]
+    #[error("no picture came within {} s: the camera is missing, paused, damaged or slow; /api/v1/state says which", PATIENCE.as_secs())]
     None,
     /// The program stops.
     #[error("no more pictures come: the run has ended")]

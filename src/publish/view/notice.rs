@@ -16,6 +16,9 @@ use crate::telemetry::state::{CameraState, State};
 
 /// As long as this, those who look share one, seconds.
 const SHARED: f64 = 2.0;
+/// The most pixels of a notice, and its longest side: what cameras have.
+const MOST_PIXELS: usize = 3840 * 2160;
+const LONGEST_SIDE: usize = 16_384;
 /// The size where no result has told one yet.
 const FIRST: Size = Size::new(640, 480);
 /// Smaller than this, words can't be read: the picture is made larger by a whole number.
@@ -120,10 +123,18 @@ fn duration(seconds: f64) -> String {
     }
 }
 
+/// The size of a notice for pictures of `size`: of the same shape, large enough for words, and never large.
 fn enlarged(size: Size) -> Size {
     let Size { width, height } = if size.pixels() == 0 { FIRST } else { size };
+    // The smallest number of parts of each side that makes it small enough.
+    let parts = (width.saturating_mul(height).div_ceil(MOST_PIXELS) - 1).isqrt() + 1;
+    let (width, height) = (width.div_ceil(parts), height.div_ceil(parts));
     let times = LEAST.width.div_ceil(width).max(LEAST.height.div_ceil(height));
-    Size::new(width * times, height * times)
+    let size = Size::new(width * times, height * times);
+    if size.pixels() > 2 * MOST_PIXELS || size.width.max(size.height) > LONGEST_SIDE {
+        return FIRST;
+    }
+    size
 }
 
 /// RGB: the lines in the middle, as large as they fit.
@@ -240,6 +251,13 @@ mod tests {
             ((24, 18), (336, 252)),
             ((1000, 10), (5000, 50)),
             ((0, 0), (640, 480)),
+            // Too narrow for words at any size, or large without need.
+            ((2, 16_000), (640, 480)),
+            ((1, 16_384), (640, 480)),
+            ((16_384, 1), (640, 480)),
+            ((7680, 4320), (3840, 2160)),
+            ((16_384, 16_384), (2731, 2731)),
+            ((16_384, 12), (640, 480)),
         ] {
             assert_eq!(enlarged(Size::new(from.0, from.1)), Size::new(to.0, to.1), "{from:?}");
         }

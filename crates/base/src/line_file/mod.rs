@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::values::{Bytes, Seconds};
 
-pub use check::{check, takes_files};
+pub use check::{check, takes_files, LONGEST_NAME};
 pub use target::{remedy, Target};
 #[cfg(any(test, feature = "testing"))]
 pub use writer::detached;

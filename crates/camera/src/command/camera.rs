@@ -26,17 +26,20 @@ const LAST_MOMENTS: Duration = Duration::from_millis(100);
 /// ends. Longer than the 5 s after which rpicam-vid ends by itself where nobody says `-t 0`.
 const PROVEN_AFTER: Duration = Duration::from_secs(10);
 
-/// What was said last of the frames. One for all runs of a program.
+/// What was said of the frames. One for all runs of a program.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Said(Arc<Mutex<String>>);
+pub(super) struct Said(Arc<Mutex<Vec<String>>>);
 
 impl Said {
+    /// Whether that was not among the last things said: a program that sends several sizes in turn doesn't fill the log.
     fn is_news(&self, words: &str) -> bool {
-        // A text is whole at any time.
+        const REMEMBERED: usize = 16;
         let mut said = lock(&self.0);
-        let is_news = *said != words;
-        words.clone_into(&mut said);
-        is_news
+        let known = said.iter().position(|said| said == words);
+        let words = known.map_or_else(|| words.to_owned(), |at| said.remove(at));
+        said.truncate(REMEMBERED - 1);
+        said.insert(0, words);
+        known.is_none()
     }
 }
 

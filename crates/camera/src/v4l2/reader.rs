@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::clock::{Clock, Instant};
+use log::Level;
 use pixels::frame::{Frame, FrameMeta, Picture, PictureFormat};
 use rustix::io::Errno;
 use v4l::v4l_sys as sys;
@@ -14,6 +15,7 @@ use v4l::v4l_sys as sys;
 use super::errors::Fault;
 use super::pace::{News, Pace};
 use super::ring::{Filled, Queue, Ready};
+use super::said::say;
 use crate::jpeg::JpegDecoder;
 use crate::{Camera, CameraError, Poll};
 
@@ -201,10 +203,11 @@ impl<Q: Queue> Reader<Q> {
         let stamp = captured(filled, dequeued);
         if stamp.is_none() && !self.odd_stamps {
             self.odd_stamps = true;
-            log::warn!(
-                "{}: the driver's time stamps are not of the monotonic clock; latency counts from the dequeue",
-                self.device.display()
+            let device = self.device.display();
+            let line = format!(
+                "{device}: the driver's time stamps are not of the monotonic clock; latency counts from the dequeue"
             );
+            say(&self.device.join("time stamps"), &[(Level::Warn, line)]);
         }
         FrameMeta { sequence, captured: stamp.unwrap_or(dequeued), dequeued }
     }

@@ -68,24 +68,27 @@ pub(super) fn open_at(
         return Err(CameraError::setting(path.display().to_string(), wrong.key(), &wrong.value, reason));
     }
     let pixels = pixels(&set, options.wanted).map_err(refuse)?;
-    report(path, &request, &choice, &set, interval);
     let ring = Ring::start(node, planes, BUFFERS).map_err(fault)?;
     desk.keep(ring.driver());
-    say(path, &words(path, &set, &desk));
+    let found = differences(&request, &choice, &set, interval).into_iter().map(|line| (Level::Info, line));
+    let lines = found.chain(interlaced(&set)).chain(words(&desk));
+    say(path, &lines.map(|(level, line)| (level, format!("{}: {line}", path.display()))).collect::<Vec<_>>());
     let description = format!("{}{}", describe(path, &capability, &set, interval), desk.describe());
     let reader = Reader::new(ring, pixels, clock, options.silent_after, path.to_owned(), description);
     Ok(Box::new(reader.expecting(interval.map(Interval::rate))))
 }
 
-/// What is said of an interlaced picture, and of the controls that are not as they were wished.
-fn words(path: &Path, set: &PixelFormat, desk: &Desk) -> Vec<(Level, String)> {
-    let interlaced = (set.fields == Fields::Interlaced).then(|| {
-        let what = "is interlaced: lines of two moments are in turns, and what moves has combs";
-        (Level::Warn, format!("{}: {what}", path.display()))
-    });
-    let refused = desk.refused().iter().map(|refused| (Level::Warn, format!("{}: {refused}", path.display())));
-    let rounded = desk.rounded().map(|rounded| (Level::Info, format!("{}: {rounded}", path.display())));
-    interlaced.into_iter().chain(refused).chain(rounded).collect()
+/// What is said of a picture that is interlaced.
+fn interlaced(set: &PixelFormat) -> Option<(Level, String)> {
+    let words =
+        "the picture is interlaced: odd and even lines are of different moments, so what moves has jagged edges";
+    (set.fields == Fields::Interlaced).then(|| (Level::Warn, words.to_owned()))
+}
+
+/// What is said of the controls that are not as they were wished.
+fn words<'a>(desk: &'a Desk) -> impl Iterator<Item = (Level, String)> + 'a {
+    let refused = desk.refused().iter().map(|refused| (Level::Warn, refused.to_string()));
+    refused.chain(desk.rounded().map(|rounded| (Level::Info, rounded)))
 }
 
 fn pixels(set: &PixelFormat, wanted: Option<Size>) -> Result<Pixels, String> {
@@ -103,24 +106,17 @@ fn pixels(set: &PixelFormat, wanted: Option<Size>) -> Result<Pixels, String> {
     Ok(Pixels::Jpeg { decoder: Box::new(decoder), last: None })
 }
 
-/// Logs where the camera gives something else than was asked for.
-fn report(path: &Path, request: &Request, choice: &Choice, set: &PixelFormat, interval: Option<Interval>) {
-    let path = path.display();
-    if set.size != request.size {
-        log::info!("{path}: {} is the nearest it has to {}", set.size, request.size);
-    }
-    if set.fourcc != choice.fourcc {
-        log::info!("{path}: the driver sends {} where {} was asked for", set.fourcc, choice.fourcc);
-    }
-    if let Some(rate) = interval.map(Interval::rate).filter(|rate| (rate / request.rate - 1.0).abs() > 0.02) {
-        log::info!(
-            "{path}: {} fps is the nearest it has to {} in {} {}",
-            readable(rate),
-            request.rate,
-            set.fourcc,
-            set.size
-        );
-    }
+/// Where the camera gives something else than was asked for.
+fn differences(request: &Request, choice: &Choice, set: &PixelFormat, interval: Option<Interval>) -> Vec<String> {
+    let size = (set.size != request.size).then(|| format!("{} is the nearest it has to {}", set.size, request.size));
+    let format = (set.fourcc != choice.fourcc)
+        .then(|| format!("the driver sends {} where {} was asked for", set.fourcc, choice.fourcc));
+    let rate = interval.map(Interval::rate).filter(|rate| (rate / request.rate - 1.0).abs() > 0.02);
+    let rate = rate.map(|rate| {
+        let (rate, wanted) = (readable(rate), request.rate);
+        format!("{rate} fps is the nearest it has to {wanted} in {} {}", set.fourcc, set.size)
+    });
+    [size, format, rate].into_iter().flatten().collect()
 }
 
 /// A rate as people write it: 30, 29.97, 0.2.

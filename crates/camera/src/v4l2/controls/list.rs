@@ -138,20 +138,49 @@ impl ControlInfo {
 const EXECUTE_ON_WRITE: u32 = 0x0200;
 const MODIFY_LAYOUT: u32 = 0x0400;
 
+/// What a driver said of its controls.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Listed {
+    pub controls: Vec<ControlInfo>,
+    /// It failed on the way: there may be more.
+    pub failed: Option<Errno>,
+}
+
 /// Every control that has a name and one value, without what it is now.
-pub(super) fn list(driver: &impl Driver) -> Vec<ControlInfo> {
-    let mut found: Vec<ControlInfo> = Vec::new();
+pub(super) fn list(driver: &impl Driver) -> Listed {
+    let mut listed = Listed::default();
     let mut last = 0;
     for _ in 0..MOST_CONTROLS {
-        let Ok(raw) = query(driver, last | sys::V4L2_CTRL_FLAG_NEXT_CTRL) else { break };
+        let raw = match query(driver, last | sys::V4L2_CTRL_FLAG_NEXT_CTRL) {
+            Ok(raw) => raw,
+            Err(error) => {
+                listed.failed = listed.failed.or_else(|| failure(&error));
+                break;
+            }
+        };
         if raw.id <= last {
             // The same again: a driver that doesn't know how to go on.
             break;
         }
         last = raw.id;
-        found.extend(control(driver, &raw));
+        let items = match ControlKind::of(raw.type_) {
+            Some(kind) => items(driver, &raw, kind),
+            None => Ok(Vec::new()),
+        };
+        match items {
+            Ok(items) => listed.controls.extend(control(&raw, items)),
+            Err(error) => listed.failed = failure(&error),
+        }
     }
-    found
+    listed
+}
+
+/// What the error is where it isn't the driver's way to say that there is nothing there, or that it has no controls.
+fn failure(error: &io::Error) -> Option<Errno> {
+    match Errno::from_io_error(error) {
+        Some(Errno::INVAL | Errno::NOTTY) => None,
+        other => Some(other.unwrap_or(Errno::IO)),
+    }
 }
 
 fn query(driver: &impl Driver, id: u32) -> io::Result<sys::v4l2_query_ext_ctrl> {
@@ -182,7 +211,7 @@ fn query(driver: &impl Driver, id: u32) -> io::Result<sys::v4l2_query_ext_ctrl> 
     })
 }
 
-fn control(driver: &impl Driver, raw: &sys::v4l2_query_ext_ctrl) -> Option<ControlInfo> {
+fn control(raw: &sys::v4l2_query_ext_ctrl, items: Vec<MenuItem>) -> Option<ControlInfo> {
     let kind = ControlKind::of(raw.type_)?;
     let has = |flag: u32| raw.flags & flag != 0;
     if has(sys::V4L2_CTRL_FLAG_DISABLED) || raw.nr_of_dims > 0 {
@@ -198,7 +227,7 @@ fn control(driver: &impl Driver, raw: &sys::v4l2_query_ext_ctrl) -> Option<Contr
         step: raw.step,
         default: raw.default_value,
         value: None,
-        items: items(driver, raw, kind),
+        items,
         read_only: has(sys::V4L2_CTRL_FLAG_READ_ONLY),
         inactive: has(sys::V4L2_CTRL_FLAG_INACTIVE),
         grabbed: has(sys::V4L2_CTRL_FLAG_GRABBED),
@@ -212,22 +241,23 @@ fn name_of(driver: &str) -> String {
     words.collect::<Vec<_>>().join("_").to_ascii_lowercase()
 }
 
-fn items(driver: &impl Driver, raw: &sys::v4l2_query_ext_ctrl, kind: ControlKind) -> Vec<MenuItem> {
+fn items(driver: &impl Driver, raw: &sys::v4l2_query_ext_ctrl, kind: ControlKind) -> io::Result<Vec<MenuItem>> {
     if !matches!(kind, ControlKind::Menu | ControlKind::IntegerMenu) {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let last = raw.maximum.min(raw.minimum.saturating_add(MOST_ITEMS));
     let item = |index: i64| {
-        let number = u32::try_from(index).ok()?;
+        let number = u32::try_from(index).map_err(|_| Errno::INVAL)?;
         let mut item = sys::v4l2_querymenu { id: raw.id, index: number, ..sys::v4l2_querymenu::zeroed() };
-        // Drivers leave out what the device doesn't have.
-        driver.ioctl(vidioc::VIDIOC_QUERYMENU, &mut item).ok()?;
+        driver.ioctl(vidioc::VIDIOC_QUERYMENU, &mut item)?;
         // SAFETY: any bits are valid in both members, bytes and an integer; the type says which one the kernel filled in.
         let (name, value) = unsafe { (item.__bindgen_anon_1.name, item.__bindgen_anon_1.value) };
         let text = if kind == ControlKind::IntegerMenu { value.to_string() } else { text(&name) };
-        Some(MenuItem { index, text })
+        Ok(MenuItem { index, text })
     };
-    (raw.minimum..=last).filter_map(item).collect()
+    // Drivers leave out what the device doesn't have.
+    let there = |item: &io::Result<MenuItem>| !item.as_ref().is_err_and(|error| failure(error).is_none());
+    (raw.minimum..=last).map(item).filter(there).collect()
 }
 
 /// What a control is now.

@@ -13,7 +13,7 @@ use base::names::near;
 use rustix::io::Errno;
 
 use self::automatic::{decides, other_name, ranks_first};
-use self::list::{list, read, write};
+use self::list::{list, read, write, Listed};
 use super::ring::Driver;
 
 pub use self::list::{ControlInfo, ControlKind, MenuItem};
@@ -21,7 +21,7 @@ pub use self::wish::{ControlValue, Controls};
 
 /// All controls of a device.
 pub(super) fn controls(driver: &impl Driver) -> Vec<ControlInfo> {
-    let mut found = list(driver);
+    let mut found = list(driver).controls;
     for control in &mut found {
         control.value = read(driver, control).ok();
     }
@@ -75,7 +75,7 @@ impl fmt::Display for Refused {
 impl Desk {
     /// Looks the wishes up among the camera's controls. Asks the driver nothing where there are none.
     pub(super) fn new(driver: &impl Driver, wishes: &Controls) -> Self {
-        let known = if wishes.is_empty() { Vec::new() } else { list(driver) };
+        let Listed { controls: known, failed } = if wishes.is_empty() { Listed::default() } else { list(driver) };
         let mut desk = Self { wished: Vec::new(), refused: Vec::new(), known };
         for (name, value) in wishes.iter() {
             let found = find(&desk.known, name).and_then(|control| {
@@ -87,7 +87,11 @@ impl Desk {
                     let (name, text) = (name.clone(), value.to_string());
                     desk.wished.push(Wished { name, text, control, number, held: None });
                 }
-                Err(reason) => desk.refuse(name, &value.to_string(), reason, true),
+                // It may be among those that the driver didn't come to.
+                Err(reason) => match failed {
+                    Some(error) => desk.refuse(name, &value.to_string(), broken(error), false),
+                    None => desk.refuse(name, &value.to_string(), reason, true),
+                },
             }
         }
         // Automatic modes first: as long as one is on, the driver refuses what it decides.
@@ -129,7 +133,7 @@ impl Desk {
             return;
         }
         // Their flags of now, and, where somebody has to be told of them, their values.
-        self.known = list(driver);
+        self.known = list(driver).controls;
         if !waiting.is_empty() || self.wished.iter().any(|wished| self.is_inactive(wished)) {
             self.known = controls(driver);
         }
@@ -171,7 +175,7 @@ impl Desk {
             Errno::INVAL | Errno::RANGE | Errno::ACCESS | Errno::PERM => {
                 (format!("the camera refused it ({system}); expected {}", now.expected()), true)
             }
-            _ => (format!("the camera failed ({system}): `v4l2-ctl` may tell more, or another cable or port"), false),
+            _ => (broken(error), false),
         }
     }
 
@@ -234,6 +238,12 @@ impl Desk {
         }
         format!("; {}", set.join(", "))
     }
+}
+
+/// For an error that no configuration mends.
+fn broken(error: Errno) -> String {
+    let system = std::io::Error::from(error);
+    format!("the camera failed ({system}): `v4l2-ctl` may tell more, or another cable or port")
 }
 
 /// The control that the user calls `name`.

@@ -29,12 +29,21 @@ struct Fake {
     /// It knows only the requests of old.
     is_old: bool,
     failing: Option<(u32, Errno)>,
+    /// It fails where it is asked about this control, or, if it has a menu, about the menu.
+    breaks_at: Option<(u32, Errno)>,
 }
 
 impl Fake {
     fn new() -> Self {
         let values = vec![(GAIN, 16), (TEMPERATURE, 4600), (AUTO_EXPOSURE, 3), (EXPOSURE, 156), (RATE, 1 << 33)];
-        Self { values: Mutex::new(values), set: Mutex::default(), is_lenient: false, is_old: false, failing: None }
+        Self {
+            values: Mutex::new(values),
+            set: Mutex::default(),
+            is_lenient: false,
+            is_old: false,
+            failing: None,
+            breaks_at: None,
+        }
     }
 
     fn value(&self, id: u32) -> i64 {
@@ -86,6 +95,9 @@ impl Fake {
 
     fn query(&self, raw: &mut sys::v4l2_query_ext_ctrl) -> io::Result<()> {
         raw.id = self.next(raw.id)?;
+        if raw.id != AUTO_EXPOSURE {
+            self.answers(raw.id)?;
+        }
         let (name, kind, minimum, maximum, default) = Self::about(raw.id);
         for (to, from) in raw.name.iter_mut().zip(name.bytes()) {
             *to = from as std::os::raw::c_char;
@@ -105,7 +117,15 @@ impl Fake {
         Ok(())
     }
 
-    fn item(raw: &mut sys::v4l2_querymenu) -> io::Result<()> {
+    fn answers(&self, id: u32) -> io::Result<()> {
+        match self.breaks_at {
+            Some((at, errno)) if at == id => Err(errno.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn item(&self, raw: &mut sys::v4l2_querymenu) -> io::Result<()> {
+        self.answers(raw.id)?;
         let name = match raw.index {
             1 => "Manual Mode",
             3 => "Aperture Priority Mode",
@@ -157,7 +177,7 @@ impl Driver for Fake {
         unsafe {
             match request {
                 vidioc::VIDIOC_QUERYCTRL => self.query_old(&mut *argument.cast()),
-                vidioc::VIDIOC_QUERYMENU => Self::item(&mut *argument.cast()),
+                vidioc::VIDIOC_QUERYMENU => self.item(&mut *argument.cast()),
                 vidioc::VIDIOC_G_CTRL => self.single(&mut *argument.cast(), false),
                 vidioc::VIDIOC_S_CTRL => self.single(&mut *argument.cast(), true),
                 _ if self.is_old => Err(Errno::NOTTY.into()),
@@ -226,6 +246,21 @@ fn a_name_that_the_camera_lacks_is_told_with_the_nearest() {
     assert!(said[1].contains("no such control; `pspnetd devices --controls` lists"), "{said:?}");
     assert!(desk.refused().iter().all(|refused| refused.is_wrong));
     assert_eq!(fake.value(GAIN), 20, "the others are set");
+}
+
+#[test]
+fn what_a_driver_that_fails_did_not_come_to_is_no_fault_of_the_configuration() {
+    let of = |id: u32, errno: Errno| {
+        let fake = Fake { breaks_at: Some((id, errno)), ..Fake::new() };
+        let wishes = [("auto_exposure", Text("manual mode".to_owned())), ("pixel_rate", Integer(5))].into();
+        let desk = set_at(&fake, &wishes);
+        desk.refused().iter().map(|refused| (refused.name.clone(), refused.is_wrong)).collect::<Vec<_>>()
+    };
+    for errno in [Errno::NODEV, Errno::IO, Errno::TIMEDOUT] {
+        assert_eq!(of(RATE, errno), [("pixel_rate".to_owned(), false)]);
+        assert_eq!(of(AUTO_EXPOSURE, errno), [("auto_exposure".to_owned(), false)]);
+    }
+    assert_eq!(of(RATE, Errno::INVAL), [("pixel_rate".to_owned(), true)], "that is how a list ends");
 }
 
 #[test]
