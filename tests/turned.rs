@@ -94,7 +94,7 @@ fn expect_colours(what: &str, classes: [usize; 4], found: [[u8; 3]; 4]) {
 #[test]
 fn every_kind_of_source_is_turned() {
     let clip = |name: &str| media(name).display().to_string();
-    let program = format!("command:sh -c 'cat {}; exec sleep 600'", clip("colours.mjpeg"));
+    let program = format!("command:sh -c 'while cat {}; do sleep 0.1; done'", clip("colours.mjpeg"));
     let sources = [
         (format!("replay:{}", clip("colours.y4m")), true),
         (format!("replay:{}", clip("colours.mjpeg")), true),
