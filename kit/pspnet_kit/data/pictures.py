@@ -110,8 +110,8 @@ def read_image(path: Path, turned: bool = True) -> NDArray[np.uint8]:
     """The picture as uint8 RGB `[h, w, 3]`, turned as its EXIF orientation says, as viewers and LabelMe show it.
 
     Args:
-        turned: False for a picture that has a label picture, which belongs to the pixels of the file as it is stored: for a half
-            turn, or a square, no size would tell the mistake.
+        turned: False for a picture that has a label picture, which belongs to the pixels of the file as it is stored:
+            for a half turn, or a square, no size would tell the mistake.
 
     Raises:
         KitError: when it can't be read, or has more than 8 bits per channel.
