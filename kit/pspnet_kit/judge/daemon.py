@@ -116,8 +116,10 @@ def _pictures(folder: Path, pairs: Sequence[Pair]) -> list[Path]:
 
 
 def store(path: Path, folder: Path, stem: str, turned: bool) -> Path:
-    """Puts a link to a picture's file into `folder`. The daemon turns pictures as their EXIF says; a picture that is not to
-    be `turned` is copied without that."""
+    """Puts a link to a picture's file into `folder`.
+
+    The daemon turns pictures as their EXIF says; a picture that is not to be `turned` is copied without that.
+    """
     with open_picture(path) as opened:
         copied = not turned and orientation(opened) != 1
     picture = folder / f"{stem}{'.png' if copied else path.suffix}"
