@@ -58,6 +58,8 @@ class Built:
     # input's size), "runs" (it only has to run), "loads" (it is not run: it would write to its own file), "fails" (TFLite
     # itself refuses it), "aborts" (TFLite ends its process).
     check: str = "classes"
+    # XNNPACK can't prepare it.
+    without_xnnpack: bool = False
 
 
 def affine(mean: np.ndarray, std: np.ndarray, corners: np.ndarray = CORNERS) -> tuple[np.ndarray, np.ndarray]:
@@ -299,6 +301,21 @@ def aborts() -> Built:
     return Built(g.build([g.add(out, out, "int8", Quant(1e-9, 0))]), check="aborts")
 
 
+def beyond_xnnpack() -> Built:
+    """The base model, and channels added to its logits that died in training: all their weights are 0, and a converter that saw nothing
+    but 0 gave them a tiny scale. XNNPACK makes no convolution with such a scale, and then refuses all the operators that it took;
+    TFLite's own kernels run it."""
+    g = Graph("one operator that XNNPACK can't prepare")
+    x = g.input("int8", [1, 64, 96, 3], UNIT_INT8)
+    x = g.average_pool(x, 8, 8, "int8", UNIT_INT8)
+    scales = np.full(8, np.float32(1 / 127), np.float64)
+    weights = g.constant("dead_weights", np.zeros((8, 1, 1, 3)), "int8", Quant(scales, 0))
+    bias = g.constant("dead_bias", np.zeros(8), "int32", Quant(scales * float(np.float32(UNIT_INT8.step)), 0))
+    dead = g.conv("dead", x, weights, bias, "int8", Quant(8e-9, 0), activation="relu")
+    logits = classifier(g, x, "int8", UNIT_INT8, LOGITS_INT8)
+    return Built(g.build([g.add(logits, dead, "int8", LOGITS_INT8)]), without_xnnpack=True)
+
+
 def compiled(built: Built) -> Built:
     """What edgetpu_compiler makes of a model that it can take whole: one operator, same ends. Instead of instructions for
     an Edge TPU it holds the model itself, which tests/support/fake-edgetpu runs."""
@@ -333,6 +350,7 @@ MODELS: dict[str, Callable[[], Built]] = {
         tail=lambda g, x: g.argmax(g.resize_bilinear(x, 64, 96, "int8", LOGITS_INT8), "int64"),
         check="full",
     ),
+    "colours_96x64_int8_beyond_xnnpack": beyond_xnnpack,
     "unscaled_96x64_int8": unscaled,
     "refused_float32": lambda: float32(out_only=False),
     "refused_float32_out": lambda: float32(out_only=True),
@@ -438,11 +456,16 @@ def verify(name: str, built: Built) -> str:
                 interpreter.resize_tensor_input(0, [1, 64, 96, 3])
             interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
+            if built.without_xnnpack and resolver is OpResolverType.BUILTIN:
+                assert "XNNPACK" in str(error), error
+                continue
             if built.check == "fails":
                 return f"refused by TFLite: {str(error).splitlines()[0]}"
             raise
         if built.check == "fails":
             raise AssertionError(f"{name}: TFLite takes it")
+        if built.without_xnnpack and resolver is OpResolverType.BUILTIN:
+            raise AssertionError(f"{name}: XNNPACK takes it")
         if built.check == "loads":
             return "loads"
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()

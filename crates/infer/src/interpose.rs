@@ -182,6 +182,41 @@ unsafe extern "C" fn TfLiteInterpreterCreate(model: *const c_void, options: *con
     made
 }
 
+type CreateXnnpack = unsafe extern "C" fn(*const c_void, *mut c_void) -> *mut Raw;
+
+thread_local! {
+    static IS_WITHOUT_XNNPACK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `body` in a thread where XNNPACK takes no part in interpreters: TensorFlow Lite applies it by itself where nobody asks for it.
+pub(super) fn without_xnnpack<T>(body: impl FnOnce() -> T) -> T {
+    struct GiveBack;
+    impl Drop for GiveBack {
+        fn drop(&mut self) {
+            IS_WITHOUT_XNNPACK.set(false);
+        }
+    }
+    IS_WITHOUT_XNNPACK.set(true);
+    let _give_back = GiveBack;
+    body()
+}
+
+/// The library itself calls this to make the delegate that it applies; it goes on without one where there is none.
+#[no_mangle]
+unsafe extern "C" fn TfLiteXNNPackDelegateCreateWithThreadpool(
+    options: *const c_void,
+    threads: *mut c_void,
+) -> *mut Raw {
+    if IS_WITHOUT_XNNPACK.get() {
+        return ptr::null_mut();
+    }
+    let Some(next) = next_of(c"TfLiteXNNPackDelegateCreateWithThreadpool") else { return ptr::null_mut() };
+    // SAFETY: it is the function that this one stands for.
+    let next = unsafe { std::mem::transmute::<NonNull<c_void>, CreateXnnpack>(next) };
+    // SAFETY: the caller's own arguments.
+    unsafe { next(options, threads) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,5 @@
-//! TensorFlow Lite through the `tflitec` crate: on the CPU with XNNPACK, or with a delegate before that.
+//! TensorFlow Lite through the `tflitec` crate: on the CPU with XNNPACK, or with a delegate before that. A model that XNNPACK can't
+//! prepare runs without it, slower: XNNPACK takes all the operators that it knows, and refuses them all when one of them fails.
 //!
 //! The crate's types borrow from each other (interpreter from model from bytes); this file ties them into one value that can
 //! move between threads. What a model must look like is left to `contract`; what tflitec can't do is left to `interpose`.
@@ -17,7 +18,7 @@ use tflitec::model::Model;
 use tflitec::tensor::{DataType, Tensor};
 
 use super::delegate::Delegate;
-use super::interpose::{equip, RawInterpreter, Words};
+use super::interpose::{equip, without_xnnpack, RawInterpreter, Words};
 use super::{Engine, Fault, InferError, Runtime};
 
 /// TensorFlow Lite on the CPU.
@@ -45,6 +46,8 @@ pub struct TfliteEngine {
     ends: Ends,
     threads: usize,
     name: String,
+    /// Why it runs without XNNPACK, where it does.
+    without_xnnpack: Option<String>,
 }
 
 /// Input tensors, output tensors.
@@ -60,15 +63,32 @@ impl TfliteEngine {
     /// When TensorFlow Lite refuses the file, or it isn't a model that this program can use.
     pub fn new(file: &ModelFile, threads: usize) -> Result<Self, ModelError> {
         vet(file)?;
-        let refused = |refusal: Refusal| {
+        let (bytes, name) = (&file.bytes, file.name());
+        let tried = |xnnpack| {
+            let mut engine = Self::build(bytes, &name, threads, None, xnnpack)?;
+            match engine.try_out() {
+                Ok(()) => Ok(engine),
+                Err(InferError(words)) => {
+                    Err(Refusal { words: vec![words], ..Refusal::new("a model that loads but can't run", WHOLE_FILE) })
+                }
+            }
+        };
+        Self::or_without_xnnpack(tried).map_err(|refusal| {
             let found = with_words(refusal.found, &refusal.words);
             ModelError::unfit(&file.path, found, refusal.expected)
+        })
+    }
+
+    /// Tries with XNNPACK and, where it is XNNPACK that fails, without.
+    fn or_without_xnnpack(mut tried: impl FnMut(bool) -> Result<Self, Refusal>) -> Result<Self, Refusal> {
+        let refusal = match tried(true) {
+            Ok(engine) => return Ok(engine),
+            Err(refusal) => refusal,
         };
-        let mut engine = Self::build(&file.bytes, &file.name(), threads, None).map_err(refused)?;
-        engine.try_out().map_err(|error| {
-            refused(Refusal { words: vec![error.0], ..Refusal::new("a model that loads but can't run", WHOLE_FILE) })
-        })?;
-        Ok(engine)
+        let Some(reason) = refusal.by_xnnpack() else { return Err(refusal) };
+        // Where it can't be run either way, the first reason is the true one.
+        let engine = without_xnnpack(|| tried(false)).map_err(|_| refusal)?;
+        Ok(Self { without_xnnpack: Some(reason), ..engine })
     }
 
     /// Loads the model of `bytes`, called `name` in the log, into a new interpreter with `threads` threads. `delegate` is
@@ -83,15 +103,25 @@ impl TfliteEngine {
         threads: usize,
         delegate: Option<Delegate>,
     ) -> Result<Self, Fault> {
-        Self::build(bytes, name, threads, delegate).map_err(|refusal| Fault::Model {
+        let engine = match delegate {
+            None => Self::or_without_xnnpack(|xnnpack| Self::build(bytes, name, threads, None, xnnpack)),
+            delegate => Self::build(bytes, name, threads, delegate, true),
+        };
+        engine.map_err(|refusal| Fault::Model {
             text: format!("{}; expected {}", refusal.found, refusal.expected),
             words: refusal.words,
         })
     }
 
-    fn build(bytes: &Arc<[u8]>, name: &str, threads: usize, delegate: Option<Delegate>) -> Result<Self, Refusal> {
+    fn build(
+        bytes: &Arc<[u8]>,
+        name: &str,
+        threads: usize,
+        delegate: Option<Delegate>,
+        xnnpack: bool,
+    ) -> Result<Self, Refusal> {
         // tflitec panics on tensor names that aren't UTF-8; such a file is as broken as any other.
-        catch_quietly(|| Self::build_or_panic(bytes, name, threads, delegate))
+        catch_quietly(|| Self::build_or_panic(bytes, name, threads, delegate, xnnpack))
             .unwrap_or_else(|_| Err(Refusal::new("a file whose tensors can't be read", "a valid .tflite file")))
     }
 
@@ -100,6 +130,7 @@ impl TfliteEngine {
         name: &str,
         threads: usize,
         delegate: Option<Delegate>,
+        xnnpack: bool,
     ) -> Result<Self, Refusal> {
         if delegate.as_ref().is_some_and(Delegate::wants_compiled) && !is_compiled(bytes) {
             return Err(Refusal::new(
@@ -118,7 +149,7 @@ impl TfliteEngine {
         let words = Pinned::new(Words::default());
         let broken = |found: &str| Refusal { words: words.take(), ..Refusal::new(found, WHOLE_FILE) };
         let thread_count = i32::try_from(threads).unwrap_or(1);
-        let options = Options { thread_count, is_xnnpack_enabled: true };
+        let options = Options { thread_count, is_xnnpack_enabled: xnnpack };
         // SAFETY: `model` is kept in the value that is built here and drops after the interpreter; it is pinned in its
         // own allocation.
         let borrowed: &'static Model<'static> = unsafe { model.forever() };
@@ -143,7 +174,20 @@ impl TfliteEngine {
             return Err(broken(&format!("an output of {length} bytes")));
         }
         let name = name.to_owned();
-        let engine = Self { interpreter, raw, delegate, words, _model: model, _bytes: bytes, io, ends, threads, name };
+        let without_xnnpack = None;
+        let engine = Self {
+            interpreter,
+            raw,
+            delegate,
+            words,
+            _model: model,
+            _bytes: bytes,
+            io,
+            ends,
+            threads,
+            name,
+            without_xnnpack,
+        };
         // Complaints that did no harm, such as a delegate's about an operator that it left to the CPU.
         engine.words.take().iter().for_each(|word| log::info!("TensorFlow Lite: {word}"));
         Ok(engine)
@@ -162,6 +206,14 @@ struct Refusal {
 impl Refusal {
     fn new(found: impl Into<String>, expected: impl Into<String>) -> Self {
         Self { found: found.into(), expected: expected.into(), words: Vec::new() }
+    }
+}
+
+impl Refusal {
+    /// XNNPACK's own words, where it was XNNPACK that failed.
+    fn by_xnnpack(&self) -> Option<String> {
+        let is_its = |word: &String| word.to_ascii_lowercase().contains("xnnpack");
+        self.words.iter().any(is_its).then(|| self.words.join("; ").trim_end_matches('.').to_owned())
     }
 }
 
@@ -243,7 +295,11 @@ impl Engine for TfliteEngine {
         let threads = if self.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", self.threads) };
         let (name, tflite) = (&self.name, tflitec::tf_lite_version());
         let Some(delegate) = &self.delegate else {
-            return format!("{name} on the CPU (TensorFlow Lite {tflite}, XNNPACK, {threads})");
+            let how = match &self.without_xnnpack {
+                None => "XNNPACK".to_owned(),
+                Some(reason) => format!("without XNNPACK, so slower: {reason}"),
+            };
+            return format!("{name} on the CPU (TensorFlow Lite {tflite}, {how}, {threads})");
         };
         let version = delegate.version().map(|version| format!(", libedgetpu {version}")).unwrap_or_default();
         format!("{name} on {} (TensorFlow Lite {tflite}{version})", delegate.describe())
