@@ -78,6 +78,12 @@ fn what_is_no_model_is_refused() {
     for (bytes, expected) in [
         (&b""[..], "an empty file"),
         (b"hello, this is no model", "no TFL3 mark"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n",
+            "a Git LFS pointer, which only names the model",
+        ),
+        (b"<!DOCTYPE html><title>Sign in</title>", "a web page"),
+        (b"\x08\x08\x12\x07pytorch", "an ONNX model: onnx2tf -oiqt converts it"),
         (b"\x1c\0\0\0TFL3", "a damaged TensorFlow Lite file"),
     ] {
         std::fs::write(&path, bytes).unwrap();

@@ -124,6 +124,10 @@ fn read(path: &Path) -> Result<(Vec<u8>, String), ModelError> {
     let unfit = |reason: String| unreadable(reason, Kind::Config);
     let meta = std::fs::metadata(path)
         .map_err(|error| unreadable(format!("{error}{}", advice(path, error.kind())), Kind::of_file(&error)))?;
+    if path.join("saved_model.pb").is_file() {
+        let how = "TFLiteConverter.from_saved_model converts it, with representative pictures for int8";
+        return Err(unfit(format!("a folder with a SavedModel of TensorFlow; expected a .tflite file: {how}")));
+    }
     if !meta.is_file() {
         return Err(unfit("not a file; expected a .tflite file".to_owned()));
     }

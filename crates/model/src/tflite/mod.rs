@@ -4,6 +4,7 @@
 //! The values are here. `schema` says where they lie in a file, `names` what the file's numbers stand for, and `read` gets the
 //! values from there. `vet` looks for values that a runtime can't survive.
 
+mod foreign;
 mod names;
 mod read;
 mod schema;
@@ -27,7 +28,7 @@ pub fn check_mark(bytes: &[u8]) -> Result<(), &'static str> {
     match bytes.get(IDENTIFIER_AT..) {
         Some(rest) if rest.starts_with(schema::IDENTIFIER) => Ok(()),
         _ if bytes.is_empty() => Err("an empty file"),
-        _ => Err("not a TensorFlow Lite file (no TFL3 mark)"),
+        _ => Err(foreign::kind_of(bytes).unwrap_or("not a TensorFlow Lite file (no TFL3 mark)")),
     }
 }
 
