@@ -80,14 +80,14 @@ def _pieces(path: Path, largest: int) -> Iterator[bytes]:
         raise KitError(f"{path}: can't be read: {reason(error)}") from error
 
 
-def read_text(path: Path, largest: int = LARGEST_TEXT, encoding: str = "utf-8") -> str:
-    """What is in a text file.
+def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
+    """What is in a text file, without the mark in front of it that some editors write (BOM).
 
     Raises:
         KitError: see open_regular; and when it is no UTF-8.
     """
     try:
-        return read_bytes(path, largest).decode(encoding)
+        return read_bytes(path, largest).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise KitError(f"{path}: is no text in UTF-8: {error}") from error
 

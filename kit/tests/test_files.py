@@ -72,6 +72,15 @@ def test_a_file_that_tells_no_size_is_read_up_to_the_limit() -> None:
         read_bytes(Path("/proc/self/maps"), 10)
 
 
+@pytest.mark.parametrize(("reader", "text", "value"), [(read_toml, "x = 1", {"x": 1}), (read_json, "[1]", [1])])
+def test_the_mark_that_some_editors_write_is_passed_over(
+    tmp_path: Path, reader: Callable[[Path], object], text: str, value: object
+) -> None:
+    path = tmp_path / "file"
+    path.write_text(text, encoding="utf-8-sig")
+    assert reader(path) == value
+
+
 @pytest.mark.parametrize("text", ["1" * 5000, "[" * 100_000, "\ud800", "{"])
 @pytest.mark.parametrize(("reader", "form"), [(read_toml, "x = {}"), (read_json, "{}")])
 def test_hostile_texts_are_one_error(tmp_path: Path, reader: Callable[[Path], object], form: str, text: str) -> None:

@@ -30,7 +30,7 @@ def read_classes(source: str, count: int) -> list[Class]:
         classes: list[Class] = [{"name": info.name, "color": info.color, "group": info.group} for info in known]
     else:
         try:
-            text = read_text(path, LARGEST, "utf-8-sig")
+            text = read_text(path, LARGEST)
         except KitError as error:
             raise KitError(f"{error}; expected a file of class names, or one of {', '.join(KNOWN)}") from error
         classes = _toml(text, path) if path.suffix == ".toml" else [{"name": name} for name in lines(text)]
