@@ -35,6 +35,17 @@ impl<'a> Candidate<'a> {
     }
 }
 
+/// Runs each once in every round.
+fn take_turns(candidates: &mut [Candidate<'_>], rounds: usize) {
+    for _ in 0..rounds {
+        for candidate in &mut *candidates {
+            let start = Instant::now();
+            (candidate.run)();
+            candidate.times.push(start.elapsed());
+        }
+    }
+}
+
 fn main() {
     let rounds = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(500);
     let json = std::env::args().any(|argument| argument == "--json");
@@ -74,13 +85,7 @@ fn main() {
         if matches!(layout, Layout::Yuyv | Layout::Nv12 | Layout::YU12 | Layout::Rgb) {
             candidates.push(Candidate::new("yuv + fast_image_resize".into(), peer(picture)));
         }
-        for _ in 0..rounds {
-            for candidate in &mut candidates {
-                let start = Instant::now();
-                (candidate.run)();
-                candidate.times.push(start.elapsed());
-            }
-        }
+        take_turns(&mut candidates, rounds);
         println!("{width}x{height} {layout} -> {TARGET} int8, {rounds} rounds");
         let (scalar, best) = (candidates[0].median_us(), Backend::detect().to_string());
         let best = candidates.iter_mut().find(|candidate| candidate.name == best).unwrap().median_us();
@@ -144,13 +149,7 @@ fn turned(rounds: usize) {
                 })
             };
             let mut candidates = turns.map(candidate);
-            for _ in 0..rounds {
-                for candidate in &mut candidates {
-                    let start = Instant::now();
-                    (candidate.run)();
-                    candidate.times.push(start.elapsed());
-                }
-            }
+            take_turns(&mut candidates, rounds);
             println!("{width}x{height} {layout}, {backend}, {rounds} rounds");
             let plain = candidates[0].median_us();
             let least = candidates[0].times[0].as_secs_f64();
